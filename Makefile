@@ -1,0 +1,45 @@
+# `make demo` sets up and runs the main job; `make test` sets up and passes all tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_SECONDS ?= 30
+# Real cells where a copy of C-NMC lies beside the project, else simulated ones: make demo IMAGES=DIR
+IMAGES ?= $(firstword $(wildcard ../shared/cnmc/training_data/fold_2))
+APT := apt-get -qq -o=Dpkg::Use-Pty=0
+
+.PHONY: demo test lint clean mosquitto
+
+demo: $(VENV)/.demo
+	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
+
+test: $(VENV)/.dev mosquitto
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict edge
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing what the demo needs into $(VENV): about a minute, longer on a slow line."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing TensorFlow and the test tools into $(VENV): about 600 MB, 2 to 10 minutes, once."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@ $(VENV)/.demo
+
+# The tests drive a real broker. As root it is installed; otherwise they skip and say why.
+mosquitto:
+	@if [ -z "$$(PATH=$$PATH:/usr/sbin command -v mosquitto)" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing Mosquitto from the Debian package."; \
+	    $(APT) update && DEBIAN_FRONTEND=noninteractive $(APT) install --yes --no-install-recommends mosquitto; \
+	  else echo "mosquitto is missing: apt install mosquitto; the tests that need it will skip"; fi; fi
+
+clean:
+	rm -rf $(VENV) build *.egg-info

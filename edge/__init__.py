@@ -1,0 +1,1 @@
+"""What runs on the box: cameras, preprocessing, classifier, delivery, daemon and commands."""

@@ -1,0 +1,1 @@
+"""Camera back-ends, one a file, behind one small protocol."""

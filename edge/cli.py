@@ -1,0 +1,168 @@
+"""Commands and their help; no logic."""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge.errors import InputError, LeukoscopeError
+
+NOTICE = "Research and second opinion only: not a diagnosis."
+
+# Modules outside edge are named by text and loaded when called: the box does not have them.
+_HOST_PACKAGES = ("train", "export", "tensorflow", "keras", "sklearn", "matplotlib", "rich")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0 done, 1 failed, 2 wrong usage, settings or input."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    # Decoders and TensorFlow report on standard error what the commands say in their own words.
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    options = parser().parse_args(arguments)
+    try:
+        module, _, function = options.command.partition(":")
+        status: int = getattr(_load(module), function)(options)
+    except LeukoscopeError as error:
+        print(f"leukoscope: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:  # the reader of a pipe went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def _load(module: str) -> object:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in _HOST_PACKAGES:
+            raise LeukoscopeError(f"{error.name} is not installed: pip install 'leukoscope[train]'") from error
+        raise
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    top = argparse.ArgumentParser(
+        prog="leukoscope",
+        description=f"A second pair of eyes for acute lymphoblastic leukemia. {NOTICE}",
+        epilog="example: leukoscope demo --seconds 20",
+    )
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(name: str, command: str, text: str, example: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name, help=text, description=f"{text}. {NOTICE}", epilog=f"example: leukoscope {example}"
+        )
+        added.set_defaults(command=command)
+        return added
+
+    p = add("demo", "edge.demo:command", "A broker, the daemon and a subscriber in one", "demo --seconds 20")
+    p.add_argument("--seconds", type=_positive, metavar="N", help="end after so long (default: at Ctrl-C)")
+    p.add_argument("--images", type=Path, metavar="DIR", help="classify each image there once, then end")
+    p.add_argument("--broker", metavar="HOST:PORT", help="use this broker; started there if none listens on loopback")
+    _model_option(p)
+    p.add_argument("--to", default="sqlite:///demo-results.db", metavar="TARGET", help="default: %(default)s")
+    p.add_argument("--json", action="store_true", help="records as JSON lines, then a summary")
+
+    for name, text in (("run", "The daemon in the foreground"), ("check", "Is the settings file valid?")):
+        p = add(name, f"edge.commands:{name}", text, f"{name} --config leukoscope.toml")
+        p.add_argument("--config", type=Path, required=True, metavar="FILE")
+
+    p = add("classify", "edge.commands:classify", "Classify image files or folders", "classify cells/ --json")
+    p.add_argument("paths", type=Path, nargs="+", metavar="PATH")
+    _model_option(p)
+    p.add_argument("--json", action="store_true", help="one JSON line an image")
+
+    p = add("bench", "edge.commands:bench", "Per-image latency, beside the bare interpreter", "bench --runs 200")
+    p.add_argument("--model", type=Path, nargs="+", metavar="FILE", help="default: the installed one")
+    p.add_argument("--images", type=Path, metavar="DIR", help="default: simulated cells")
+    p.add_argument("--runs", type=_count, default=200, metavar="N")
+    p.add_argument("--threads", type=_count, default=1, metavar="N")
+    p.add_argument("--json", action="store_true")
+
+    p = add("log", "edge.commands:log_results", "Store results from a broker", "log --broker mqtt://localhost")
+    p.add_argument("--broker", required=True, metavar="mqtt://…")
+    p.add_argument("--to", default="sqlite:///results.db", metavar="TARGET", help="default: %(default)s")
+    p.add_argument("--group", metavar="NAME", help="share the stream with the loggers of this name")
+
+    p = add("model", "edge.commands:model", "Show or verify a model file", "model show FILE")
+    p.add_argument("action", choices=("show", "verify"))
+    p.add_argument("file", type=Path, metavar="FILE")
+    p.add_argument("--json", action="store_true")
+
+    _host_commands(add)
+    return top
+
+
+def _host_commands(add) -> None:  # type: ignore[no-untyped-def]
+    p = add("dataset", "train.commands:dataset", "Split a data set", "dataset split DIR --fold 1 --method image")
+    p.add_argument("action", choices=("split",))
+    p.add_argument("directory", type=Path, metavar="DIR")
+    p.add_argument("--fold", type=int, choices=(0, 1, 2), required=True)
+    p.add_argument("--method", choices=("image", "subject"), required=True)
+    p.add_argument("--seed", type=int, default=0, metavar="N")
+    p.add_argument("--out", type=Path, metavar="FILE", help="write the lists there")
+    p.add_argument("--json", action="store_true")
+
+    example = "train --data C-NMC --fold 1 --split image --recipe paper --out run"
+    p = add("train", "train.commands:train", "Train MobileNet_M", example)
+    p.add_argument("--data", type=Path, required=True, metavar="DIR")
+    p.add_argument("--fold", type=int, choices=(0, 1, 2), required=True)
+    p.add_argument("--split", choices=("image", "subject"), required=True)
+    p.add_argument("--recipe", default="paper", metavar="NAME|FILE")
+    p.add_argument("--out", type=Path, required=True, metavar="RUN")
+    p.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN")
+    p.add_argument("--epochs", type=_count, metavar="N", help="instead of the recipe's")
+    p.add_argument("--limit", type=_count, metavar="N", help="at most so many images a side, for a try")
+    p.add_argument("--weights", default="imagenet", metavar="FILE|imagenet|none")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the split")
+
+    p = add("evaluate", "train.commands:evaluate", "Metrics of a run or a model file", "evaluate run --data C-NMC")
+    p.add_argument("subject", metavar="RUN|MODEL.tflite")
+    p.add_argument("--data", type=Path, required=True, metavar="DIR")
+    p.add_argument("--split-file", type=Path, metavar="FILE", help="default: the run's; its test side is used")
+    p.add_argument("--noise", default="0", metavar="0,2,5", help="sigma of test noise, 8-bit levels")
+    p.add_argument("--json", action="store_true")
+
+    p = add("export", "export.commands:export", "A run to one int8 model file", "export run --out model.tflite")
+    p.add_argument("run", type=Path, metavar="RUN")
+    p.add_argument("--out", type=Path, required=True, metavar="MODEL.tflite")
+    p.add_argument("--data", type=Path, metavar="DIR", help="default: where the run was trained")
+    p.add_argument("--representative", type=_count, default=256, metavar="N", help="calibration images")
+    p.add_argument("--max-drop", type=float, default=0.5, metavar="POINTS", help="accuracy that int8 may lose")
+
+
+def _model_option(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--model", type=Path, metavar="FILE", help="default: the installed one")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """HOST:PORT as its two parts.
+
+    Raises:
+        InputError: it is not of that form.
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise InputError(f"--broker {text}: not of the form HOST:PORT, such as 127.0.0.1:1883")
+    return host, int(port)

@@ -1,0 +1,115 @@
+"""What the commands of the box do with their options."""
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge import settings as settings_file
+from edge.bench import bench as run_bench
+from edge.bench import format_table
+from edge.classifier import Classifier, default_model
+from edge.daemon import Daemon
+from edge.errors import LeukoscopeError
+from edge.images import find_images, read_image
+from edge.modelfile import ModelFile, read_model, verify
+
+log = logging.getLogger(__name__)
+
+
+def run(options: argparse.Namespace) -> int:
+    """`leukoscope run`."""
+    Daemon(settings_file.load(options.config)).run()
+    return 0
+
+
+def check(options: argparse.Namespace) -> int:
+    """`leukoscope check`."""
+    settings_file.load(options.config)
+    print(f"{options.config}: valid")
+    return 0
+
+
+def classify(options: argparse.Namespace) -> int:
+    """`leukoscope classify`: one line an image; 1 where an image could not be read."""
+    model = read_model(options.model or default_model())
+    classifier = Classifier(model)
+    failed = 0
+    if not options.json:
+        print(f"{model.manifest.name}: research and second opinion only, not a diagnosis", file=sys.stderr)
+    for path in find_images(options.paths):
+        line = _classify_one(path, classifier, model)
+        failed += "error" in line
+        if options.json:
+            print(msgspec.json.encode(line).decode(), flush=True)
+        elif "error" in line:
+            print(f"leukoscope: {line['error']}", file=sys.stderr)
+        else:
+            reasons = f"  ({'; '.join(line['reasons'])})" if line["reasons"] else ""
+            print(f"{line['verdict']:5}  ALL {line['probabilities']['ALL']:.3f}  {path}{reasons}", flush=True)
+    return 1 if failed else 0
+
+
+def _classify_one(path: Path, classifier: Classifier, model: ModelFile) -> dict[str, Any]:
+    try:
+        prediction = classifier.classify(read_image(path))
+    except LeukoscopeError as error:
+        return {"source": str(path), "error": str(error)}
+    return {
+        "source": str(path),
+        "verdict": prediction.verdict,
+        "probabilities": prediction.probabilities,
+        "reasons": prediction.reasons,
+        "quality": prediction.quality,
+        "timings_ms": prediction.timings_ms,
+        "model": {"name": model.manifest.name, "sha256": model.sha256},
+    }
+
+
+def bench(options: argparse.Namespace) -> int:
+    """`leukoscope bench`; with several models, one JSON line each."""
+    images = [read_image(path) for path in find_images([options.images])] if options.images else []
+    for file in options.model or [default_model()]:
+        results = run_bench(read_model(file), images, options.runs, options.threads)
+        print(msgspec.json.encode(results).decode() if options.json else format_table(results), flush=True)
+    return 0
+
+
+def log_results(options: argparse.Namespace) -> int:
+    """`leukoscope log`: store until stopped, one line an event."""
+    from edge.records import Record
+    from edge.subscriber import Subscriber, open_sink
+
+    def stored(record: Record, new: bool) -> None:
+        note = "" if new else "  (again)"
+        print(f"{record.captured_at}  {record.device} {record.sequence}  {record.verdict}{note}", flush=True)
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    subscriber = Subscriber(options.broker, open_sink(options.to), group=options.group, on_stored=stored)
+    log.info("storing results of %s to %s; research and second opinion only", options.broker, options.to)
+    subscriber.start()
+    while not stop.wait(0.5):
+        pass
+    subscriber.stop()
+    return 0
+
+
+def model(options: argparse.Namespace) -> int:
+    """`leukoscope model show|verify`."""
+    file = read_model(options.file)
+    if options.action == "verify":
+        verify(file)
+        print(f"{options.file}: {file.manifest.name}, sha256 {file.sha256}, fits")
+    else:
+        encoded = msgspec.json.encode(file.manifest)
+        print((encoded if options.json else msgspec.json.format(encoded, indent=2)).decode())
+        if not options.json:
+            print(f"\n{file.card}")
+    return 0

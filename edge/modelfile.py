@@ -1,0 +1,391 @@
+"""The model file: a TFLite flatbuffer, followed by a ZIP archive with manifest, labels and model card.
+
+TensorFlow Lite's own convention for associated files, so that `unzip -l` and TFLite tools both read it.
+"""
+
+import hashlib
+import importlib
+import io
+import math
+import os
+import struct
+import tempfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from edge.errors import InputError, LeukoscopeError
+from edge.preprocess import Geometry
+
+SCHEMA = 1
+LABELS = frozenset({"ALL", "HEM"})
+
+# A file that comes from elsewhere must not be able to fill the box's memory.
+MAX_FILE_BYTES = 64 * 2**20
+MAX_MEMBERS = 16
+MAX_MEMBER_BYTES = 2**20
+MAX_DIRECTORY_BYTES = 64 * 2**10
+
+_MEMBERS = ("manifest.json", "labels.txt", "card.md")
+_IDENTIFIER = b"TFL3"  # at offset 4 of every TFLite flatbuffer
+_END_RECORD = struct.Struct("<4s4H2LH")  # the archive's last 22 bytes, where it has no comment
+_ARCHIVE_FAULTS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    RuntimeError,  # encrypted; its subclass NotImplementedError: a ZIP version that Python does not know
+    ValueError,  # an offset before the file's start
+    struct.error,  # a field cut short
+)
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # fixed, so that the same model gives the same bytes
+_SCALE_TOLERANCE = 1e-5  # the flatbuffer holds scales as 32-bit floats, the manifest as decimal numbers
+
+
+class InputFormat(msgspec.Struct, frozen=True):
+    """The network's input tensor: real value = scale · (quantised - zero_point).
+
+    Attributes:
+        scale: of the real values, where the pixels 0…255 stand for 0…1.
+        zero_point: the quantised value of the real value 0.
+    """
+
+    dtype: Literal["int8"]
+    scale: Annotated[float, msgspec.Meta(gt=0)]
+    zero_point: Annotated[int, msgspec.Meta(ge=-128, le=127)]
+    colour: Literal["RGB"]
+
+
+class OutputFormat(msgspec.Struct, frozen=True):
+    """One output tensor; "probabilities" must be there, others may be.
+
+    Attributes:
+        index: its place among the network's outputs, from 0.
+        shape: with the batch of 1 first.
+    """
+
+    name: str
+    index: Annotated[int, msgspec.Meta(ge=0, le=255)]
+    shape: list[int]
+    dtype: str
+    scale: float
+    zero_point: int
+    activation: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What the box must know about a model, and what a reader should. Unknown keys are ignored.
+
+    Attributes:
+        labels: in the order of the network's outputs.
+        temperature: the logits are divided by it (temperature scaling, Guo et al. 2017, fitted on
+            validation data); 1 leaves them as they are.
+        refer_below: largest class probability under which the verdict is "refer"; 0 for never.
+        flatbuffer_sha256, flatbuffer_bytes: of the part before the archive; `write_model` fills them.
+    """
+
+    schema: int = SCHEMA
+    name: str
+    labels: list[str]
+    geometry: Geometry
+    input: InputFormat
+    outputs: list[OutputFormat]
+    # Beyond these the probabilities say nothing: 100 makes all of them 0.5, 0.01 makes all of them 0 or 1.
+    temperature: Annotated[float, msgspec.Meta(ge=0.01, le=100)] = 1.0
+    refer_below: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    training: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
+    parity: dict[str, Any] = {}
+    tools: dict[str, Any] = {}
+    flatbuffer_sha256: str = ""
+    flatbuffer_bytes: int = 0
+
+    def probabilities(self) -> OutputFormat:
+        """The output that the verdict is read from.
+
+        Raises:
+            InputError: there is none, or it is not a quantised softmax.
+        """
+        for output in self.outputs:
+            if output.name == "probabilities":
+                if output.dtype != "int8" or output.activation != "softmax" or not output.scale > 0:
+                    raise InputError(
+                        f"output probabilities is {output.dtype} {output.activation} with scale "
+                        f"{output.scale}; it must be an int8 softmax"
+                    )
+                return output
+        raise InputError('the manifest has no output named "probabilities"')
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model file that was read and found whole."""
+
+    path: Path
+    manifest: Manifest
+    flatbuffer: bytes
+    card: str
+
+    @property
+    def sha256(self) -> str:
+        """Names the model in every record: the SHA-256 of the flatbuffer, in hexadecimal digits."""
+        return self.manifest.flatbuffer_sha256
+
+
+def read_model(path: Path) -> ModelFile:
+    """Read a model file and check everything that needs no interpreter; `verify` does the rest.
+
+    Raises:
+        InputError: the file is missing, is no model, or is cut short, altered or inconsistent.
+    """
+    data = _read_bounded(path)
+    try:
+        flatbuffer, members = _split(data)
+        try:
+            manifest = msgspec.json.decode(members["manifest.json"], type=Manifest)
+        except msgspec.DecodeError as error:
+            raise InputError(f"manifest.json: {error}") from error
+        _check_manifest(manifest, members["labels.txt"])
+        if len(flatbuffer) != manifest.flatbuffer_bytes:
+            raise InputError(
+                f"the flatbuffer has {len(flatbuffer)} bytes, the manifest says {manifest.flatbuffer_bytes}"
+            )
+        if hashlib.sha256(flatbuffer).hexdigest() != manifest.flatbuffer_sha256:
+            raise InputError("the flatbuffer was altered: its SHA-256 is not the manifest's; copy it again")
+        card = members["card.md"].decode("utf-8", errors="replace")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return ModelFile(path, manifest, flatbuffer, card)
+
+
+def write_model(path: Path, flatbuffer: bytes, manifest: Manifest, card: str) -> ModelFile:
+    """Write a model file, whole or not at all; the same content gives the same bytes.
+
+    Args:
+        flatbuffer: as the converter gives it, nothing appended.
+        manifest: hash and number of bytes are filled in here.
+        card: the model card, Markdown.
+
+    Returns:
+        The file as it was written, its manifest complete.
+
+    Raises:
+        InputError: these parts would make a file that `read_model` refuses.
+        LeukoscopeError: the file cannot be written.
+    """
+    manifest = msgspec.structs.replace(
+        manifest, flatbuffer_sha256=hashlib.sha256(flatbuffer).hexdigest(), flatbuffer_bytes=len(flatbuffer)
+    )
+    labels = "".join(f"{label}\n" for label in manifest.labels).encode()
+    json = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    try:
+        # Ranges are checked when decoding only.
+        _check_manifest(msgspec.json.decode(json, type=Manifest), labels)
+        if flatbuffer[4:8] != _IDENTIFIER:
+            raise InputError("not a TFLite flatbuffer")
+        if zipfile.is_zipfile(io.BytesIO(flatbuffer)):
+            raise InputError("the flatbuffer already has an archive behind it; give it without")
+        data = _append_archive(flatbuffer, dict(zip(_MEMBERS, (json, labels, card.encode()), strict=True)))
+    except (InputError, msgspec.DecodeError) as error:
+        raise InputError(f"{path}: {error}") from error
+    try:
+        _replace_file(path, data)
+    except OSError as error:
+        raise LeukoscopeError(f"{path}: the model file cannot be written: {error.strerror}") from error
+    return ModelFile(path, manifest, flatbuffer, card)
+
+
+def verify(model: ModelFile) -> None:
+    """Load the network and compare it with the manifest.
+
+    Raises:
+        InputError: shapes, types, quantisation or number of labels do not fit, or it does not load.
+        LeukoscopeError: no interpreter is installed.
+    """
+    check_tensors(model, open_interpreter(model))
+
+
+def open_interpreter(model: ModelFile, threads: int = 1) -> Any:
+    """The TFLite interpreter of a model, its tensors allocated.
+
+    Raises:
+        InputError: the interpreter refuses the flatbuffer.
+        LeukoscopeError: no interpreter is installed.
+    """
+    interpreter_class = _interpreter_class()
+    try:
+        interpreter = interpreter_class(model_content=model.flatbuffer, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{model.path}: the interpreter cannot load it: {error}") from error
+    return interpreter
+
+
+def check_tensors(model: ModelFile, interpreter: Any) -> None:
+    """Compare the network's input and outputs with the manifest.
+
+    Raises:
+        InputError: something differs.
+    """
+    manifest = model.manifest
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    size, expected = manifest.geometry.size, manifest.input
+    try:
+        if len(inputs) != 1:
+            raise InputError(f"the network has {len(inputs)} inputs, not one")
+        _check_tensor("input", inputs[0], [1, size, size, 3], "int8", expected.scale, expected.zero_point)
+        for output in manifest.outputs:
+            if output.index >= len(outputs):
+                raise InputError(
+                    f"output {output.name} is number {output.index}, the network has {len(outputs)}"
+                )
+            details = outputs[output.index]
+            name = f"output {output.name}"
+            _check_tensor(name, details, output.shape, output.dtype, output.scale, output.zero_point)
+    except InputError as error:
+        raise InputError(f"{model.path}: {error}") from error
+
+
+def _check_tensor(
+    name: str, details: Any, shape: list[int], dtype: str, scale: float, zero_point: int
+) -> None:
+    actual_dtype = details["dtype"].__name__
+    if actual_dtype != dtype:
+        hint = "; export it with int8 input and output" if actual_dtype == "float32" else ""
+        raise InputError(f"{name} is {actual_dtype}, the manifest says {dtype}{hint}")
+    actual_shape = [int(side) for side in details["shape"]]
+    if actual_shape != shape:
+        raise InputError(f"{name} has shape {actual_shape}, the manifest says {shape}")
+    actual_scale, actual_zero_point = details["quantization"]
+    if not math.isclose(actual_scale, scale, rel_tol=_SCALE_TOLERANCE) or actual_zero_point != zero_point:
+        raise InputError(
+            f"{name} is quantised with scale {actual_scale:.8g} and zero point {actual_zero_point}, "
+            f"the manifest says {scale:.8g} and {zero_point}"
+        )
+
+
+def _interpreter_class() -> Any:
+    for module in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
+        try:
+            return importlib.import_module(module).Interpreter
+        except ImportError:
+            continue
+    raise LeukoscopeError("no TFLite interpreter is installed; run: pip install ai-edge-litert")
+
+
+def _read_bounded(path: Path) -> bytes:
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder; give a model file")
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: no such model file")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise InputError(f"{path}: larger than {MAX_FILE_BYTES // 2**20} MiB; not one of our model files")
+    return data
+
+
+def _split(data: bytes) -> tuple[bytes, dict[str, bytes]]:
+    """The flatbuffer and the three members of the archive behind it."""
+    if data[4:8] != _IDENTIFIER:
+        raise InputError("not a TFLite model (no TFL3 at offset 4)")
+    _check_archive_end(data)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            infos = archive.infolist()
+            names = [info.filename for info in infos]
+            for name in _MEMBERS:
+                if names.count(name) != 1:
+                    raise InputError(f"the archive has {names.count(name)} members named {name}, not one")
+            members = {name: _read_member(archive, archive.getinfo(name)) for name in _MEMBERS}
+            return data[: min(info.header_offset for info in infos)], members
+    except _ARCHIVE_FAULTS as error:
+        raise InputError(f"the archive behind the flatbuffer is damaged: {error}") from error
+
+
+def _check_archive_end(data: bytes) -> None:
+    """Look at the archive's end record before zipfile trusts its sizes."""
+    end = data[-_END_RECORD.size :]
+    if len(end) < _END_RECORD.size or end[:4] != b"PK\x05\x06":
+        if b"PK\x03\x04" in data and b"manifest.json" in data:
+            raise InputError("cut short, or something was added: the archive has no end; copy it again")
+        raise InputError(
+            "a plain TFLite file without manifest (or one cut short); make one with leukoscope export"
+        )
+    _, _, _, _, members, directory_bytes, _, _ = _END_RECORD.unpack(end)
+    if members > MAX_MEMBERS:
+        raise InputError(f"the archive says it has {members} members; {MAX_MEMBERS} is the most")
+    # A ZIP64 end record would take the place of the sizes that were just checked.
+    if directory_bytes > MAX_DIRECTORY_BYTES or data[-_END_RECORD.size - 20 :][:4] == b"PK\x06\x07":
+        raise InputError(f"the archive's directory is larger than {MAX_DIRECTORY_BYTES // 2**10} KiB")
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    # Only these two decompressors of Python stop at the number of bytes that was asked for.
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError(f"{info.filename} is neither stored nor deflated")
+    with archive.open(info) as member:
+        content = member.read(MAX_MEMBER_BYTES + 1)
+    if len(content) > MAX_MEMBER_BYTES:
+        raise InputError(f"{info.filename} is larger than {MAX_MEMBER_BYTES // 2**20} MiB")
+    return content
+
+
+def _check_manifest(manifest: Manifest, labels_txt: bytes) -> None:
+    if manifest.schema != SCHEMA:
+        raise InputError(
+            f"manifest schema is {manifest.schema}, this version reads {SCHEMA}; update leukoscope"
+        )
+    if len(manifest.labels) != len(LABELS) or set(manifest.labels) != LABELS:
+        raise InputError(f"the labels are {manifest.labels}, not ALL and HEM")
+    listed = labels_txt.decode("utf-8", errors="replace").split()
+    if listed != manifest.labels:
+        raise InputError(f"labels.txt says {listed}, manifest.json says {manifest.labels}")
+    shape, expected = manifest.probabilities().shape, [1, len(manifest.labels)]
+    if shape != expected:
+        raise InputError(f"output probabilities has shape {shape} in the manifest, not {expected}")
+
+
+def _append_archive(flatbuffer: bytes, members: dict[str, bytes]) -> bytes:
+    file = io.BytesIO(flatbuffer)
+    # Appending makes the archive's offsets count from the file's start, as unzip expects. Members are
+    # stored as they are: compressed bytes differ between versions of zlib.
+    with zipfile.ZipFile(file, "a") as archive:
+        for name, content in members.items():
+            if len(content) > MAX_MEMBER_BYTES:
+                raise InputError(f"{name} is larger than {MAX_MEMBER_BYTES // 2**20} MiB")
+            info = zipfile.ZipInfo(name, _ZIP_DATE)
+            info.external_attr = 0o644 << 16
+            info.create_system = 3  # Unix, wherever it is written
+            archive.writestr(info, content)
+    data = file.getvalue()
+    if len(data) > MAX_FILE_BYTES:
+        raise InputError(f"the model file would be larger than {MAX_FILE_BYTES // 2**20} MiB")
+    return data
+
+
+def _replace_file(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)  # mkstemp's file is for its owner alone; the daemon is another user
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,49 @@
+"""Frame → prediction → record."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from edge.classifier import Classifier
+from edge.frame import Frame
+from edge.modelfile import ModelFile
+from edge.records import ModelReference, Record, rfc3339, uuid7
+
+
+def software_version() -> str:
+    """The installed version, as records and health name it."""
+    try:
+        return f"leukoscope {version('leukoscope')}"
+    except PackageNotFoundError:
+        return "leukoscope (not installed)"
+
+
+class Pipeline:
+    """Classifies frames and writes them up; the outbox gives each record its sequence number."""
+
+    def __init__(self, classifier: Classifier, model: ModelFile, device: str, settings_sha256: str):
+        self._classifier = classifier
+        self._device = device
+        self._settings_sha256 = settings_sha256
+        self._model = ModelReference(name=model.manifest.name, sha256=model.sha256)
+        self._software = software_version()
+
+    def record(self, frame: Frame) -> Record:
+        """The record of one frame, its sequence still 0."""
+        prediction = self._classifier.classify(frame.pixels)
+        return Record(
+            id=uuid7(),
+            device=self._device,
+            sequence=0,
+            captured_at=rfc3339(frame.captured_at_ns),
+            monotonic_ns=frame.monotonic_ns,
+            specimen=frame.specimen,
+            source=frame.source,
+            verdict=prediction.verdict,
+            probabilities=prediction.probabilities,
+            reasons=prediction.reasons,
+            quality=prediction.quality,
+            timings_ms=prediction.timings_ms,
+            model=self._model,
+            settings_sha256=self._settings_sha256,
+            software=self._software,
+            image=None,
+        )

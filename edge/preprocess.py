@@ -1,0 +1,80 @@
+"""Centre crop and resize: the one code that training, export and the box all call."""
+
+from typing import Literal
+
+import cv2
+import msgspec
+import numpy as np
+
+from edge.errors import InputError
+from edge.frame import Pixels
+
+Interpolation = Literal["area", "linear"]
+
+_CV2_INTERPOLATION = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}
+
+
+class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a frame becomes the network's input.
+
+    Attributes:
+        crop: side of the centred square that is cut out, in pixels of the frame. C-NMC cells are
+            450×450; 448 keeps 99.8 % of them whole and is exactly twice 224.
+        size: side of the network's input, in pixels.
+        interpolation: how the crop is resized; "area" averages, so nothing of the cell is skipped.
+    """
+
+    crop: int = 448
+    size: int = 224
+    interpolation: Interpolation = "area"
+
+    def __post_init__(self) -> None:
+        for name, value in (("crop", self.crop), ("size", self.size)):
+            if not 1 <= value <= 8192:
+                raise ValueError(f"geometry {name} is {value}, not between 1 and 8192 pixels")
+
+
+def centre_crop(pixels: Pixels, side: int) -> Pixels:
+    """The centred square of `side` pixels, padded with black where the frame is smaller.
+
+    Black is C-NMC's own background. Where the margin is odd, the extra pixel stays at the bottom
+    and right. The result is a view unless it had to be padded.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        side: pixels.
+
+    Returns:
+        (side, side, 3) uint8.
+    """
+    height, width = pixels.shape[:2]
+    if height < side or width < side:
+        top, left = max(0, side - height) // 2, max(0, side - width) // 2
+        canvas = np.zeros((max(side, height), max(side, width), 3), np.uint8)
+        canvas[top : top + height, left : left + width] = pixels
+        pixels, (height, width) = canvas, canvas.shape[:2]
+    top, left = (height - side) // 2, (width - side) // 2
+    return pixels[top : top + side, left : left + side]
+
+
+def prepare(pixels: Pixels, geometry: Geometry, out: Pixels | None = None) -> Pixels:
+    """Crop and resize one frame to the network's input.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        geometry: what to cut out and how large to make it.
+        out: (size, size, 3) uint8 to write into, where given.
+
+    Returns:
+        (size, size, 3) uint8 RGB; `out` where it was given.
+
+    Raises:
+        InputError: the frame is not (H, W, 3) uint8.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        raise InputError(
+            f"the frame is {pixels.dtype} of shape {pixels.shape}; give (height, width, 3) uint8 RGB"
+        )
+    crop = centre_crop(pixels, geometry.crop)
+    size = (geometry.size, geometry.size)
+    return cv2.resize(crop, size, dst=out, interpolation=_CV2_INTERPOLATION[geometry.interpolation])  # type: ignore[return-value]

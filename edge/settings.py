@@ -1,0 +1,112 @@
+"""Every setting of the box: typed, with unit, range and default, in one place."""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edge.cameras.simulator import SimulatorSettings
+from edge.errors import InputError
+from edge.mqtt import MqttSettings
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class DeviceSettings(_Table):
+    """Who this box is.
+
+    Attributes:
+        id: its name in topics and records; no spaces, "/", "+" or "#".
+        site: where it stands, for people.
+    """
+
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "leukoscope"
+    site: str = ""
+
+
+class ModelSettings(_Table):
+    """Which model file, and how it is run.
+
+    Attributes:
+        file: path; "" for the one that was installed.
+        threads: of the interpreter.
+        refer_below: where the likelier class has less than this probability, the verdict is "refer";
+            without it the model file's own value holds.
+    """
+
+    file: str = ""
+    threads: Annotated[int, Meta(ge=1, le=16)] = 1
+    refer_below: Annotated[float, Meta(ge=0, le=1)] | None = None
+
+
+class CameraSettings(_Table):
+    """Where frames come from and which of them become results.
+
+    Attributes:
+        source: "files:DIR" (each image once, in name order) or "simulator".
+        width, height: pixels, of the simulator's frames.
+        fps: frames a second that the simulator gives; 0 for as many as it can.
+        trigger: "continuous" (every frame, or the newest) or "interval".
+        interval_s: seconds between results where the trigger is "interval".
+    """
+
+    source: str = "simulator"
+    width: Annotated[int, Meta(ge=32, le=8192)] = 450
+    height: Annotated[int, Meta(ge=32, le=8192)] = 450
+    fps: Annotated[float, Meta(ge=0, le=1000)] = 5.0
+    trigger: Literal["continuous", "interval"] = "continuous"
+    interval_s: Annotated[float, Meta(gt=0, le=86400)] = 1.0
+
+
+class OutboxSettings(_Table):
+    """Where records wait for the broker.
+
+    Attributes:
+        file: SQLite database.
+    """
+
+    file: str = "/var/lib/leukoscope/outbox.db"
+
+
+class HealthSettings(_Table):
+    """How often health is published.
+
+    Attributes:
+        interval_s: seconds.
+    """
+
+    interval_s: Annotated[float, Meta(ge=1, le=3600)] = 10.0
+
+
+class Settings(_Table):
+    """The whole settings file."""
+
+    device: DeviceSettings = DeviceSettings()
+    model: ModelSettings = ModelSettings()
+    camera: CameraSettings = CameraSettings()
+    simulator: SimulatorSettings = SimulatorSettings()
+    mqtt: MqttSettings = MqttSettings()
+    outbox: OutboxSettings = OutboxSettings()
+    health: HealthSettings = HealthSettings()
+
+    def sha256(self) -> str:
+        """A name for exactly these settings; secrets are in files and so not part of it."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
+
+def load(file: Path) -> Settings:
+    """Read and check a settings file.
+
+    Raises:
+        InputError: it is missing, is not TOML, or a key is unknown or out of range; the key is named.
+    """
+    try:
+        return msgspec.toml.decode(file.read_bytes(), type=Settings)
+    except OSError as error:
+        raise InputError(f"settings {file}: {error.strerror}; systemd/leukoscope.toml shows every key") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(f"settings {file}: {error}") from error

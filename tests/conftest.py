@@ -1,0 +1,23 @@
+"""Where the real material lies, and what a test needs of the machine."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def cnmc() -> Path:
+    """The folder of real C-NMC cells."""
+    folder = Path(os.environ.get("LEUKOSCOPE_CNMC", ROOT.parent / "shared" / "cnmc"))
+    if not folder.is_dir():
+        pytest.skip(f"no C-NMC cells at {folder}; name their folder in LEUKOSCOPE_CNMC")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shipped_model() -> Path:
+    """The model file that ships."""
+    return ROOT / "models" / "mobilenet_m_1_0_224.tflite"

@@ -1,0 +1,73 @@
+"""What training images go through: grey copies, noise, and one random affine map with a brightness factor."""
+
+import cv2
+import numpy as np
+
+from edge.frame import Pixels
+from train.recipe import AugmentRecipe
+
+
+def desaturate(pixels: Pixels) -> Pixels:
+    """The image in HSV with saturation zero, back in RGB: each pixel's largest channel in all three.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+    """
+    return np.repeat(pixels.max(axis=2, keepdims=True), 3, axis=2)
+
+
+def add_noise(pixels: Pixels, sigma_levels: float, rng: np.random.Generator) -> Pixels:
+    """Zero-mean Gaussian noise, drawn for each pixel and channel, rounded and clipped to 0…255.
+
+    Args:
+        pixels: (…, 3) uint8.
+        sigma_levels: standard deviation in 8-bit levels; 0 changes nothing.
+    """
+    if sigma_levels == 0:
+        return pixels
+    noise = rng.standard_normal(pixels.shape, dtype=np.float32)
+    noise *= sigma_levels
+    noise += pixels
+    return np.clip(np.rint(noise, out=noise), 0, 255, out=noise).astype(np.uint8)
+
+
+def affine_matrix(recipe: AugmentRecipe, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Rotation, shear, zoom, flips and shift as one map from the result's pixels to the image's.
+
+    All about the image's centre. Composed, so that the image is resampled once and not five times.
+
+    Args:
+        side: of the square image, in pixels.
+
+    Returns:
+        (2, 3) float64, for `cv2.warpAffine` with WARP_INVERSE_MAP.
+    """
+    angle = np.deg2rad(rng.uniform(-recipe.rotation_deg, recipe.rotation_deg))
+    shear = np.deg2rad(rng.uniform(-recipe.shear_deg, recipe.shear_deg))
+    zoom_x, zoom_y = rng.uniform(*recipe.zoom, size=2)
+    shift = rng.uniform(-recipe.shift, recipe.shift, size=2) * side
+    flip_x = -1.0 if rng.random() < recipe.flip_horizontal else 1.0
+    flip_y = -1.0 if rng.random() < recipe.flip_vertical else 1.0
+
+    rotate = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shearing = np.array([[1.0, -np.sin(shear)], [0.0, np.cos(shear)]])
+    scale = np.diag([zoom_x * flip_x, zoom_y * flip_y])
+    linear = rotate @ shearing @ scale
+    centre = np.full(2, (side - 1) / 2)
+    return np.column_stack([linear, centre - linear @ centre + shift])
+
+
+def augment(pixels: Pixels, recipe: AugmentRecipe, rng: np.random.Generator) -> Pixels:
+    """One random variant of a training image; what comes in from outside the image is black.
+
+    Args:
+        pixels: (S, S, 3) uint8 RGB.
+
+    Returns:
+        (S, S, 3) uint8 RGB.
+    """
+    side = pixels.shape[0]
+    matrix = affine_matrix(recipe, side, rng)
+    warped = cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    factor = rng.uniform(*recipe.brightness)
+    return cv2.convertScaleAbs(warped, alpha=factor)  # type: ignore[return-value]

@@ -1,0 +1,111 @@
+"""Batches of training images: order, noise and augmentation drawn from (seed, epoch, image) alone.
+
+So that a resumed training sees exactly what an unbroken one would have seen.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from edge.frame import Pixels
+from train.augment import add_noise, augment, desaturate
+from train.dataset import LABELS, Cell
+from train.recipe import ModelRecipe, Recipe
+
+Floats = npt.NDArray[np.float32]
+
+
+def scale_pixels(pixels: Pixels, recipe: ModelRecipe) -> Floats:
+    """Pixels 0…255 to the network's input range.
+
+    Args:
+        pixels: (…, 3) uint8.
+    """
+    scaled = pixels.astype(np.float32)
+    scaled *= (recipe.input_high - recipe.input_low) / 255
+    scaled += recipe.input_low
+    return scaled
+
+
+def one_hot(cells: Sequence[Cell]) -> Floats:
+    """(N, 2) float32 in the order of `LABELS`."""
+    return np.eye(len(LABELS), dtype=np.float32)[[LABELS.index(cell.label) for cell in cells]]
+
+
+class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """One epoch of training batches.
+
+    Args:
+        crops: (N, S, S, 3) uint8 RGB.
+        cells: the N cells of the crops.
+        recipe: batch size, balancing, noise and augmentation.
+        epoch: counts from 0.
+        workers: threads that prepare batches ahead.
+    """
+
+    def __init__(self, crops: Pixels, cells: Sequence[Cell], recipe: Recipe, epoch: int, workers: int = 2):
+        super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=8)
+        self._crops, self._recipe, self._epoch = crops, recipe, epoch
+        self._targets = one_hot(cells)
+        grey = [i for i, cell in enumerate(cells) if cell.label == recipe.balance.grey_copies_of]
+        images = np.array([(i, 0) for i in range(len(cells))] + [(i, 1) for i in grey])
+        rng = np.random.default_rng([recipe.fit.seed, epoch])
+        self._images = images[rng.permutation(len(images))]
+        sigmas = recipe.noise.sigma_levels or [0.0]
+        self._sigmas = rng.permutation(np.resize(sigmas, len(images)))
+
+    def __len__(self) -> int:
+        return -(-len(self._images) // self._recipe.fit.batch)
+
+    def __getitem__(self, index: int) -> tuple[Floats, Floats]:
+        size = self._recipe.fit.batch
+        positions = range(index * size, min((index + 1) * size, len(self._images)))
+        pixels = np.stack([self._image(position) for position in positions])
+        return scale_pixels(pixels, self._recipe.model), self._targets[self._images[list(positions), 0]]
+
+    def _image(self, position: int) -> Pixels:
+        cell, grey = self._images[position]
+        rng = np.random.default_rng([self._recipe.fit.seed, self._epoch, position])
+        pixels = np.asarray(self._crops[cell])
+        if grey:
+            pixels = desaturate(pixels)
+        pixels = add_noise(pixels, self._sigmas[position], rng)
+        return augment(pixels, self._recipe.augment, rng)
+
+
+class PlainBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Images as they are, for validation and tests, with noise where it is asked for.
+
+    Args:
+        crops: (N, S, S, 3) uint8 RGB.
+        cells: the N cells of the crops.
+        recipe: input scaling.
+        noise_sigma_levels: standard deviation in 8-bit levels.
+        seed: of the noise.
+    """
+
+    def __init__(
+        self,
+        crops: Pixels,
+        cells: Sequence[Cell],
+        recipe: ModelRecipe,
+        *,
+        noise_sigma_levels: float = 0.0,
+        seed: int = 0,
+        batch: int = 64,
+    ):
+        super().__init__(workers=1, use_multiprocessing=False)
+        self._crops, self._recipe, self._batch = crops, recipe, batch
+        self._targets = one_hot(cells)
+        self._sigma, self._seed = noise_sigma_levels, seed
+
+    def __len__(self) -> int:
+        return -(-len(self._targets) // self._batch)
+
+    def __getitem__(self, index: int) -> tuple[Floats, Floats]:
+        span = slice(index * self._batch, (index + 1) * self._batch)
+        rng = np.random.default_rng([self._seed, index])
+        pixels = add_noise(np.asarray(self._crops[span]), self._sigma, rng)
+        return scale_pixels(pixels, self._recipe), self._targets[span]
