@@ -23,6 +23,8 @@ def export(options: argparse.Namespace) -> int:
     """Convert, compare with the float model on the test side, write; 1 where int8 loses too much."""
     run = Run(options.run)
     recipe = run.recipe()
+    if (recipe.model.input_low, recipe.model.input_high) != (0.0, 1.0):
+        raise InputError(f"{options.run}: trained with input in other than [0, 1]; the box has no such scaling yet")
     data = options.data or Path(run.environment().get("data", ""))
     if not data.is_dir():
         raise InputError(f"data set {data}: no such folder; give it with --data")
@@ -58,7 +60,7 @@ def _manifest(run: Run, recipe: Recipe, flatbuffer: bytes, representative: list[
         geometry=recipe.model.geometry,
         input=InputFormat(
             dtype="int8", scale=float(entry["quantization"][0]), zero_point=int(entry["quantization"][1]),
-            colour="RGB", low=recipe.model.input_low, high=recipe.model.input_high,
+            colour="RGB",
         ),
         outputs=[
             OutputFormat(

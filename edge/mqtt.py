@@ -1,0 +1,182 @@
+"""The connection to the broker, and the publisher that drains the outbox."""
+
+import logging
+import queue
+import threading
+import time
+
+from paho.mqtt.client import Client
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge.connection import Connection, MqttSettings
+from edge.errors import LeukoscopeError
+from edge.outbox import Outbox
+from edge.records import Status, encode, rfc3339
+
+__all__ = ["Connection", "MqttSettings", "Publisher"]
+
+log = logging.getLogger(__name__)
+
+# Records under way at once; the broker's ReceiveMaximum may make it fewer.
+WINDOW = 20
+# Until a record that the broker refused is sent again.
+REFUSED_RETRY_S = 5.0
+# How long the publisher sleeps where nothing wakes it.
+IDLE_S = 1.0
+
+
+class Publisher:
+    """Sends what the outbox holds, in order, and removes it when the broker has acknowledged it.
+
+    Args:
+        settings: the broker.
+        device: the box's name in topics.
+        outbox: where the records wait.
+
+    Raises:
+        InputError: password, CA or certificate file cannot be read.
+    """
+
+    def __init__(self, settings: MqttSettings, device: str, outbox: Outbox):
+        self._root = f"{settings.topic}/{device}"
+        self._outbox = outbox
+        self._acknowledged: queue.SimpleQueue[tuple[Client, int, ReasonCode]] = queue.SimpleQueue()
+        self._session: Client | None = None  # the one that _in_flight and _cursor belong to
+        self._in_flight: dict[int, int] = {}  # message id → sequence
+        self._cursor = 0  # the last sequence that was sent in this session
+        self._retry_at = 0.0  # monotonic; 0 where nothing was refused
+        self._fault = ""
+        self._stopping, self._idle = threading.Event(), threading.Event()
+        self._connection = Connection(
+            settings,
+            client_id=f"leukoscope-{device}",
+            will=(f"{self._root}/status", lambda: _status("offline")),
+            on_connected=self._announce,
+            on_publish=self._on_publish,
+            window=WINDOW,
+        )
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    def start(self) -> None:
+        """Connect and send, in threads of their own; a broker that is absent is tried again for ever."""
+        self._connection.start()
+        self._thread.start()
+
+    def state(self) -> str:
+        """For health: "connected, MQTT 5", "not connected: <why>"."""
+        return self._connection.state() + (f"; {self._fault}" if self._fault else "")
+
+    @property
+    def connected(self) -> threading.Event:
+        """Set while the broker has accepted the connection."""
+        return self._connection.connected
+
+    @property
+    def version(self) -> str:
+        """"5" or "3.1.1", or "" before the first connection."""
+        return self._connection.version
+
+    def publish_health(self, payload: bytes) -> None:
+        """Send a health message (QoS 0, retained); dropped where there is no connection."""
+        session = self._connection.session
+        if session is not None:
+            session.publish(f"{self._root}/health", payload, qos=0, retain=True)
+
+    def wait_drained(self, timeout_s: float) -> bool:
+        """Wait until the broker has every record; False where some are left after `timeout_s`."""
+        return self._outbox.wait_empty(timeout_s)
+
+    def stop(self, timeout_s: float) -> None:
+        """Wait for what is under way, say "stopped" and disconnect; what is left stays in the outbox."""
+        deadline = time.monotonic() + timeout_s
+        self._stopping.set()
+        self._outbox.wake()
+        if self._thread.is_alive():
+            self._idle.wait(timeout_s)
+        session = self._connection.session
+        if session is not None:
+            try:
+                message = session.publish(f"{self._root}/status", _status("stopped"), qos=1, retain=True)
+                message.wait_for_publish(max(0.0, deadline - time.monotonic()))
+            except (RuntimeError, ValueError) as error:  # the connection went in this moment
+                log.warning("status \"stopped\" was not sent: %s", error)
+        self._connection.stop()
+        self._outbox.wake()
+        if self._thread.is_alive():
+            self._thread.join(timeout=IDLE_S * 2)
+
+    def _announce(self, client: Client) -> None:
+        client.publish(f"{self._root}/status", _status("online"), qos=1, retain=True)
+        self._outbox.wake()
+
+    def _on_publish(self, client: Client, message_id: int, reason: ReasonCode, _properties: Properties) -> None:
+        # In paho's network thread, which holds paho's locks: only hand it on.
+        self._acknowledged.put((client, message_id, reason))
+        self._outbox.wake()
+
+    def _run(self) -> None:
+        while not self._idle.is_set():
+            try:
+                self._take_acknowledgements()
+                self._follow_session()
+                if not self._stopping.is_set():
+                    self._send()
+                elif not self._in_flight:
+                    self._idle.set()
+                self._outbox.wait_for_change(IDLE_S)
+            except Exception:  # the thread's top: results must go on being sent
+                log.exception("publisher: unexpected error, goes on")
+                self._stopping.wait(IDLE_S)
+
+    def _take_acknowledgements(self) -> None:
+        accepted = []
+        while not self._acknowledged.empty():
+            session, message_id, reason = self._acknowledged.get()
+            sequence = self._in_flight.pop(message_id, None) if session is self._session else None
+            if sequence is None:
+                continue
+            if reason.is_failure:
+                self._refused(sequence, str(reason))
+            else:
+                accepted.append(sequence)
+        if accepted:
+            self._outbox.remove(accepted)
+            if self._fault and not self._retry_at:
+                log.info("the broker accepts records again")
+                self._fault = ""
+
+    def _refused(self, sequence: int, reason: str) -> None:
+        """The broker refused a record: it stays in the outbox and is sent again later."""
+        self._retry_at = time.monotonic() + REFUSED_RETRY_S
+        fault = f"the broker refuses records: {reason}"
+        if fault != self._fault:
+            log.error("%s (sequence %d); they stay in the outbox; let %s/cells be written", fault, sequence, self._root)
+            self._fault = fault
+
+    def _follow_session(self) -> None:
+        """After a reconnect nothing is under way: begin again with the oldest record."""
+        session = self._connection.session
+        if session is not self._session:
+            self._session, self._cursor, self._retry_at = session, 0, 0.0
+            self._in_flight.clear()
+
+    def _send(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        if self._retry_at:
+            if self._in_flight or time.monotonic() < self._retry_at:
+                return
+            self._retry_at, self._cursor = 0.0, 0
+        room = min(WINDOW, self._connection.receive_maximum) - len(self._in_flight)
+        if room <= 0:
+            return
+        for sequence, payload in self._outbox.pending(self._cursor, room):
+            message = session.publish(f"{self._root}/cells", payload, qos=1)
+            self._in_flight[message.mid] = sequence
+            self._cursor = sequence
+
+
+def _status(state: str) -> bytes:
+    return encode(Status(state=state, since=rfc3339(time.time_ns())))  # type: ignore[arg-type]

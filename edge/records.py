@@ -1,0 +1,123 @@
+"""The messages: what the box sends, the outbox keeps and the subscriber reads."""
+
+import secrets
+import time
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edge.errors import InputError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# What a database's 64-bit integer column holds.
+_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Uuid = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+
+
+class ModelReference(msgspec.Struct, frozen=True, kw_only=True):
+    """The model file that gave a result: its name and the sha256 of the file."""
+
+    name: str
+    sha256: str
+
+
+class ImageReference(msgspec.Struct, frozen=True, kw_only=True):
+    """The archived picture of a result: its name in the archive and its sha256."""
+
+    name: str
+    sha256: str
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One result; research and second opinion only.
+
+    Attributes:
+        schema: version of this structure.
+        id: UUIDv7, made once; a store that keys on it holds every result exactly once.
+        device: the box's name.
+        sequence: counts up by one per device without gaps; 0 until the outbox has given it.
+        captured_at: RFC 3339, UTC.
+        monotonic_ns: the same moment on the monotonic clock of that boot.
+        specimen: slide or sample, or "".
+        source: where the picture came from.
+        verdict: the likelier class, or "refer" where a person has to look.
+        probabilities: of each class, 0 to 1.
+        reasons: why it was referred.
+        quality: measures of the picture.
+        timings_ms: milliseconds by stage.
+        model: which model file.
+        settings_sha256: of the settings.
+        software: name and version.
+        image: the archived picture, or None.
+    """
+
+    schema: Annotated[int, Meta(ge=1, le=1)] = 1
+    id: _Uuid
+    device: str
+    sequence: _Count
+    captured_at: str
+    monotonic_ns: _Count
+    specimen: str
+    source: str
+    verdict: Literal["ALL", "HEM", "refer"]
+    probabilities: dict[str, float]
+    reasons: list[str]
+    quality: dict[str, float]
+    timings_ms: dict[str, float]
+    model: ModelReference
+    settings_sha256: str
+    software: str
+    image: ImageReference | None = None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a box is there, and since when (RFC 3339)."""
+
+    state: Literal["online", "offline", "stopped"]
+    since: str
+
+
+_record_decoder = msgspec.json.Decoder(Record)
+
+
+def encode(message: Record | Status) -> bytes:
+    """A message as JSON.
+
+    Raises:
+        InputError: a field cannot be written as JSON, such as a file name that is not UTF-8.
+    """
+    try:
+        return msgspec.json.encode(message)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{type(message).__name__} cannot be written as JSON: {error}") from error
+
+
+def decode_record(payload: bytes) -> Record:
+    """Read a record; fields that this version does not know are ignored.
+
+    Raises:
+        InputError: it is not JSON or does not fit the schema; the message names the field.
+    """
+    if b"\\u0000" in payload:
+        raise InputError("record holds a NUL character, which no PostgreSQL text can hold")
+    try:
+        return _record_decoder.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise InputError(f"record does not fit the schema: {error}") from error
+
+
+def uuid7() -> str:
+    """A UUIDv7 (RFC 9562 §5.7): milliseconds, then 12 bits of their fraction (§6.2, method 3), then chance."""
+    milliseconds, rest_ns = divmod(time.time_ns(), 1_000_000)
+    fraction = rest_ns * 4096 // 1_000_000
+    value = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | fraction << 64 | 2 << 62 | secrets.randbits(62)
+    text = f"{value:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def rfc3339(ns: int) -> str:
+    """A moment in nanoseconds since the Unix epoch as RFC 3339: UTC, microseconds, "Z"."""
+    moment = _EPOCH + timedelta(microseconds=ns // 1000)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
