@@ -13,7 +13,8 @@ import numpy.typing as npt
 from edge import quality
 from edge.errors import InputError
 from edge.frame import Pixels
-from edge.modelfile import InputFormat, ModelFile, check_tensors, open_interpreter
+from edge.modelfile import InputFormat, ModelFile, open_model
+from edge.modelfile import make_interpreter as make_interpreter  # for the exporter, which reads tensors
 from edge.preprocess import prepare
 
 Verdict = Literal["ALL", "HEM", "refer"]
@@ -66,8 +67,7 @@ class Classifier:
         self._output = manifest.probabilities()
         self._temperature = manifest.temperature
         self._refer_below = manifest.refer_below if refer_below is None else refer_below
-        self._interpreter = open_interpreter(model, threads)
-        check_tensors(model, self._interpreter)
+        self._interpreter = open_model(model, threads)
         self._input_index: int = self._interpreter.get_input_details()[0]["index"]
         self._output_index: int = self._interpreter.get_output_details()[self._output.index]["index"]
         side = manifest.geometry.size
@@ -85,6 +85,25 @@ class Classifier:
         """
         started = time.perf_counter_ns()
         prepare(pixels, self._geometry, out=self._crop)
+        return self._run(started)
+
+    def classify_crop(self, crop: Pixels) -> Prediction:
+        """Run and judge a crop that `edge.preprocess.prepare` has made with the model's geometry.
+
+        Args:
+            crop: (size, size, 3) uint8 RGB.
+
+        Raises:
+            InputError: it has another shape or type.
+        """
+        started = time.perf_counter_ns()
+        if crop.shape != self._crop.shape or crop.dtype != np.uint8:
+            raise InputError(f"the crop is {crop.dtype} of shape {crop.shape}, not uint8 {self._crop.shape}")
+        np.copyto(self._crop, crop)
+        return self._run(started)
+
+    def _run(self, started: int) -> Prediction:
+        """The prediction for what is in the crop's buffer; `started` in nanoseconds of `perf_counter_ns`."""
         measured = quality.measure(self._crop)
         self._fill_input()
         prepared = time.perf_counter_ns()

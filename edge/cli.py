@@ -42,7 +42,9 @@ def _load(module: str) -> object:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in _HOST_PACKAGES:
-            raise LeukoscopeError(f"{error.name} is not installed: pip install 'leukoscope[train]'") from error
+            raise LeukoscopeError(
+                f"{error.name} is not installed: pip install 'leukoscope[train]'"
+            ) from error
         raise
 
 
@@ -65,7 +67,9 @@ def parser() -> argparse.ArgumentParser:
     p = add("demo", "edge.demo:command", "A broker, the daemon and a subscriber in one", "demo --seconds 20")
     p.add_argument("--seconds", type=_positive, metavar="N", help="end after so long (default: at Ctrl-C)")
     p.add_argument("--images", type=Path, metavar="DIR", help="classify each image there once, then end")
-    p.add_argument("--broker", metavar="HOST:PORT", help="use this broker; started there if none listens on loopback")
+    p.add_argument(
+        "--broker", metavar="HOST:PORT", help="use this broker; started there if none listens on loopback"
+    )
     _model_option(p)
     p.add_argument("--to", default="sqlite:///demo-results.db", metavar="TARGET", help="default: %(default)s")
     p.add_argument("--json", action="store_true", help="records as JSON lines, then a summary")
@@ -79,14 +83,18 @@ def parser() -> argparse.ArgumentParser:
     _model_option(p)
     p.add_argument("--json", action="store_true", help="one JSON line an image")
 
-    p = add("bench", "edge.commands:bench", "Per-image latency, beside the bare interpreter", "bench --runs 200")
+    p = add(
+        "bench", "edge.commands:bench", "Per-image latency, beside the bare interpreter", "bench --runs 200"
+    )
     p.add_argument("--model", type=Path, nargs="+", metavar="FILE", help="default: the installed one")
     p.add_argument("--images", type=Path, metavar="DIR", help="default: simulated cells")
     p.add_argument("--runs", type=_count, default=200, metavar="N")
     p.add_argument("--threads", type=_count, default=1, metavar="N")
     p.add_argument("--json", action="store_true")
 
-    p = add("log", "edge.commands:log_results", "Store results from a broker", "log --broker mqtt://localhost")
+    p = add(
+        "log", "edge.commands:log_results", "Store results from a broker", "log --broker mqtt://localhost"
+    )
     p.add_argument("--broker", required=True, metavar="mqtt://…")
     p.add_argument("--to", default="sqlite:///results.db", metavar="TARGET", help="default: %(default)s")
     p.add_argument("--group", metavar="NAME", help="share the stream with the loggers of this name")
@@ -101,7 +109,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _host_commands(add) -> None:  # type: ignore[no-untyped-def]
-    p = add("dataset", "train.commands:dataset", "Split a data set", "dataset split DIR --fold 1 --method image")
+    p = add(
+        "dataset", "train.commands:dataset", "Split a data set", "dataset split DIR --fold 1 --method image"
+    )
     p.add_argument("action", choices=("split",))
     p.add_argument("directory", type=Path, metavar="DIR")
     p.add_argument("--fold", type=int, choices=(0, 1, 2), required=True)
@@ -123,19 +133,27 @@ def _host_commands(add) -> None:  # type: ignore[no-untyped-def]
     p.add_argument("--weights", default="imagenet", metavar="FILE|imagenet|none")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the split")
 
-    p = add("evaluate", "train.commands:evaluate", "Metrics of a run or a model file", "evaluate run --data C-NMC")
+    p = add(
+        "evaluate", "train.commands:evaluate", "Metrics of a run or a model file", "evaluate run --data C-NMC"
+    )
     p.add_argument("subject", metavar="RUN|MODEL.tflite")
     p.add_argument("--data", type=Path, required=True, metavar="DIR")
-    p.add_argument("--split-file", type=Path, metavar="FILE", help="default: the run's; its test side is used")
+    p.add_argument(
+        "--split-file", type=Path, metavar="FILE", help="default: the run's; its test side is used"
+    )
     p.add_argument("--noise", default="0", metavar="0,2,5", help="sigma of test noise, 8-bit levels")
     p.add_argument("--json", action="store_true")
 
-    p = add("export", "export.commands:export", "A run to one int8 model file", "export run --out model.tflite")
+    p = add(
+        "export", "export.commands:export", "A run to one int8 model file", "export run --out model.tflite"
+    )
     p.add_argument("run", type=Path, metavar="RUN")
     p.add_argument("--out", type=Path, required=True, metavar="MODEL.tflite")
     p.add_argument("--data", type=Path, metavar="DIR", help="default: where the run was trained")
     p.add_argument("--representative", type=_count, default=256, metavar="N", help="calibration images")
-    p.add_argument("--max-drop", type=float, default=0.5, metavar="POINTS", help="accuracy that int8 may lose")
+    p.add_argument(
+        "--max-drop", type=float, default=0.5, metavar="POINTS", help="accuracy that int8 may lose"
+    )
 
 
 def _model_option(p: argparse.ArgumentParser) -> None:

@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace) -> int:
-    """`leukoscope run`."""
-    Daemon(settings_file.load(options.config)).run()
-    return 0
+    """`leukoscope run`; 1 where a folder's images could not all be read."""
+    unreadable = Daemon(settings_file.load(options.config)).run()
+    return 1 if unreadable else 0
 
 
 def check(options: argparse.Namespace) -> int:
@@ -83,7 +83,8 @@ def bench(options: argparse.Namespace) -> int:
 def log_results(options: argparse.Namespace) -> int:
     """`leukoscope log`: store until stopped, one line an event."""
     from edge.records import Record
-    from edge.subscriber import Subscriber, open_sink
+    from edge.sinks import open_sink
+    from edge.subscriber import Subscriber
 
     def stored(record: Record, new: bool) -> None:
         note = "" if new else "  (again)"

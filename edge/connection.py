@@ -1,4 +1,4 @@
-"""One connection to an MQTT broker that is kept up for ever: MQTT 5 first, 3.1.1 where the broker has only that."""
+"""A connection to an MQTT broker, kept up for ever: MQTT 5 first, 3.1.1 where that is refused."""
 
 import logging
 import random
@@ -25,15 +25,16 @@ log = logging.getLogger(__name__)
 FIRST_DELAY_S, LAST_DELAY_S = 0.25, 30.0
 # A connection that held this long was a good one: its loss is news, and the back-off begins anew.
 STABLE_S = 5.0
-# TCP and TLS, and then the broker's answer to CONNECT.
-CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 5.0, 10.0
+# TCP and TLS, and then the broker's answer to CONNECT; the last is for an MQTT 5 CONNECT that may fall back:
+# amqtt 0.12 answers one with properties never, since it takes them for a client id of some thousand bytes.
+CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S, VERSION_TIMEOUT_S = 5.0, 10.0, 3.0
 UNSUPPORTED_VERSION = 132
 TLS_PORT = 8883
 
 OnPublish = Callable[[Client, int, ReasonCode, Properties], None]
 OnMessage = Callable[[Client, MQTTMessage], None]
 OnSubscribe = Callable[[Client, list[ReasonCode]], None]
-Outcome = Literal["connected", "version", "closed", "failed"]
+Outcome = Literal["connected", "version", "unanswered", "failed"]
 
 
 class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -124,8 +125,10 @@ class Connection:
             self._thread.join(CONNECT_TIMEOUT_S + 1)
 
     def state(self) -> str:
-        """"connected, MQTT 5", "connected, MQTT 3.1.1" or "not connected: <why>"."""
-        return f"connected, MQTT {self.version}" if self.connected.is_set() else f"not connected: {self._fault}"
+        """ "connected, MQTT 5", "connected, MQTT 3.1.1" or "not connected: <why>"."""
+        if self.connected.is_set():
+            return f"connected, MQTT {self.version}"
+        return f"not connected: {self._fault}"
 
     def _run(self) -> None:
         auto = self._settings.version == "auto"
@@ -138,7 +141,7 @@ class Connection:
             except Exception:  # the thread's top: the box must go on trying
                 log.exception("MQTT: unexpected error")
                 outcome = "failed"
-            if auto and version == "5" and outcome in ("version", "closed"):
+            if auto and version == "5" and outcome in ("version", "unanswered"):
                 version = "3.1.1"
                 continue
             # A broker that closed by chance, or was replaced, is asked for MQTT 5 again.
@@ -152,11 +155,14 @@ class Connection:
         """The broker has accepted the connection."""
         receive_maximum = getattr(properties, "ReceiveMaximum", None) or self._window
         self.receive_maximum = min(self._window, receive_maximum)
-        client.max_inflight_messages_set(self.receive_maximum)
         if version != self.version:
             where = f"{self._settings.host}:{self._settings.port}"
-            log.info("connected to %s with MQTT %s%s", where, version,
-                     "" if version == "5" or self._settings.version != "auto" else ": it does not speak 5")
+            log.info(
+                "connected to %s with MQTT %s%s",
+                where,
+                version,
+                "" if version == "5" or self._settings.version != "auto" else ": it does not speak 5",
+            )
         elif self._logged_fault:
             log.info("connected again to %s:%d", self._settings.host, self._settings.port)
         self.version, self.session, self._fault = version, client, ""
@@ -180,6 +186,7 @@ class _Attempt:
         self._accepted = False
         self._reason = ""
         self._refused_version = False
+        self._may_fall_back = owner._settings.version == "auto" and version == "5"
         self._client = self._make_client()
 
     def run(self) -> Outcome:
@@ -201,20 +208,19 @@ class _Attempt:
         if self._accepted:
             owner._failed(f"connection lost: {self._reason}")
             return "connected"
-        may_fall_back = owner._settings.version == "auto" and self._version == "5"
         if self._refused_version:
-            owner._failed(f"does not speak MQTT {self._version}", quiet=may_fall_back)
+            owner._failed(f"does not speak MQTT {self._version}", quiet=self._may_fall_back)
             return "version"
         if self._reason:
             owner._failed(f"refuses the connection: {self._reason}")
             return "failed"
-        closed = self._answered.is_set()
-        owner._failed("closes the connection unanswered" if closed else "does not answer", quiet=may_fall_back)
-        return "closed" if closed else "failed"
+        fault = "closes the connection unanswered" if self._ended.is_set() else "does not answer"
+        owner._failed(fault, quiet=self._may_fall_back)
+        return "unanswered"
 
     def _wait(self) -> None:
         stopping = self._owner._stopping
-        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        deadline = time.monotonic() + (VERSION_TIMEOUT_S if self._may_fall_back else ANSWER_TIMEOUT_S)
         while not self._answered.wait(0.1):
             if stopping.is_set() or time.monotonic() > deadline:
                 return
@@ -242,7 +248,7 @@ class _Attempt:
             client.will_set(topic, payload(), qos=1, retain=True)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         if (on_publish := owner._on_publish) is not None:
-            client.on_publish = lambda c, _u, mid, reason, properties: on_publish(c, mid, reason, properties)
+            client.on_publish = lambda c, _u, mid, reason, props: on_publish(c, mid, reason, props)
         if (on_message := owner._on_message) is not None:
             client.on_message = lambda c, _u, message: on_message(c, message)
         if (on_subscribe := owner._on_subscribe) is not None:
@@ -251,11 +257,13 @@ class _Attempt:
 
     def _connect(self) -> None:
         owner, settings = self._owner, self._owner._settings
-        if self._version == "5":
-            properties = Properties(PacketTypes.CONNECT)
+        properties = None
+        clean = owner._session_expiry_s == 0
+        if self._version == "5" and not clean:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.ReceiveMaximum = owner._window
             properties.SessionExpiryInterval = owner._session_expiry_s
-            clean = owner._session_expiry_s == 0
+        if self._version == "5":
             self._client.connect(
                 settings.host, settings.port, settings.keepalive_s, clean_start=clean, properties=properties
             )
@@ -263,7 +271,12 @@ class _Attempt:
             self._client.connect(settings.host, settings.port, settings.keepalive_s)
 
     def _on_connect(
-        self, client: Client, _userdata: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+        self,
+        client: Client,
+        _userdata: Any,
+        _flags: ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
     ) -> None:
         if reason.is_failure:  # paho calls this for a refusal too
             self._reason = str(reason)
@@ -274,7 +287,12 @@ class _Attempt:
         self._answered.set()
 
     def _on_disconnect(
-        self, _client: Client, _userdata: Any, _flags: DisconnectFlags, reason: ReasonCode, _properties: Properties | None
+        self,
+        _client: Client,
+        _userdata: Any,
+        _flags: DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
     ) -> None:
         if self._accepted:
             self._reason = str(reason)

@@ -82,8 +82,12 @@ class Daemon:
         """End the run; what was accepted stays in the outbox."""
         self._stop.set()
 
-    def run(self) -> None:
-        """Work until stopped or until the camera has no more frames and all records are delivered."""
+    def run(self) -> int:
+        """Work until stopped or until the camera has no more frames and all records are delivered.
+
+        Returns:
+            How many images could not be read.
+        """
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGINT, self.stop)
         self._publisher.start()
@@ -102,6 +106,7 @@ class Daemon:
             self._publisher.publish_health(self._report())
             self._publisher.stop(STOP_TIMEOUT_S)
             self._outbox.close()
+        return self._health.unreadable
 
     def _watch(self) -> None:
         """A live camera: classify the newest frame, over and over."""

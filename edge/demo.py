@@ -8,7 +8,6 @@ import logging
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -25,8 +24,10 @@ from edge.classifier import default_model
 from edge.errors import InputError, LeukoscopeError
 from edge.images import find_images
 from edge.modelfile import read_model
+from edge.outbox import Outbox
 from edge.records import Record
-from edge.subscriber import Subscriber, open_sink
+from edge.sinks import open_sink
+from edge.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +56,19 @@ def command(options: argparse.Namespace) -> int:
         device = f"demo-{uuid.uuid4().hex[:8]}"
         show = Show(as_json=options.json)
         subscriber = Subscriber(
-            f"mqtt://{host}:{port}", open_sink(options.to), topic=f"leukoscope/{device}/cells",
-            client_id=f"leukoscope-{device}", on_stored=show.stored,
+            f"mqtt://{host}:{port}",
+            open_sink(options.to),
+            topic=f"leukoscope/{device}/cells",
+            client_id=f"leukoscope-log-{device}",
+            on_stored=show.stored,
         )
         subscriber.start()
         stack.callback(subscriber.stop)
+        # Before the daemon: the broker keeps nothing for a subscriber that it does not know yet.
+        if not _wait(subscriber.subscribed, stop, START_TIMEOUT_S):
+            if stop.is_set():
+                return 0
+            raise LeukoscopeError(f"{host}:{port} does not answer as an MQTT broker: {subscriber.state()}")
         show.say(f"{NOTICE}\nbroker {host}:{port}, topic leukoscope/{device}/cells, results to {options.to}")
         config = _settings(folder, device, host, port, model, options.images)
         daemon = stack.enter_context(_process([sys.executable, "-m", "edge", "run", "--config", str(config)]))
@@ -100,7 +109,10 @@ class Show:
         """The summary; 1 where something that was accepted was not stored."""
         totals = {name: self._totals[name] for name in ("ALL", "HEM", "refer")}
         if self._as_json:
-            print(json.dumps({"accepted": accepted, "stored": self.rows, "verdicts": totals, "to": target}), flush=True)
+            print(
+                json.dumps({"accepted": accepted, "stored": self.rows, "verdicts": totals, "to": target}),
+                flush=True,
+            )
         self.say(f"{accepted} results accepted, {self.rows} stored once each in {target}: {totals}\n{NOTICE}")
         return 0 if self.rows == accepted else 1
 
@@ -122,12 +134,21 @@ def _follow(
             daemon.wait()
     if not outbox.exists():
         raise LeukoscopeError("the daemon did not start; what it said stands above")
-    with sqlite3.connect(f"file:{outbox}?mode=ro", uri=True) as connection:
-        accepted = int(connection.execute(OUTBOX_LAST_SEQUENCE).fetchone()[0])
+    records = Outbox(outbox)
+    accepted = records.last_sequence()
+    records.close()
     deadline = time.monotonic() + DELIVERY_TIMEOUT_S
     while show.rows < accepted and time.monotonic() < deadline:
         time.sleep(0.02)
     return accepted
+
+
+def _wait(event: threading.Event, stop: threading.Event, timeout_s: float) -> bool:
+    """Wait for an event, for a stop, or for the time; True where the event came."""
+    deadline = time.monotonic() + timeout_s
+    while not event.wait(0.05) and not stop.is_set() and time.monotonic() < deadline:
+        pass
+    return event.is_set()
 
 
 def _settings(folder: Path, device: str, host: str, port: int, model: Path, images: Path | None) -> Path:
@@ -196,7 +217,7 @@ def _process(arguments: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
         stdout=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C reaches the demo alone, which stops the children in order
-        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509: before any thread
+        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509
     )
     try:
         yield process

@@ -206,11 +206,26 @@ def verify(model: ModelFile) -> None:
         InputError: shapes, types, quantisation or number of labels do not fit, or it does not load.
         LeukoscopeError: no interpreter is installed.
     """
-    check_tensors(model, open_interpreter(model))
+    open_model(model)
 
 
-def open_interpreter(model: ModelFile, threads: int = 1) -> Any:
-    """The TFLite interpreter of a model, its tensors allocated.
+def open_model(model: ModelFile, threads: int = 1) -> Any:
+    """The interpreter of a model file, its network compared with the manifest.
+
+    Raises:
+        InputError: as for `verify`.
+        LeukoscopeError: no interpreter is installed.
+    """
+    try:
+        interpreter = make_interpreter(model.flatbuffer, threads)
+        _check_tensors(model.manifest, interpreter)
+    except InputError as error:
+        raise InputError(f"{model.path}: {error}") from error
+    return interpreter
+
+
+def make_interpreter(flatbuffer: bytes, threads: int = 1) -> Any:
+    """A TFLite interpreter, its tensors allocated.
 
     Raises:
         InputError: the interpreter refuses the flatbuffer.
@@ -218,36 +233,25 @@ def open_interpreter(model: ModelFile, threads: int = 1) -> Any:
     """
     interpreter_class = _interpreter_class()
     try:
-        interpreter = interpreter_class(model_content=model.flatbuffer, num_threads=threads)
+        interpreter = interpreter_class(model_content=flatbuffer, num_threads=threads)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"{model.path}: the interpreter cannot load it: {error}") from error
+        raise InputError(f"the interpreter cannot load the network: {error}") from error
     return interpreter
 
 
-def check_tensors(model: ModelFile, interpreter: Any) -> None:
-    """Compare the network's input and outputs with the manifest.
-
-    Raises:
-        InputError: something differs.
-    """
-    manifest = model.manifest
+def _check_tensors(manifest: Manifest, interpreter: Any) -> None:
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     size, expected = manifest.geometry.size, manifest.input
-    try:
-        if len(inputs) != 1:
-            raise InputError(f"the network has {len(inputs)} inputs, not one")
-        _check_tensor("input", inputs[0], [1, size, size, 3], "int8", expected.scale, expected.zero_point)
-        for output in manifest.outputs:
-            if output.index >= len(outputs):
-                raise InputError(
-                    f"output {output.name} is number {output.index}, the network has {len(outputs)}"
-                )
-            details = outputs[output.index]
-            name = f"output {output.name}"
-            _check_tensor(name, details, output.shape, output.dtype, output.scale, output.zero_point)
-    except InputError as error:
-        raise InputError(f"{model.path}: {error}") from error
+    if len(inputs) != 1:
+        raise InputError(f"the network has {len(inputs)} inputs, not one")
+    _check_tensor("input", inputs[0], [1, size, size, 3], "int8", expected.scale, expected.zero_point)
+    for output in manifest.outputs:
+        name = f"output {output.name}"
+        if output.index >= len(outputs):
+            raise InputError(f"{name} has index {output.index}, the network has {len(outputs)} outputs")
+        details = outputs[output.index]
+        _check_tensor(name, details, output.shape, output.dtype, output.scale, output.zero_point)
 
 
 def _check_tensor(

@@ -10,7 +10,6 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.connection import Connection, MqttSettings
-from edge.errors import LeukoscopeError
 from edge.outbox import Outbox
 from edge.records import Status, encode, rfc3339
 
@@ -74,7 +73,7 @@ class Publisher:
 
     @property
     def version(self) -> str:
-        """"5" or "3.1.1", or "" before the first connection."""
+        """ "5" or "3.1.1", or "" before the first connection."""
         return self._connection.version
 
     def publish_health(self, payload: bytes) -> None:
@@ -100,7 +99,7 @@ class Publisher:
                 message = session.publish(f"{self._root}/status", _status("stopped"), qos=1, retain=True)
                 message.wait_for_publish(max(0.0, deadline - time.monotonic()))
             except (RuntimeError, ValueError) as error:  # the connection went in this moment
-                log.warning("status \"stopped\" was not sent: %s", error)
+                log.warning('status "stopped" was not sent: %s', error)
         self._connection.stop()
         self._outbox.wake()
         if self._thread.is_alive():
@@ -110,7 +109,9 @@ class Publisher:
         client.publish(f"{self._root}/status", _status("online"), qos=1, retain=True)
         self._outbox.wake()
 
-    def _on_publish(self, client: Client, message_id: int, reason: ReasonCode, _properties: Properties) -> None:
+    def _on_publish(
+        self, client: Client, message_id: int, reason: ReasonCode, _properties: Properties
+    ) -> None:
         # In paho's network thread, which holds paho's locks: only hand it on.
         self._acknowledged.put((client, message_id, reason))
         self._outbox.wake()
@@ -151,7 +152,7 @@ class Publisher:
         self._retry_at = time.monotonic() + REFUSED_RETRY_S
         fault = f"the broker refuses records: {reason}"
         if fault != self._fault:
-            log.error("%s (sequence %d); they stay in the outbox; let %s/cells be written", fault, sequence, self._root)
+            log.error("%s (sequence %d) on %s/cells; they stay in the outbox", fault, sequence, self._root)
             self._fault = fault
 
     def _follow_session(self) -> None:

@@ -4,7 +4,6 @@ import fcntl
 import logging
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -90,7 +89,7 @@ class Outbox:
         return item.done  # type: ignore[return-value]  # an item with a record gives a record
 
     def pending(self, after: int, limit: int) -> list[tuple[int, bytes]]:
-        """Up to `limit` committed records in order, as (sequence, JSON), those with a sequence above `after`."""
+        """Up to `limit` committed records above sequence `after`, in order, as (sequence, JSON)."""
         with self._reading:
             try:
                 return self._reader.execute(
@@ -169,7 +168,8 @@ class Outbox:
         item.done.set_running_or_notify_cancel()  # from here on it cannot be cancelled
         with self._state:
             if bounded:
-                self._state.wait_for(lambda: len(self._waiting) < WAITING_LIMIT or self._closing, ACCEPT_TIMEOUT_S)
+                room = lambda: len(self._waiting) < WAITING_LIMIT or self._closing  # noqa: E731
+                self._state.wait_for(room, ACCEPT_TIMEOUT_S)
             if self._closing:
                 raise LeukoscopeError(f"outbox {self._file}: it is closed")
             if bounded and len(self._waiting) >= WAITING_LIMIT:
@@ -227,8 +227,10 @@ class Outbox:
         if numbered or gone:
             db.execute("BEGIN IMMEDIATE")
             try:
-                db.executemany("INSERT INTO records VALUES (?, ?)", [(r.sequence, encode(r)) for r in numbered])
-                removed = db.executemany("DELETE FROM records WHERE sequence = ?", gone).rowcount if gone else 0
+                rows = [(record.sequence, encode(record)) for record in numbered]
+                db.executemany("INSERT INTO records VALUES (?, ?)", rows)
+                if gone:
+                    removed = db.executemany("DELETE FROM records WHERE sequence = ?", gone).rowcount
                 db.execute("UPDATE meta SET value = ? WHERE key = 'last_sequence'", (last,))
                 db.execute("COMMIT")
             except BaseException:
@@ -262,9 +264,11 @@ class Outbox:
         self._fault = str(error)
         for item in batch:
             if not item.done.done():
-                item.done.set_exception(LeukoscopeError(
-                    f"outbox {self._file}: {error}; free space on the disk (the record waits in memory)"
-                ))
+                item.done.set_exception(
+                    LeukoscopeError(
+                        f"outbox {self._file}: {error}; free space on the disk (the record waits in memory)"
+                    )
+                )
         with self._state:
             if self._closing:
                 return False

@@ -38,7 +38,7 @@ def measure(crop: Pixels) -> dict[str, float]:
     return {
         "contrast": round(contrast, 2),
         "sharpness": round(edges**2 / spread**2, 4) if spread > 0 else 0.0,
-        "saturated": round(np.count_nonzero(brightest == 255) / brightest.size, 5),
+        "saturated": round(int(np.count_nonzero(brightest == 255)) / brightest.size, 5),
     }
 
 

@@ -109,7 +109,7 @@ def decode_record(payload: bytes) -> Record:
 
 
 def uuid7() -> str:
-    """A UUIDv7 (RFC 9562 §5.7): milliseconds, then 12 bits of their fraction (§6.2, method 3), then chance."""
+    """A UUIDv7 (RFC 9562 §5.7): milliseconds, 12 bits of their fraction (§6.2, method 3), then chance."""
     milliseconds, rest_ns = divmod(time.time_ns(), 1_000_000)
     fraction = rest_ns * 4096 // 1_000_000
     value = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | fraction << 64 | 2 << 62 | secrets.randbits(62)

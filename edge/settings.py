@@ -12,11 +12,7 @@ from edge.errors import InputError
 from edge.mqtt import MqttSettings
 
 
-class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
-
-
-class DeviceSettings(_Table):
+class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Who this box is.
 
     Attributes:
@@ -28,7 +24,7 @@ class DeviceSettings(_Table):
     site: str = ""
 
 
-class ModelSettings(_Table):
+class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which model file, and how it is run.
 
     Attributes:
@@ -43,7 +39,7 @@ class ModelSettings(_Table):
     refer_below: Annotated[float, Meta(ge=0, le=1)] | None = None
 
 
-class CameraSettings(_Table):
+class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where frames come from and which of them become results.
 
     Attributes:
@@ -62,7 +58,7 @@ class CameraSettings(_Table):
     interval_s: Annotated[float, Meta(gt=0, le=86400)] = 1.0
 
 
-class OutboxSettings(_Table):
+class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where records wait for the broker.
 
     Attributes:
@@ -72,7 +68,7 @@ class OutboxSettings(_Table):
     file: str = "/var/lib/leukoscope/outbox.db"
 
 
-class HealthSettings(_Table):
+class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How often health is published.
 
     Attributes:
@@ -82,7 +78,7 @@ class HealthSettings(_Table):
     interval_s: Annotated[float, Meta(ge=1, le=3600)] = 10.0
 
 
-class Settings(_Table):
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole settings file."""
 
     device: DeviceSettings = DeviceSettings()
@@ -107,6 +103,8 @@ def load(file: Path) -> Settings:
     try:
         return msgspec.toml.decode(file.read_bytes(), type=Settings)
     except OSError as error:
-        raise InputError(f"settings {file}: {error.strerror}; systemd/leukoscope.toml shows every key") from error
+        raise InputError(
+            f"settings {file}: {error.strerror}; systemd/leukoscope.toml shows every key"
+        ) from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(f"settings {file}: {error}") from error

@@ -49,7 +49,10 @@ def card(manifest: Manifest) -> str:
     head = _HEAD.format(
         name=manifest.name, crop=manifest.geometry.crop, size=manifest.geometry.size, **training
     )
-    rows = ["| cells | model | n | accuracy | AUC | sensitivity | specificity | ECE |", "|---|---|---|---|---|---|---|---|"]
+    rows = [
+        "| cells | model | n | accuracy | AUC | sensitivity | specificity | ECE |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for cells, kinds in manifest.metrics.items():
         rows += [_row(cells, kind, figures) for kind, figures in kinds.items()]
     parity = manifest.parity

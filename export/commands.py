@@ -24,7 +24,9 @@ def export(options: argparse.Namespace) -> int:
     run = Run(options.run)
     recipe = run.recipe()
     if (recipe.model.input_low, recipe.model.input_high) != (0.0, 1.0):
-        raise InputError(f"{options.run}: trained with input in other than [0, 1]; the box has no such scaling yet")
+        raise InputError(
+            f"{options.run}: trained with input in other than [0, 1]; the box has no such scaling yet"
+        )
     data = options.data or Path(run.environment().get("data", ""))
     if not data.is_dir():
         raise InputError(f"data set {data}: no such folder; give it with --data")
@@ -40,7 +42,9 @@ def export(options: argparse.Namespace) -> int:
     manifest.parity.update(parity)
     write_model(options.out, flatbuffer, manifest, card(manifest))
     read_model(options.out)
-    print(f"{options.out}: int8 agrees with float on {parity['agreement']:.2%}, loses {parity['drop_points']:.2f} points")
+    print(
+        f"{options.out}: int8 agrees with float on {parity['agreement']:.2%}, loses {parity['drop_points']:.2f} points"
+    )
     if parity["drop_points"] > options.max_drop:
         raise LeukoscopeError(
             f"{options.out}: int8 loses {parity['drop_points']:.2f} points of accuracy, more than "
@@ -59,19 +63,33 @@ def _manifest(run: Run, recipe: Recipe, flatbuffer: bytes, representative: list[
         labels=list(LABELS),
         geometry=recipe.model.geometry,
         input=InputFormat(
-            dtype="int8", scale=float(entry["quantization"][0]), zero_point=int(entry["quantization"][1]),
+            dtype="int8",
+            scale=float(entry["quantization"][0]),
+            zero_point=int(entry["quantization"][1]),
             colour="RGB",
         ),
         outputs=[
             OutputFormat(
-                name="probabilities", index=0, shape=[int(n) for n in output["shape"]], dtype="int8",
-                scale=float(output["quantization"][0]), zero_point=int(output["quantization"][1]), activation="softmax",
+                name="probabilities",
+                index=0,
+                shape=[int(n) for n in output["shape"]],
+                dtype="int8",
+                scale=float(output["quantization"][0]),
+                zero_point=int(output["quantization"][1]),
+                activation="softmax",
             )
         ],
         training={
-            "data": "C-NMC 2019", "fold": split.fold, "split": split.method, "split_seed": split.seed,
-            "split_sha256": split.sha256(), "images": len(split.train), "recipe": run.environment().get("recipe", ""),
-            "epochs": progress.epoch, "best_epoch": progress.best_epoch, "representative": representative,
+            "data": "C-NMC 2019",
+            "fold": split.fold,
+            "split": split.method,
+            "split_seed": split.seed,
+            "split_sha256": split.sha256(),
+            "images": len(split.train),
+            "recipe": run.environment().get("recipe", ""),
+            "epochs": progress.epoch,
+            "best_epoch": progress.best_epoch,
+            "representative": representative,
         },
         metrics={},
         parity={},
@@ -82,7 +100,17 @@ def _manifest(run: Run, recipe: Recipe, flatbuffer: bytes, representative: list[
 
 
 # What the manifest keeps of an evaluation.
-_KEPT = ("n", "confusion", "accuracy", "weighted_f1", "auc", "sensitivity", "specificity", "ece", "per_subject")
+_KEPT = (
+    "n",
+    "confusion",
+    "accuracy",
+    "weighted_f1",
+    "auc",
+    "sensitivity",
+    "specificity",
+    "ece",
+    "per_subject",
+)
 
 
 def _measure(folder: Path, file: Path, run: Run, data: Path) -> tuple[dict[str, Any], dict[str, Any]]:

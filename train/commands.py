@@ -44,7 +44,9 @@ def train(options: argparse.Namespace) -> int:
     else:
         recipe = recipes.load(options.recipe)
         if options.epochs:
-            recipe = msgspec.structs.replace(recipe, fit=msgspec.structs.replace(recipe.fit, epochs=options.epochs))
+            recipe = msgspec.structs.replace(
+                recipe, fit=msgspec.structs.replace(recipe.fit, epochs=options.epochs)
+            )
         split = splits.split_fold(cnmc.scan(options.data), options.fold, options.split, options.seed)
         settings = {"data": str(options.data.resolve()), "recipe": options.recipe, "weights": options.weights}
         run = fit.Run.create(options.out, recipe, split, settings)
@@ -61,7 +63,9 @@ def evaluate(options: argparse.Namespace) -> int:
     if options.split_file:
         split = splits.read(options.split_file)
     if split is None:
-        raise InputError(f"{options.subject}: name the images to judge with --split-file (its test side is used)")
+        raise InputError(
+            f"{options.subject}: name the images to judge with --split-file (its test side is used)"
+        )
     try:
         levels = [float(level) for level in options.noise.split(",")]
     except ValueError as error:

@@ -14,7 +14,6 @@ Label = Literal["ALL", "HEM"]
 LABELS: tuple[Label, Label] = ("ALL", "HEM")
 
 
-
 # Byte-identical images stand under these different subjects in C-NMC 2019, so they are one patient
 # as far as a split is concerned.
 TWIN_SUBJECTS = (
@@ -24,9 +23,7 @@ TWIN_SUBJECTS = (
     frozenset({"H3", "H10"}),
 )
 
-_NAME = re.compile(
-    r"^UID_(?P<subject>H?\d+)_(?P<image>\d+)_(?P<cell>\d+)_(?P<label>all|hem)$", re.IGNORECASE
-)
+_NAME = re.compile(r"^UID_(?P<subject>H?\d+)_(?P<image>\d+)_(?P<cell>\d+)_(?P<label>all|hem)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -100,7 +97,9 @@ def _scan_fold(root: Path, fold: Path) -> Iterable[Cell]:
         for path in _images(folder):
             subject, label = parse_name(path.name)
             if folder.name.upper() != label:
-                raise InputError(f"{path}: its name says {label}, its folder {folder.name}; move or rename it")
+                raise InputError(
+                    f"{path}: its name says {label}, its folder {folder.name}; move or rename it"
+                )
             yield Cell(path.relative_to(root).as_posix(), label, subject, fold.name)
 
 

@@ -1,12 +1,10 @@
 """How good a run or a model file is on images that it has not trained on."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -60,16 +58,12 @@ def load_scorer(path: Path) -> tuple[Scorer, Split | None]:
 def int8_scorer(path: Path) -> Scorer:
     """A model file, run by the box's own classifier."""
     model = read_model(path)
-    geometry = model.manifest.geometry
-    # The crops are made already; one of the network's own size passes through the box's code unchanged.
-    unchanged = msgspec.structs.replace(geometry, crop=geometry.size)
-    manifest = msgspec.structs.replace(model.manifest, geometry=unchanged)
-    classifier = Classifier(dataclasses.replace(model, manifest=manifest))
+    classifier = Classifier(model)
 
     def score(crops: Pixels) -> Scores:
-        return np.array([classifier.classify(crop).probabilities["ALL"] for crop in crops])
+        return np.array([classifier.classify_crop(crop).probabilities["ALL"] for crop in crops])
 
-    return Scorer(geometry, score)
+    return Scorer(model.manifest.geometry, score)
 
 
 def cells_of(data: Path, paths: Sequence[str]) -> list[Cell]:

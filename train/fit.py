@@ -83,7 +83,9 @@ class Run:
             LeukoscopeError: it cannot be written.
         """
         if (folder / "recipe.json").exists():
-            raise InputError(f"{folder}: holds a run already; add --resume to go on with it, or give another --out")
+            raise InputError(
+                f"{folder}: holds a run already; add --resume to go on with it, or give another --out"
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "recipe.json").write_bytes(msgspec.json.format(msgspec.json.encode(recipe), indent=2))

@@ -53,5 +53,8 @@ def expected_calibration_error(is_all: npt.NDArray[np.bool_], score: npt.NDArray
     confidence = np.maximum(score, 1 - score)
     right = (score >= 0.5) == is_all
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = [abs(confidence[bins == b].mean() - right[bins == b].mean()) * (bins == b).sum() for b in np.unique(bins)]
+    gaps = [
+        abs(confidence[bins == b].mean() - right[bins == b].mean()) * (bins == b).sum()
+        for b in np.unique(bins)
+    ]
     return float(sum(gaps) / len(score))

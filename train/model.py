@@ -62,4 +62,6 @@ def _load_weights(base: keras.Model, recipe: ModelRecipe, weights: str) -> None:
     except Exception as error:  # Keras raises a bare Exception where its download fails
         if isinstance(error, LeukoscopeError):
             raise
-        raise LeukoscopeError(f"weights {weights}: {error}; give --weights FILE where there is no network") from error
+        raise LeukoscopeError(
+            f"weights {weights}: {error}; give --weights FILE where there is no network"
+        ) from error

@@ -60,7 +60,9 @@ def split_fold(cells: Sequence[Cell], fold: int, method: Method, seed: int) -> S
     for name in SIDES:
         missing = [label for label in LABELS if not any(cell.label == label for cell in sides[name])]
         if missing:
-            raise InputError(f"fold_{fold}, split by {method}: no {missing[0]} cell on the {name} side; too few")
+            raise InputError(
+                f"fold_{fold}, split by {method}: no {missing[0]} cell on the {name} side; too few"
+            )
     paths = {name: sorted(cell.path for cell in sides[name]) for name in SIDES}
     return Split(fold, method, seed, paths["train"], paths["val"], paths["test"])
 
@@ -141,6 +143,8 @@ def read(file: Path) -> Split:
     try:
         return msgspec.json.decode(file.read_bytes(), type=Split)
     except OSError as error:
-        raise InputError(f"{file}: {error.strerror}; give a file from `leukoscope dataset split --out`") from error
+        raise InputError(
+            f"{file}: {error.strerror}; give a file from `leukoscope dataset split --out`"
+        ) from error
     except msgspec.MsgspecError as error:
         raise InputError(f"{file}: not a split file: {error}") from error

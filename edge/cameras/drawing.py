@@ -107,7 +107,8 @@ def _fill(points: Points, centre: tuple[float, float], shape: tuple[int, int]) -
     mask = np.zeros(shape, np.uint8)
     fixed = np.rint((points + centre) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
     cv2.fillPoly(mask, [fixed], 255, cv2.LINE_AA, _SUBPIXEL_BITS)
-    return mask.astype(np.float32) / np.float32(255)
+    cover: Plane = mask.astype(np.float32) / np.float32(255)
+    return cover
 
 
 def _soften(plane: Plane, sigma_px: float) -> Plane:
@@ -120,7 +121,8 @@ def _grain(rng: np.random.Generator, shape: tuple[int, int], spacing_px: int) ->
     coarse = rng.standard_normal((rows, columns), np.float32) * np.float32(1.35)  # cubic flattens it
     fine = cv2.resize(coarse, None, fx=spacing_px, fy=spacing_px, interpolation=cv2.INTER_CUBIC)
     top, left = rng.integers(0, spacing_px, 2) + spacing_px
-    return fine[top : top + shape[0], left : left + shape[1]]  # type: ignore[return-value]
+    cut: Plane = fine[top : top + shape[0], left : left + shape[1]]  # type: ignore[assignment]
+    return cut
 
 
 def _overlap(
@@ -233,7 +235,7 @@ def white_cell(rng: np.random.Generator, stain: Stain | None = None) -> tuple[Pl
         plane += (1.0, 0.25, -0.15)[channel] * tint
         plane += (rim - plane) * edge
         planes.append(plane * np.float32(brightness * (1.0 + hue[channel])))
-    return cv2.merge(planes), coverage  # type: ignore[return-value]
+    return np.stack(planes, axis=-1), coverage
 
 
 def _red_cell(rng: np.random.Generator) -> Plane:

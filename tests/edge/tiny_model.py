@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from edge.modelfile import InputFormat, Manifest, ModelFile, OutputFormat, open_interpreter, write_model
+from edge.modelfile import InputFormat, Manifest, ModelFile, OutputFormat, make_interpreter, write_model
 from edge.preprocess import Geometry
 
 SIDE_PX = 32
@@ -18,14 +18,15 @@ CARD = "# Tiny\n\nFor tests only.\n"
 
 
 @functools.cache
-def flatbuffer(quantised: bool = True, classes: int = 2, input_high: float = 1.0) -> bytes:
-    """The network, 32×32×3; the same pixels stand for 0…`input_high` when it is calibrated."""
+def flatbuffer(quantised: bool = True, classes: int = 2) -> bytes:
+    """The network, 32×32×3, in int8 with exactly the pixels 0…255 as its input, or in float."""
     import numpy as np
     import tensorflow as tf
 
     kernel = np.zeros((3, classes), np.float32)
     kernel[0, 0], kernel[2, 0] = 4.0, -4.0
     kernel[0, 1], kernel[2, 1] = -4.0, 4.0
+
     def network(pictures: Any) -> Any:
         return tf.nn.softmax(tf.linalg.matmul(tf.reduce_mean(pictures, axis=(1, 2)), kernel))
 
@@ -33,8 +34,8 @@ def flatbuffer(quantised: bool = True, classes: int = 2, input_high: float = 1.0
         rng = np.random.default_rng(0)
         for _ in range(20):
             # Means from one end to the other, and always a 0 and a 1: the input's range is exactly known.
-            picture = rng.uniform(0, input_high, (1, 1, 1, 3)).repeat(SIDE_PX, 1).repeat(SIDE_PX, 2)
-            picture[0, 0, 0], picture[0, 0, 1] = 0.0, input_high
+            picture = rng.uniform(0, 1, (1, 1, 1, 3)).repeat(SIDE_PX, 1).repeat(SIDE_PX, 2)
+            picture[0, 0, 0], picture[0, 0, 1] = 0.0, 1.0
             yield [picture.astype(np.float32)]
 
     concrete = tf.function(network).get_concrete_function(tf.TensorSpec((1, SIDE_PX, SIDE_PX, 3)))
@@ -67,5 +68,5 @@ def write_tiny(path: Path, **changes: Any) -> ModelFile:
 
 def input_quantisation(model: ModelFile) -> tuple[float, int]:
     """Scale and zero point as the flatbuffer has them."""
-    scale, zero_point = open_interpreter(model).get_input_details()[0]["quantization"]
+    scale, zero_point = make_interpreter(model.flatbuffer).get_input_details()[0]["quantization"]
     return float(scale), int(zero_point)

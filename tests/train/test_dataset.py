@@ -21,7 +21,9 @@ def made_up_fold(fold: int, n_all: int, n_hem: int) -> list[dataset.Cell]:
             subject = f"{prefix}{i % 7 + 100}"
             name = f"UID_{subject}_{i}_1_{label.lower()}.bmp"
             cells.append(
-                dataset.Cell(f"training_data/fold_{fold}/{label.lower()}/{name}", label, subject, f"fold_{fold}")
+                dataset.Cell(
+                    f"training_data/fold_{fold}/{label.lower()}/{name}", label, subject, f"fold_{fold}"
+                )
             )
     return cells
 
@@ -58,7 +60,9 @@ def test_a_split_by_subject_keeps_patients_and_twins_on_one_side(cnmc: Path) -> 
 
 
 def test_a_class_with_too_few_subjects_is_refused() -> None:
-    cells = [cell for cell in made_up_fold(0, 70, 70) if cell.subject not in {f"H{n}" for n in range(102, 107)}]
+    cells = [
+        cell for cell in made_up_fold(0, 70, 70) if cell.subject not in {f"H{n}" for n in range(102, 107)}
+    ]
     with pytest.raises(InputError, match="class HEM has 2 subjects"):
         split.split_fold(cells, 0, "subject", 0)
 

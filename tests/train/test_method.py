@@ -54,7 +54,12 @@ def test_hem_is_doubled_and_sigmas_are_in_equal_parts() -> None:
     targets = np.concatenate([batches[i][1] for i in range(len(batches))])
     assert targets.sum(axis=0).tolist() == [70, 60]
     assert sorted(np.unique(batches._sigmas, return_counts=True)[1]) == [65, 65]
-    grey = [image for i in range(len(batches)) for image, target in zip(*batches[i], strict=True) if np.ptp(image[112, 112]) < 0.2 and target[1]]
+    grey = [
+        image
+        for i in range(len(batches))
+        for image, target in zip(*batches[i], strict=True)
+        if np.ptp(image[112, 112]) < 0.2 and target[1]
+    ]
     assert len(grey) >= 30
 
 
@@ -76,11 +81,15 @@ def test_augmentation_keeps_within_its_ranges() -> None:
         # Both shifts at their end, turned into one axis and enlarged.
         assert np.hypot(xs.mean() - 112, ys.mean() - 112) <= 0.1 * 224 * 2**0.5 / 0.8 + 2
         assert 0.97 <= len(xs) / (np.pi * 60**2) <= 1 / 0.8**2 * 1.03  # zoom below 1 enlarges
-        assert out[ys[0], xs[0], 0] >= out[ys[0], xs[0], 2] >= out[ys[0], xs[0], 1]  # colours keep their order
+        assert (
+            out[ys[0], xs[0], 0] >= out[ys[0], xs[0], 2] >= out[ys[0], xs[0], 1]
+        )  # colours keep their order
 
 
 def test_pixels_are_scaled_by_1_255() -> None:
-    assert scale_pixels(np.array([[[0, 51, 255]]], np.uint8), PAPER.model).ravel() == pytest.approx([0, 0.2, 1])
+    assert scale_pixels(np.array([[[0, 51, 255]]], np.uint8), PAPER.model).ravel() == pytest.approx(
+        [0, 0.2, 1]
+    )
 
 
 def test_learning_rate_and_stopping_rules() -> None:

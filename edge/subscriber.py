@@ -1,0 +1,235 @@
+"""The logger: takes results from the broker, stores them, and acknowledges only what is stored."""
+
+import fcntl
+import hashlib
+import logging
+import os
+import queue
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Literal
+from urllib.parse import unquote, urlsplit
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge.connection import Connection, MqttSettings
+from edge.errors import InputError, LeukoscopeError
+from edge.records import Record, decode_record, rfc3339
+from edge.sinks import Reject, Sink, open_sink
+
+__all__ = ["Sink", "Subscriber", "open_sink"]
+
+log = logging.getLogger(__name__)
+
+# What one transaction takes; the broker sends no more than this without an acknowledgement.
+BATCH_LIMIT = 200
+# Between attempts while the store refuses.
+RETRY_S = 1.0
+# How long the broker keeps results for a logger that is away.
+SESSION_EXPIRY_S = 7 * 24 * 3600
+PASSWORD_VARIABLE = "LEUKOSCOPE_MQTT_PASSWORD"
+
+OnStored = Callable[[Record, bool], None]
+_Delivery = tuple[Client, int, int, str, bytes]  # session, message id, QoS, topic, payload
+
+
+class Subscriber:
+    """Stores every result that the broker has, exactly once.
+
+    Args:
+        broker_url: mqtt://[user[:password]@]host[:port], or mqtts:// for TLS; the password may stand in the
+            environment as LEUKOSCOPE_MQTT_PASSWORD.
+        sink: where to; the subscriber closes it.
+        topic: filter of the topics that carry records.
+        client_id: by default one that is the same at every start on this machine for this sink.
+        group: several loggers of one group share the results (MQTT 5 only).
+        version: of MQTT; "auto" tries 5, then 3.1.1.
+        on_stored: called in the writer's thread with each record and whether it was new.
+
+    Raises:
+        InputError: the address cannot be read.
+    """
+
+    def __init__(
+        self,
+        broker_url: str,
+        sink: Sink,
+        topic: str = "leukoscope/+/cells",
+        client_id: str = "",
+        group: str | None = None,
+        on_stored: OnStored | None = None,
+        version: Literal["auto", "5", "3.1.1"] = "auto",
+    ):
+        self._settings, password, tls = _parse_url(broker_url, version)
+        if group is not None and (not group or set(group) & set("/+#")):
+            raise InputError(f"group {group!r}: a name without /, + and #")
+        self._slot: IO[str] | None = None
+        if not client_id:
+            client_id, self._slot = _client_id(
+                f"{self._settings.host}:{self._settings.port}", sink.name, topic, group or ""
+            )
+        self._sink, self._topic, self._group, self._on_stored = sink, topic, group, on_stored
+        self._deliveries: queue.SimpleQueue[_Delivery] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._fault = ""
+        self._told_unshared = False
+        self.subscribed = threading.Event()
+        self._connection = Connection(
+            self._settings,
+            client_id,
+            password=password,
+            tls=tls,
+            session_expiry_s=SESSION_EXPIRY_S,
+            window=BATCH_LIMIT,
+            on_connected=self._subscribe,
+            on_message=self._on_message,
+            on_subscribe=self._on_subscribe,
+        )
+        self._thread = threading.Thread(target=self._run, name="subscriber", daemon=True)
+
+    def start(self) -> None:
+        """Connect and store, in threads of their own."""
+        self._thread.start()
+        self._connection.start()
+
+    def stop(self) -> None:
+        """Store what has arrived, disconnect (the broker keeps what comes later) and close the sink."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._connection.stop()
+        self._sink.close()
+        if self._slot is not None:
+            self._slot.close()
+
+    def state(self) -> str:
+        """ "connected, MQTT 5" or "not connected: <why>", and what is wrong with the store."""
+        return self._connection.state() + (f"; {self._fault}" if self._fault else "")
+
+    @property
+    def version(self) -> str:
+        """ "5" or "3.1.1", or "" before the first connection."""
+        return self._connection.version
+
+    def _subscribe(self, client: Client) -> None:
+        topic = self._topic
+        if self._group and self._connection.version == "5":
+            topic = f"$share/{self._group}/{topic}"
+        elif self._group and not self._told_unshared:
+            self._told_unshared = True
+            log.warning(
+                "the broker speaks only MQTT 3.1.1: a group cannot share, this logger gets all results"
+            )
+        client.subscribe(topic, qos=1)
+
+    def _on_subscribe(self, client: Client, reasons: list[ReasonCode]) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        if refused:
+            log.error("the broker refuses the subscription to %s: %s", self._topic, refused[0])
+            client.disconnect()  # and so tried again, with back-off
+        else:
+            self.subscribed.set()
+
+    def _on_message(self, client: Client, message: MQTTMessage) -> None:
+        self._deliveries.put((client, message.mid, message.qos, message.topic, bytes(message.payload)))
+
+    def _run(self) -> None:
+        while not (self._stopping.is_set() and self._deliveries.empty()):
+            batch = self._take()
+            try:
+                if batch and self._store(batch):
+                    self._acknowledge(batch)
+            except Exception:  # the thread's top; what is not acknowledged comes again
+                log.exception("subscriber: unexpected error, goes on")
+
+    def _take(self) -> list[_Delivery]:
+        """What waits, or what comes within half a second."""
+        try:
+            batch = [self._deliveries.get(timeout=0.5 if not self._stopping.is_set() else 0)]
+        except queue.Empty:
+            return []
+        while len(batch) < BATCH_LIMIT and not self._deliveries.empty():
+            batch.append(self._deliveries.get())
+        return batch
+
+    def _store(self, batch: list[_Delivery]) -> bool:
+        """Store a batch, again and again until it is done; False where the stop came first."""
+        records, rejects = [], []
+        for _session, _mid, _qos, topic, payload in batch:
+            try:
+                records.append(decode_record(payload))
+            except InputError as error:
+                log.warning("rejected a message on %s: %s", topic, error)
+                now, reason = rfc3339(time.time_ns()), str(error).replace("\x00", "")
+                rejects.append(Reject(received_at=now, topic=topic, payload=payload, reason=reason))
+        while True:
+            try:
+                new = self._sink.store(records, rejects)
+                break
+            except LeukoscopeError as error:
+                if not self._fault:
+                    log.error("%s; trying again, the broker keeps the results", error)
+                self._fault = str(error)
+                if self._stopping.wait(RETRY_S):
+                    return False
+        if self._fault:
+            log.info("results are stored again")
+            self._fault = ""
+        for record, is_new in zip(records, new):
+            if self._on_stored is not None:
+                self._tell(record, is_new)
+        return True
+
+    def _tell(self, record: Record, new: bool) -> None:
+        assert self._on_stored is not None
+        try:
+            self._on_stored(record, new)
+        except Exception:  # not ours: it must not keep a stored result from its acknowledgement
+            log.exception("on_stored failed")
+
+    def _acknowledge(self, batch: list[_Delivery]) -> None:
+        """Acknowledge to the connection that delivered; after its end the broker delivers again."""
+        for session, message_id, qos, _topic, _payload in batch:
+            if session is self._connection.session:
+                session.ack(message_id, qos)
+
+
+def _parse_url(broker_url: str, version: Literal["auto", "5", "3.1.1"]) -> tuple[MqttSettings, str, bool]:
+    """Settings, password and whether TLS is asked for."""
+    advice = "use mqtt://[user@]host[:port], or mqtts:// for TLS"
+    try:
+        url = urlsplit(broker_url)
+        tls = url.scheme == "mqtts"
+        port = url.port or (8883 if tls else 1883)
+    except ValueError as error:
+        raise InputError(f"the broker's address cannot be read: {error}; {advice}") from error
+    if url.scheme not in ("mqtt", "mqtts") or not url.hostname or url.path not in ("", "/"):
+        raise InputError(f"the broker's address is not {url.scheme}://{url.hostname}{url.path}: {advice}")
+    settings = MqttSettings(host=url.hostname, port=port, version=version, username=unquote(url.username or ""))
+    return settings, unquote(url.password or "") or os.environ.get(PASSWORD_VARIABLE, ""), tls
+
+
+def _client_id(*identity: str) -> tuple[str, IO[str]]:
+    """An id that is the same at every start, so that the broker's session is found again.
+
+    Loggers that would have the same one on this machine get the next number; a lock file shows which are taken.
+    """
+    whole = "\n".join((socket.gethostname(), str(os.getuid()), *identity))
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
+    for number in range(1000):
+        client_id = f"leukoscope-log-{digest}-{number}"
+        try:
+            lock = open(Path(tempfile.gettempdir()) / f"{client_id}.lock", "w")
+        except OSError as error:
+            raise LeukoscopeError(f"cannot write {client_id}.lock in {tempfile.gettempdir()}") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return client_id, lock
+        except OSError:
+            lock.close()
+    raise LeukoscopeError("a thousand loggers of this kind run on this machine already")

@@ -1,0 +1,86 @@
+"""The messages: their JSON, their ids, what is refused."""
+
+import json
+import re
+import uuid
+
+import pytest
+from broker import make_record
+
+from edge.errors import InputError
+from edge.records import ImageReference, Status, decode_record, encode, rfc3339, uuid7
+
+
+def test_json_has_the_contracts_fields_in_order_and_reads_back():
+    record = make_record(image=ImageReference(name="a.png", sha256="2" * 64))
+    assert list(json.loads(encode(record))) == [
+        "schema",
+        "id",
+        "device",
+        "sequence",
+        "captured_at",
+        "monotonic_ns",
+        "specimen",
+        "source",
+        "verdict",
+        "probabilities",
+        "reasons",
+        "quality",
+        "timings_ms",
+        "model",
+        "settings_sha256",
+        "software",
+        "image",
+    ]
+    assert decode_record(encode(record)) == record
+    assert json.loads(encode(make_record()))["image"] is None
+    assert json.loads(encode(Status(state="online", since="x"))) == {"state": "online", "since": "x"}
+
+
+def test_fields_of_a_later_version_are_ignored():
+    later = {**json.loads(encode(make_record())), "colour": {"of": "later"}}
+    assert decode_record(json.dumps(later).encode()).device == "box"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"verdict": "maybe"}, "verdict"),
+        ({"id": "7"}, "id"),
+        ({"sequence": -1}, "sequence"),
+        ({"schema": 2}, "schema"),
+        ({"probabilities": {"ALL": "high"}}, "probabilities"),
+        ({"model": {}}, "model"),
+        ({"source": "\0"}, "NUL"),
+    ],
+)
+def test_what_does_not_fit_is_named(change, named):
+    with pytest.raises(InputError, match=named):
+        decode_record(json.dumps({**json.loads(encode(make_record())), **change}).encode())
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"\xff\xfe", b"[]", b"{", b'{"device": "\xff"}', b'{"x":' + b"[" * 100_000]
+)
+def test_garbage_is_an_input_error(payload):
+    with pytest.raises(InputError):
+        decode_record(payload)
+
+
+def test_a_file_name_that_is_not_utf8_is_an_input_error():
+    with pytest.raises(InputError, match="Record cannot be written"):
+        encode(make_record(source="a\udcff.png"))
+
+
+def test_uuid7_is_rfc_9562_unique_and_in_order_of_time():
+    ids = [uuid7() for _ in range(20_000)]
+    assert len(set(ids)) == len(ids)
+    assert all(uuid.UUID(i).variant == uuid.RFC_4122 and uuid.UUID(i).version == 7 for i in ids[::500])
+    assert ids[::500] == sorted(ids[::500])
+    assert all(str(uuid.UUID(i)) == i for i in ids[:100])
+
+
+def test_rfc3339():
+    assert rfc3339(0) == "1970-01-01T00:00:00.000000Z"
+    assert rfc3339(1_700_000_000_123_456_789) == "2023-11-14T22:13:20.123456Z"
+    assert re.fullmatch(r".*\.000001Z", rfc3339(1_999))
