@@ -210,7 +210,9 @@ def _parse_url(broker_url: str, version: Literal["auto", "5", "3.1.1"]) -> tuple
         raise InputError(f"the broker's address cannot be read: {error}; {advice}") from error
     if url.scheme not in ("mqtt", "mqtts") or not url.hostname or url.path not in ("", "/"):
         raise InputError(f"the broker's address is not {url.scheme}://{url.hostname}{url.path}: {advice}")
-    settings = MqttSettings(host=url.hostname, port=port, version=version, username=unquote(url.username or ""))
+    settings = MqttSettings(
+        host=url.hostname, port=port, version=version, username=unquote(url.username or "")
+    )
     return settings, unquote(url.password or "") or os.environ.get(PASSWORD_VARIABLE, ""), tls
 
 

@@ -121,7 +121,7 @@ def _grain(rng: np.random.Generator, shape: tuple[int, int], spacing_px: int) ->
     coarse = rng.standard_normal((rows, columns), np.float32) * np.float32(1.35)  # cubic flattens it
     fine = cv2.resize(coarse, None, fx=spacing_px, fy=spacing_px, interpolation=cv2.INTER_CUBIC)
     top, left = rng.integers(0, spacing_px, 2) + spacing_px
-    cut: Plane = fine[top : top + shape[0], left : left + shape[1]]  # type: ignore[assignment]
+    cut: Plane = fine[top : top + shape[0], left : left + shape[1]]
     return cut
 
 
