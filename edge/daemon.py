@@ -21,6 +21,8 @@ from edge.settings import Settings
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 5.0
+# A stop sends what the last moments accepted, where the broker is there to take it.
+STOP_DRAIN_S = 2.0
 
 
 class NewestFrame:
@@ -103,6 +105,8 @@ class Daemon:
             self._stop.set()
             self._camera.close()
             self._outbox.flush()
+            if self._publisher.connected.is_set():  # what is left stays in the outbox for the next start
+                self._publisher.wait_drained(STOP_DRAIN_S)
             self._publisher.publish_health(self._report())
             self._publisher.stop(STOP_TIMEOUT_S)
             self._outbox.close()

@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def leukoscope(*arguments: object, cwd: Path, path: str | None = None) -> subprocess.CompletedProcess[str]:
-    environment = ENVIRONMENT | ({"PATH": path} if path is not None else {})
+def leukoscope(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = ENVIRONMENT | {"TMPDIR": str(cwd)}  # so that the children's command lines name this test
     return subprocess.run(
         [*LEUKOSCOPE, *map(str, arguments)],
         cwd=cwd,
@@ -57,7 +57,7 @@ def test_every_real_image_is_classified_once_and_stored_once(cnmc: Path, tmp_pat
     assert [sequence for _, sequence, _ in stored] == list(range(1, len(expected) + 1))
     assert len({identity for identity, _, _ in stored}) == len(expected)
     assert "RESEARCH AND SECOND OPINION ONLY" in done.stdout
-    assert processes_naming("leukoscope-demo-") == []
+    assert processes_naming(str(tmp_path)) == []
 
 
 def test_without_mosquitto_the_embedded_broker_serves(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_ctrl_c_ends_it_cleanly_and_leaves_no_process(tmp_path: Path) -> None:
     demo = subprocess.Popen(
         [*LEUKOSCOPE, "demo"],
         cwd=tmp_path,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -117,7 +117,7 @@ def test_ctrl_c_ends_it_cleanly_and_leaves_no_process(tmp_path: Path) -> None:
     assert demo.returncode == 0, err
     assert "Traceback" not in err
     assert "stored once each" in out
-    assert processes_naming("leukoscope-demo-") == []
+    assert processes_naming(str(tmp_path)) == []
 
 
 @pytest.mark.parametrize(

@@ -24,15 +24,18 @@ from edge.outbox import Outbox
 class Listener:
     """What anybody sees on the broker."""
 
-    def __init__(self, port, topic="leukoscope/box/#"):
+    def __init__(self, port, topic="leukoscope/box/#", client_id="listener"):
         self.messages = []
-        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="listener", clean_session=False)
+        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
         self.client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
         self.client.on_message = lambda _c, _u, m: self.messages.append(
             (m.topic.split("/")[-1], m.payload, m.retain)
         )
+        subscribed = threading.Event()
+        self.client.on_subscribe = lambda *_: subscribed.set()
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
+        assert subscribed.wait(10)
 
     def sequences(self):
         return [
@@ -74,12 +77,10 @@ def test_online_in_order_health_and_stopped(mosquitto, outbox):
     eventually(lambda: listener.states() == ["online", "stopped"])
     assert listener.sequences() == list(range(1, 301))
     listener.close()
-    late = Listener(mosquitto.port)
-    eventually(lambda: len(late.messages) == 2)
-    assert sorted((name, retained) for name, _, retained in late.messages) == [
-        ("health", True),
-        ("status", True),
-    ]
+    late = Listener(mosquitto.port, client_id="late")
+    eventually(lambda: len(late.messages) >= 2)
+    retained = sorted((name, retained) for name, _, retained in late.messages)
+    assert retained == [("health", True), ("status", True)]
     late.close()
 
 
@@ -178,8 +179,11 @@ def test_a_connection_closed_by_chance_does_not_pin_311(mosquitto, outbox):
         assert not publisher.connected.is_set()
     mosquitto.start()
     eventually(publisher.connected.is_set)
+    mosquitto.kill()
+    eventually(lambda: not publisher.connected.is_set())
+    mosquitto.start()
+    eventually(lambda: publisher.state() == "connected, MQTT 5")
     publisher.stop(5)
-    assert publisher.version in ("5", "3.1.1")
 
 
 def test_refused_connection_is_said_once_and_is_not_connected(tmp_path, outbox, caplog):
@@ -213,7 +217,7 @@ def test_record_that_the_broker_refuses_stays(tmp_path, outbox, caplog, monkeypa
         listener = Listener(broker.port)
         assert publisher.wait_drained(10)
         publisher.stop(5)
-        assert publisher.state().endswith("not connected: ") or "refuses" not in publisher.state()
+        assert "refuses" not in publisher.state()
         listener.close()
 
 
