@@ -219,7 +219,7 @@ def _parse_url(broker_url: str, version: Literal["auto", "5", "3.1.1"]) -> tuple
 def _client_id(*identity: str) -> tuple[str, IO[str]]:
     """An id that is the same at every start, so that the broker's session is found again.
 
-    raise LeukoscopeError("a thousand loggers like this one run on this machine already")
+    Loggers that would have the same one here get the next number; a lock file shows which are taken.
     """
     whole = "\n".join((socket.gethostname(), str(os.getuid()), *identity))
     digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
