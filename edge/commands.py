@@ -16,7 +16,7 @@ from edge.bench import format_table
 from edge.classifier import Classifier, default_model
 from edge.daemon import Daemon
 from edge.errors import LeukoscopeError
-from edge.images import find_images, read_image
+from edge.images import find_images, read_image, shown
 from edge.modelfile import ModelFile, read_model, verify
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,10 @@ def classify(options: argparse.Namespace) -> int:
             print(f"leukoscope: {line['error']}", file=sys.stderr)
         else:
             reasons = f"  ({'; '.join(line['reasons'])})" if line["reasons"] else ""
-            print(f"{line['verdict']:5}  ALL {line['probabilities']['ALL']:.3f}  {path}{reasons}", flush=True)
+            print(
+                f"{line['verdict']:5}  ALL {line['probabilities']['ALL']:.3f}  {shown(path)}{reasons}",
+                flush=True,
+            )
     return 1 if failed else 0
 
 
@@ -59,9 +62,9 @@ def _classify_one(path: Path, classifier: Classifier, model: ModelFile) -> dict[
     try:
         prediction = classifier.classify(read_image(path))
     except LeukoscopeError as error:
-        return {"source": str(path), "error": str(error)}
+        return {"source": shown(path), "error": str(error).replace(str(path), shown(path))}
     return {
-        "source": str(path),
+        "source": shown(path),
         "verdict": prediction.verdict,
         "probabilities": prediction.probabilities,
         "reasons": prediction.reasons,

@@ -104,7 +104,10 @@ class Daemon:
         finally:
             self._stop.set()
             self._camera.close()
-            self._outbox.flush()
+            try:
+                self._outbox.flush()
+            except LeukoscopeError as error:  # a full disk, say; what is in the outbox is still sent
+                log.error("%s", error)
             if self._publisher.connected.is_set():  # what is left stays in the outbox for the next start
                 self._publisher.wait_drained(STOP_DRAIN_S)
             self._publisher.publish_health(self._report())

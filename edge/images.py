@@ -37,6 +37,11 @@ def read_image(path: Path) -> Pixels:
     return pixels  # type: ignore[return-value]
 
 
+def shown(path: Path) -> str:
+    """A path as it can stand in JSON: bytes of a name that are no UTF-8 become U+FFFD."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def find_images(paths: Iterable[Path]) -> list[Path]:
     """Every image of some files and folders: files as given, folders searched through in name order.
 

@@ -163,6 +163,17 @@ def test_a_port_in_use_by_something_else_is_one_clear_line(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
 
 
+def test_a_file_name_that_is_no_utf8_goes_through(tmp_path: Path) -> None:
+    pictures(tmp_path / "cells", 1)
+    (tmp_path / "cells" / "0.png").rename(Path(os.fsdecode(os.fsencode(tmp_path) + b"/cells/c\xe9ll.png")))
+    classified = leukoscope("classify", "cells", "--json", cwd=tmp_path)
+    assert classified.returncode == 0, classified.stderr
+    assert "verdict" in json.loads(classified.stdout)
+    done = leukoscope("demo", "--images", "cells", "--seconds", 40, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [source.endswith("ll.png") for _, _, source in rows(tmp_path / "demo-results.db")] == [True]
+
+
 def test_an_unreadable_image_among_others_is_named_and_the_rest_go_on(tmp_path: Path) -> None:
     pictures(tmp_path / "cells", 3)
     (tmp_path / "cells" / "1.png").write_bytes(b"not an image")

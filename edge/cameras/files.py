@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge.frame import Frame
-from edge.images import find_images, read_image
+from edge.images import find_images, read_image, shown
 
 
 class FilesCamera:
@@ -35,7 +35,7 @@ class FilesCamera:
         if path is None:
             return None
         pixels = read_image(path)
-        return Frame(pixels, time.time_ns(), time.monotonic_ns(), str(path), path.parent.name)
+        return Frame(pixels, time.time_ns(), time.monotonic_ns(), shown(path), shown(Path(path.parent.name)))
 
     def close(self) -> None:
         """Nothing is held open."""
