@@ -1,4 +1,4 @@
-"""What training images go through: grey copies, noise, and one random affine map with a brightness factor."""
+"""What training images go through: grey copies, noise, one random affine map and one random colour map."""
 
 import cv2
 import numpy as np
@@ -45,6 +45,8 @@ def affine_matrix(recipe: AugmentRecipe, side: int, rng: np.random.Generator) ->
     angle = np.deg2rad(rng.uniform(-recipe.rotation_deg, recipe.rotation_deg))
     shear = np.deg2rad(rng.uniform(-recipe.shear_deg, recipe.shear_deg))
     zoom_x, zoom_y = rng.uniform(*recipe.zoom, size=2)
+    if recipe.zoom_keeps_shape:
+        zoom_y = zoom_x
     shift = rng.uniform(-recipe.shift, recipe.shift, size=2) * side
     flip_x = -1.0 if rng.random() < recipe.flip_horizontal else 1.0
     flip_y = -1.0 if rng.random() < recipe.flip_vertical else 1.0
@@ -55,6 +57,37 @@ def affine_matrix(recipe: AugmentRecipe, side: int, rng: np.random.Generator) ->
     linear = rotate @ shearing @ scale
     centre = np.full(2, (side - 1) / 2)
     return np.column_stack([linear, centre - linear @ centre + shift])
+
+
+# Rows: grey (ITU-R BT.601), then two axes of colour across it; hue turns the colours in their plane.
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_RGB = np.linalg.inv(_YIQ)
+
+
+def colour_matrix(recipe: AugmentRecipe, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, channel gains, saturation and hue as one linear map of a pixel, so that black stays black.
+
+    Returns:
+        (3, 3) float64, from RGB to RGB.
+    """
+    factor = rng.uniform(*recipe.brightness)
+    gains = rng.uniform(1 - recipe.channel_gain, 1 + recipe.channel_gain, size=3)
+    saturation = rng.uniform(*recipe.saturation)
+    hue = np.deg2rad(rng.uniform(-recipe.hue_deg, recipe.hue_deg))
+    turned = np.eye(3)
+    turned[1:, 1:] = saturation * np.array([[np.cos(hue), -np.sin(hue)], [np.sin(hue), np.cos(hue)]])
+    return np.diag(factor * gains) @ _RGB @ turned @ _YIQ
+
+
+def stain_table(stain: float, rng: np.random.Generator) -> Pixels:
+    """More or less dye, for each channel its own: the optical density -log(p / 255) times 1 ± `stain`.
+
+    Returns:
+        (1, 256, 3) uint8, for `cv2.LUT`.
+    """
+    density = rng.uniform(1 - stain, 1 + stain, size=3)
+    levels = np.arange(256)[:, np.newaxis] / 255
+    return np.rint(255 * levels**density).astype(np.uint8)[np.newaxis]
 
 
 def augment(pixels: Pixels, recipe: AugmentRecipe, rng: np.random.Generator) -> Pixels:
@@ -68,6 +101,11 @@ def augment(pixels: Pixels, recipe: AugmentRecipe, rng: np.random.Generator) -> 
     """
     side = pixels.shape[0]
     matrix = affine_matrix(recipe, side, rng)
-    warped = cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    factor = rng.uniform(*recipe.brightness)
-    return cv2.convertScaleAbs(warped, alpha=factor)  # type: ignore[return-value]
+    result = cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    if recipe.blur_sigma_pixels:
+        # OpenCV takes a sigma of 0 for "from the kernel's size", which would be a blur.
+        sigma = max(0.05, rng.uniform(0, recipe.blur_sigma_pixels))
+        result = cv2.GaussianBlur(result, (5, 5), sigma)
+    if recipe.stain:
+        result = cv2.LUT(result, stain_table(recipe.stain, rng))
+    return cv2.transform(result, colour_matrix(recipe, rng))  # type: ignore[return-value]

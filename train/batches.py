@@ -3,6 +3,7 @@
 So that a resumed training sees exactly what an unbroken one would have seen.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import keras
@@ -11,8 +12,8 @@ import numpy.typing as npt
 
 from edge.frame import Pixels
 from train.augment import add_noise, augment, desaturate
-from train.dataset import LABELS, Cell
-from train.recipe import ModelRecipe, Recipe
+from train.dataset import LABELS, Cell, subject_group
+from train.recipe import BalanceRecipe, ModelRecipe, Recipe
 
 Floats = npt.NDArray[np.float32]
 
@@ -49,9 +50,10 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=8)
         self._crops, self._recipe, self._epoch = crops, recipe, epoch
         self._targets = one_hot(cells)
-        grey = [i for i, cell in enumerate(cells) if cell.label == recipe.balance.grey_copies_of]
-        images = np.array([(i, 0) for i in range(len(cells))] + [(i, 1) for i in grey])
         rng = np.random.default_rng([recipe.fit.seed, epoch])
+        shown = _drawn(cells, recipe.balance, rng) if recipe.balance.sampling == "subjects" else _each(cells)
+        grey = [i for i in shown if cells[i].label == recipe.balance.grey_copies_of]
+        images = np.array([(i, 0) for i in shown] + [(i, 1) for i in grey])
         self._images = images[rng.permutation(len(images))]
         sigmas = recipe.noise.sigma_levels or [0.0]
         self._sigmas = rng.permutation(np.resize(sigmas, len(images)))
@@ -63,7 +65,18 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         size = self._recipe.fit.batch
         positions = range(index * size, min((index + 1) * size, len(self._images)))
         pixels = np.stack([self._image(position) for position in positions])
-        return scale_pixels(pixels, self._recipe.model), self._targets[self._images[list(positions), 0]]
+        inputs = scale_pixels(pixels, self._recipe.model)
+        return self._mixed(index, inputs, self._targets[self._images[list(positions), 0]])
+
+    def _mixed(self, index: int, inputs: Floats, targets: Floats) -> tuple[Floats, Floats]:
+        alpha = self._recipe.fit.mixup_alpha
+        if not alpha:
+            return inputs, targets
+        # The third number keeps this apart from the generators of the images.
+        rng = np.random.default_rng([self._recipe.fit.seed, self._epoch, index, 1])
+        share = np.float32(rng.beta(alpha, alpha))
+        other = rng.permutation(len(inputs))
+        return tuple(share * both + (1 - share) * both[other] for both in (inputs, targets))  # type: ignore[return-value]
 
     def _image(self, position: int) -> Pixels:
         cell, grey = self._images[position]
@@ -73,6 +86,29 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
             pixels = desaturate(pixels)
         pixels = add_noise(pixels, self._sigmas[position], rng)
         return augment(pixels, self._recipe.augment, rng)
+
+
+def _each(cells: Sequence[Cell]) -> npt.NDArray[np.intp]:
+    return np.arange(len(cells))
+
+
+def _drawn(cells: Sequence[Cell], balance: BalanceRecipe, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Positions of an epoch's images: as many of either class, subjects by their size to a power.
+
+    Drawn at even steps through the cells' summed shares, so that each cell comes as often as its share
+    says, give or take one.
+    """
+    draws = balance.draws or len(cells)
+    chosen = []
+    for label in LABELS:
+        members = rng.permutation([i for i, cell in enumerate(cells) if cell.label == label])
+        groups = [subject_group(cells[i].subject) for i in members]
+        sizes = Counter(groups)
+        shares = np.array([sizes[group] ** (balance.subject_power - 1) for group in groups])
+        steps = (np.arange(draws // len(LABELS)) + rng.random()) * (shares.sum() / (draws // len(LABELS)))
+        at = np.searchsorted(np.cumsum(shares), steps, side="right")
+        chosen.append(members[np.minimum(at, len(members) - 1)])
+    return np.concatenate(chosen)
 
 
 class PlainBatches(keras.utils.PyDataset):  # type: ignore[misc]

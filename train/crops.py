@@ -11,7 +11,7 @@ import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
 from edge.frame import Pixels
-from edge.images import read_image
+from edge.images import SUFFIXES, read_image
 from edge.preprocess import Geometry, prepare
 from train.dataset import Cell
 
@@ -39,48 +39,64 @@ def load(
         progress: called with the number done and the number of all.
 
     Returns:
-        (N, size, size, 3) uint8 RGB, mapped from the file.
+        (N, size, size, 3) uint8 RGB.
 
     Raises:
         InputError: an image cannot be read; the message names every one of them, ten at most.
         LeukoscopeError: the cache cannot be written.
     """
     folder = folder or default_folder()
-    file = folder / f"{_key(root, cells, geometry)}.npy"
-    if not file.is_file():
+    if not cells:
+        return np.empty((0, geometry.size, geometry.size, 3), np.uint8)
+    # Kept by folder of images, so that every split of a data set shares the same crops.
+    parents = [Path(cell.path).parent for cell in cells]
+    crops = np.empty((len(cells), geometry.size, geometry.size, 3), np.uint8)
+    for parent in sorted(set(parents)):
+        wanted = [i for i, own in enumerate(parents) if own == parent]
+        names = sorted(path.name for path in (root / parent).iterdir() if path.suffix.lower() in SUFFIXES)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _build(file, root, cells, geometry, progress)
+            kept = _folder_crops(folder, root / parent, names, geometry, progress)
         except OSError as error:
             raise LeukoscopeError(
                 f"crop cache {folder}: {error.strerror}; make room or set XDG_CACHE_HOME to another disk"
             ) from error
-    return np.load(file, mmap_mode="r")
+        positions = {name: position for position, name in enumerate(names)}
+        crops[wanted] = kept[[positions[Path(cells[i].path).name] for i in wanted]]
+    return crops
 
 
-def _key(root: Path, cells: Sequence[Cell], geometry: Geometry) -> str:
+def _folder_crops(
+    cache: Path,
+    images: Path,
+    names: Sequence[str],
+    geometry: Geometry,
+    progress: Callable[[int, int], None] | None,
+) -> Pixels:
     digest = hashlib.sha256(msgspec.json.encode(geometry))
-    for cell in cells:
-        stat = (root / cell.path).stat()
-        digest.update(f"\0{root.resolve()}\0{cell.path}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
-    return digest.hexdigest()[:32]
+    for name in names:
+        stat = (images / name).stat()
+        digest.update(f"\0{images.resolve()}\0{name}\0{stat.st_size}\0{stat.st_mtime_ns}".encode())
+    file = cache / f"{digest.hexdigest()[:32]}.npy"
+    if not file.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        _build(file, [images / name for name in names], geometry, progress)
+    return np.load(file, mmap_mode="r")
 
 
 def _build(
     file: Path,
-    root: Path,
-    cells: Sequence[Cell],
+    images: Sequence[Path],
     geometry: Geometry,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    shape = (len(cells), geometry.size, geometry.size, 3)
+    shape = (len(images), geometry.size, geometry.size, 3)
     partial = file.with_suffix(f".{os.getpid()}.partial")
     crops = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
     faults: list[str] = []
 
     def one(index: int) -> None:
         try:
-            prepare(read_image(root / cells[index].path), geometry, out=crops[index])
+            prepare(read_image(images[index]), geometry, out=crops[index])
         except LeukoscopeError as error:
             faults.append(str(error))
 
@@ -89,9 +105,9 @@ def _build(
         with partial.open("r+b") as stream:
             os.posix_fallocate(stream.fileno(), 0, partial.stat().st_size)
         with ThreadPoolExecutor() as pool:
-            for done, _ in enumerate(pool.map(one, range(len(cells))), 1):
+            for done, _ in enumerate(pool.map(one, range(len(images))), 1):
                 if progress:
-                    progress(done, len(cells))
+                    progress(done, len(images))
         if faults:
             more = f" (and {len(faults) - 10} more)" if len(faults) > 10 else ""
             raise InputError("; ".join(sorted(faults)[:10]) + more)

@@ -4,9 +4,10 @@ import json
 import logging
 import os
 import platform
+import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from train import crops as crop_cache
 from train.batches import PlainBatches, TrainingBatches
 from train.dataset import Cell, data_root, scan
 from train.model import mobilenet_m
+from train.optimizer import build
 from train.recipe import FitRecipe, Recipe
 from train.split import Side, Split
 from train.split import read as read_split
@@ -52,6 +54,11 @@ class Progress(msgspec.Struct, kw_only=True):
         """Take in the figures of one epoch; True where they are the best so far."""
         self.epoch += 1
         self.history.append(row)
+        if fit.schedule == "cosine":
+            # The last epoch is the one that the schedule was made for; nothing is chosen by validation.
+            self.best_epoch, self.best_val_loss = self.epoch, row.get("val_loss", float("inf"))
+            self.stopped = f"{fit.epochs} epochs done" if self.epoch >= fit.epochs else ""
+            return True
         better = row["val_loss"] < self.best_val_loss
         if better:
             self.best_epoch, self.best_val_loss, self.learning_rate_wait = self.epoch, row["val_loss"], 0
@@ -66,6 +73,13 @@ class Progress(msgspec.Struct, kw_only=True):
         elif self.epoch >= fit.epochs:
             self.stopped = f"{fit.epochs} epochs done"
         return better
+
+    def seconds_left(self, fit: FitRecipe) -> float:
+        """How long the epochs that are left take at the pace of the last one, stopping not foreseen."""
+        until = fit.epochs
+        if fit.schedule == "plateau":
+            until = min(until, self.best_epoch + fit.stop_patience)
+        return (until - self.epoch) * self.history[-1]["seconds"]
 
 
 class Run:
@@ -132,12 +146,26 @@ class Run:
             raise InputError(f"{file}: missing; the run has not ended an epoch yet")
         return keras.models.load_model(file, compile=False)
 
-    def save(self, model: keras.Model, progress: Progress, better: bool) -> None:
-        """Keep one epoch's end so that a kill at any instant leaves this epoch or the one before it."""
+    def save(
+        self,
+        model: keras.Model,
+        progress: Progress,
+        better: bool,
+        average: keras.callbacks.SwapEMAWeights | None = None,
+    ) -> None:
+        """Keep one epoch's end so that a kill at any instant leaves this epoch or the one before it.
+
+        Args:
+            average: puts the running mean of the weights in their place, where the recipe has one.
+        """
         checkpoint = self.folder / f"checkpoint-{progress.epoch}.keras"
         _save_model(model, checkpoint)
         if better:
-            _save_model(model, self.folder / "best.keras")
+            if average:
+                average.on_predict_begin()
+            _save_model(model, self.folder / "best.keras", include_optimizer=False)
+            if average:
+                average.on_predict_end()
         partial = self.folder / "progress.json.partial"
         partial.write_bytes(msgspec.json.encode(progress))
         partial.replace(self.folder / "progress.json")
@@ -146,22 +174,30 @@ class Run:
                 old.unlink()
 
 
-def _save_model(model: keras.Model, file: Path) -> None:
+def _save_model(model: keras.Model, file: Path, include_optimizer: bool = True) -> None:
     partial = file.with_suffix(".partial.keras")
-    model.save(partial)
+    model.save(partial, include_optimizer=include_optimizer)
     partial.replace(file)
 
 
 def environment() -> dict[str, Any]:
     """Versions and machine, as kept in a run folder and in a manifest."""
-    packages = ("leukoscope", "keras", "tensorflow", "numpy", "opencv-python-headless")
+    packages = ("leukoscope", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless")
     return {
-        "packages": {name: version(name) for name in packages},
+        "packages": {name: version(name) for name in packages if _installed(name)},
         "backend": keras.backend.backend(),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
     }
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def load_side(data: Path, split: Split, side: Side, recipe: Recipe) -> tuple[list[Cell], Pixels]:
@@ -171,11 +207,19 @@ def load_side(data: Path, split: Split, side: Side, recipe: Recipe) -> tuple[lis
     if missing:
         raise InputError(f"{data}: {len(missing)} images of the split are not there, the first {missing[0]}")
     cells = [by_path[path] for path in split.side(side)]
-    return cells, crop_cache.load(data_root(data), cells, recipe.model.geometry)
+    return cells, crop_cache.load(data_root(data), cells, recipe.model.geometry, progress=_cropping)
+
+
+def _cropping(done: int, of: int) -> None:
+    if done % 1000 == 0:
+        log.info("cropping: %d of %d images", done, of)
 
 
 def train(run: Run, data: Path, *, weights: str, limit: int | None = None) -> Progress:
     """Train a run to its end, from its last checkpoint where there is one.
+
+    A resumed run ends with the same weights as an unbroken one: order, noise, augmentation and dropout
+    are drawn from the seed and the epoch, and the checkpoint holds the optimizer's state.
 
     Args:
         run: a run folder made by `Run.create`.
@@ -184,38 +228,84 @@ def train(run: Run, data: Path, *, weights: str, limit: int | None = None) -> Pr
         limit: at most this many images on each side, for a quick try.
     """
     recipe, split = run.recipe(), run.split()
-    sides = {side: _limited(*load_side(data, split, side, recipe), limit) for side in ("train", "val")}
+    if recipe.fit.schedule == "plateau" and not split.val:
+        raise InputError(
+            f"{run.folder}: schedule plateau chooses by the validation loss, but the split has no validation "
+            "side; take a recipe with schedule cosine or another split"
+        )
+    _use_every_gpu()
+    cells, crops = _limited(*load_side(data, split, "train", recipe), limit)
+    validation = None
+    if split.val:
+        held, held_crops = _limited(*load_side(data, split, "val", recipe), limit)
+        validation = PlainBatches(held_crops, held, recipe.model)
     progress = run.progress()
     if progress is None:
-        keras.utils.set_random_seed(recipe.fit.seed)
-        model = mobilenet_m(recipe.model, weights)
-        optimizer = keras.optimizers.Adam(recipe.fit.learning_rate)
-        model.compile(optimizer, loss="categorical_crossentropy", metrics=["accuracy"])
-        progress = Progress(learning_rate=recipe.fit.learning_rate)
+        steps = len(TrainingBatches(crops, cells, recipe, 0))
+        model, progress = _new_model(recipe, weights, steps), Progress(learning_rate=recipe.fit.learning_rate)
     else:
         model = keras.models.load_model(run.folder / f"checkpoint-{progress.epoch}.keras")
-    cells, crops = sides["val"]
-    validation = PlainBatches(crops, cells, recipe.model)
+    average = keras.callbacks.SwapEMAWeights() if recipe.fit.ema_decay else None
     while not progress.stopped:
-        model.optimizer.learning_rate = progress.learning_rate
-        batches = TrainingBatches(sides["train"][1], sides["train"][0], recipe, progress.epoch)
-        row = _one_epoch(model, batches, validation)
-        row["learning_rate"] = progress.learning_rate
+        batches = TrainingBatches(crops, cells, recipe, progress.epoch)
+        row = _one_epoch(model, batches, validation, recipe.fit, progress, average)
         better = progress.advance(row, recipe.fit)
         try:
-            run.save(model, progress, better)
+            run.save(model, progress, better, average)
         except OSError as error:
             raise LeukoscopeError(f"{run.folder}: {error}; make room, then go on with --resume") from error
-        log.info("epoch %d: %s%s", progress.epoch, _figures(row), " (best)" if better else "")
+        left = (
+            f", at most {progress.seconds_left(recipe.fit) / 60:.0f} min left" if not progress.stopped else ""
+        )
+        log.info("epoch %d: %s%s%s", progress.epoch, _figures(row), " (best)" if better else "", left)
     return progress
 
 
-def _one_epoch(model: keras.Model, batches: TrainingBatches, validation: PlainBatches) -> dict[str, float]:
+def _use_every_gpu() -> None:
+    """Share each batch among all GPUs of this machine, where there are several."""
+    gpus = keras.distribution.list_devices("gpu")
+    if len(gpus) > 1 and keras.distribution.distribution() is None:
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=gpus))
+        log.info("training on %d GPUs", len(gpus))
+
+
+def _new_model(recipe: Recipe, weights: str, steps_per_epoch: int) -> keras.Model:
+    keras.utils.set_random_seed(recipe.fit.seed)
+    model = mobilenet_m(recipe.model, weights)
+    model.compile(
+        build(recipe.fit, steps_per_epoch),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.fit.label_smoothing),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def _one_epoch(
+    model: keras.Model,
+    batches: TrainingBatches,
+    validation: PlainBatches | None,
+    fit: FitRecipe,
+    progress: Progress,
+    average: keras.callbacks.SwapEMAWeights | None,
+) -> dict[str, float]:
     started = time.monotonic()
-    history = model.fit(batches, validation_data=validation, epochs=1, shuffle=False, verbose=2).history
+    for layer in model.layers:  # dropout draws anew each epoch, from the seed and the epoch alone
+        if isinstance(layer, keras.layers.Dropout):
+            layer.seed_generator.state.assign(np.array([fit.seed, progress.epoch], "uint32"))
+    if fit.schedule == "plateau":
+        model.optimizer.learning_rate = progress.learning_rate
+    history = model.fit(
+        batches,
+        validation_data=validation,
+        epochs=1,
+        shuffle=False,
+        verbose="auto" if sys.stderr.isatty() else 2,
+        callbacks=[average] if average else [],
+    ).history
     row = {name: float(values[-1]) for name, values in history.items()}
     if not np.isfinite(row["loss"]):
         raise LeukoscopeError("the loss is not a number any more; lower fit.learning_rate and train anew")
+    row["learning_rate"] = float(model.optimizer.learning_rate)
     row["seconds"] = round(time.monotonic() - started, 1)
     return row
 

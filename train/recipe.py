@@ -1,7 +1,8 @@
 """Recipes: every hyper-parameter of a training, typed, read from TOML with its reason beside it."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -40,9 +41,20 @@ class ModelRecipe(_Table):
 
 
 class BalanceRecipe(_Table):
-    """How the classes are made even: the class whose training images come once more in grey, or none."""
+    """Which images an epoch shows, and how often.
+
+    Attributes:
+        grey_copies_of: the class whose training images come once more in grey (the paper's balancing).
+        sampling: "each" shows every image once; "subjects" draws as many of either class, and from a
+            subject of n cells in proportion to n ** subject_power.
+        subject_power: 0 gives every subject the same weight, 1 every cell.
+        draws: images of an epoch where they are drawn; 0 for as many as there are images.
+    """
 
     grey_copies_of: Label | None = None
+    sampling: Literal["each", "subjects"] = "each"
+    subject_power: Share = 1.0
+    draws: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class NoiseRecipe(_Table):
@@ -52,7 +64,17 @@ class NoiseRecipe(_Table):
 
 
 class AugmentRecipe(_Table):
-    """Ranges of the random affine map and of the brightness factor; see `train.augment.augment`."""
+    """Ranges of the random affine map and of the random colours; see `train.augment`.
+
+    Attributes:
+        zoom: share of the side that is seen, below 1 enlarges; one draw for both axes where
+            `zoom_keeps_shape`, else one for each.
+        brightness: factor on the pixels.
+        channel_gain: each channel's own factor is 1 ± this.
+        hue_deg, saturation: rotation of the colours about grey, and factor on their distance from grey.
+        stain: each channel's optical density is multiplied by 1 ± this (Beer–Lambert: more or less dye).
+        blur_sigma_pixels: Gaussian, of the network's input; 0 to this.
+    """
 
     rotation_deg: NotNegative = 0.0
     flip_horizontal: Share = 0.0
@@ -60,20 +82,47 @@ class AugmentRecipe(_Table):
     brightness: tuple[Positive, Positive] = (1.0, 1.0)
     shift: Share = 0.0
     zoom: tuple[Positive, Positive] = (1.0, 1.0)
+    zoom_keeps_shape: bool = False
     shear_deg: NotNegative = 0.0
+    channel_gain: Share = 0.0
+    hue_deg: NotNegative = 0.0
+    saturation: tuple[NotNegative, NotNegative] = (1.0, 1.0)
+    stain: Share = 0.0
+    blur_sigma_pixels: NotNegative = 0.0
 
 
 class FitRecipe(_Table):
-    """Adam, its learning rate over time, and when to stop."""
+    """Adam, its learning rate over time, and when to stop.
+
+    Attributes:
+        schedule: "plateau" lowers the rate by `learning_rate_factor` after `learning_rate_patience`
+            epochs without a better validation loss, stops after `stop_patience`, and keeps the best
+            epoch; "cosine" goes from `learning_rate` to `learning_rate_floor` over exactly `epochs`,
+            keeps the last epoch, and needs no validation.
+        warmup_epochs: of a rising rate before the cosine.
+        layer_decay: the rate of a block of the network is that of the block above it times this.
+        weight_decay: decoupled from the gradient (AdamW).
+        ema_decay: of a running mean of the weights, an update; the mean is what is kept. 0 for none.
+        label_smoothing: share of a target that is spread over both classes.
+        mixup_alpha: images and targets of a batch are mixed in a ratio from Beta(alpha, alpha); 0 for
+            not at all (Zhang et al. 2018).
+    """
 
     seed: Annotated[int, msgspec.Meta(ge=0)]
     batch: Count
     epochs: Count
     learning_rate: Positive
-    learning_rate_factor: Share
-    learning_rate_patience: Count
     learning_rate_floor: NotNegative
-    stop_patience: Count
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    learning_rate_factor: Share = 0.1
+    learning_rate_patience: Count = 5
+    stop_patience: Count = 20
+    warmup_epochs: NotNegative = 0.0
+    layer_decay: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    weight_decay: NotNegative = 0.0
+    ema_decay: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    mixup_alpha: NotNegative = 0.0
 
 
 class Recipe(_Table):
@@ -108,3 +157,28 @@ def load(name_or_file: str) -> Recipe:
         ) from error
     except msgspec.MsgspecError as error:
         raise InputError(f"recipe {file}: {error}") from error
+
+
+def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """A recipe with some values replaced.
+
+    Args:
+        changes: each "table.key=value", the value as in TOML: "fit.epochs=3", "augment.zoom=[0.9, 1.1]".
+
+    Raises:
+        InputError: a change is not of that form, names no key, or its value does not fit.
+    """
+    tables: dict[str, Any] = msgspec.to_builtins(recipe)
+    for change in changes:
+        key, _, value = change.partition("=")
+        table, _, name = key.strip().partition(".")
+        if name not in tables.get(table, {}):
+            raise InputError(f"--set {change}: no such key; give table.key=value, such as fit.epochs=3")
+        try:
+            tables[table][name] = msgspec.toml.decode(f"value = {value}")["value"]
+        except msgspec.MsgspecError as error:
+            raise InputError(f"--set {change}: {error}; write the value as in TOML") from error
+    try:
+        return msgspec.convert(tables, Recipe)
+    except msgspec.ValidationError as error:
+        raise InputError(f"--set {' '.join(changes)}: {error}") from error

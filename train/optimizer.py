@@ -1,0 +1,70 @@
+"""Adam with the rates of a recipe: over time, and over the network's depth."""
+
+import re
+from typing import Any
+
+import keras
+
+from train.recipe import FitRecipe
+
+# MobileNet's blocks by the names of their layers: the first convolution is block 0, the head comes last.
+_BLOCK = re.compile(r"conv_(?:pad|dw|pw)_(\d+)")
+_HEAD = 14
+
+
+def block_of(variable_path: str) -> int:
+    """Depth of a MobileNet variable: 0 for the first convolution, 1 to 13 for the blocks, 14 for the head."""
+    if variable_path.startswith("conv1"):
+        return 0
+    match = _BLOCK.match(variable_path)
+    return int(match[1]) if match else _HEAD
+
+
+@keras.saving.register_keras_serializable("leukoscope")
+class LayerwiseAdam(keras.optimizers.Adam):  # type: ignore[misc]
+    """Adam whose rate shrinks from the head down to the first layer.
+
+    What is pre-trained changes the less the more general it is (Howard & Ruder 2018).
+
+    Args:
+        layer_decay: the rate of a block is that of the block above it times this.
+    """
+
+    def __init__(self, *args: Any, layer_decay: float = 1.0, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.layer_decay = layer_decay
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One variable's step, at its block's own rate."""
+        # Some backends hand over their own variable, which does not know its layer: Keras' index does.
+        path = self._trainable_variables[self._get_variable_index(variable)].path
+        factor = self.layer_decay ** (_HEAD - block_of(path))
+        super().update_step(gradient, variable, learning_rate * factor)
+
+    def get_config(self) -> dict[str, Any]:
+        """What a saved model needs to make this again."""
+        return {**super().get_config(), "layer_decay": self.layer_decay}
+
+
+def build(fit: FitRecipe, steps_per_epoch: int) -> LayerwiseAdam:
+    """The optimizer of a recipe.
+
+    A cosine schedule counts the optimizer's own steps, so that a resumed training is at the right place.
+    """
+    rate: Any = fit.learning_rate
+    if fit.schedule == "cosine":
+        warmup = round(fit.warmup_epochs * steps_per_epoch)
+        rate = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=fit.learning_rate_floor if warmup else fit.learning_rate,
+            decay_steps=max(1, fit.epochs * steps_per_epoch - warmup),
+            alpha=fit.learning_rate_floor / fit.learning_rate,
+            warmup_target=fit.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    return LayerwiseAdam(
+        rate,
+        layer_decay=fit.layer_decay,
+        weight_decay=fit.weight_decay or None,
+        use_ema=fit.ema_decay > 0,
+        ema_momentum=fit.ema_decay,
+    )
