@@ -98,14 +98,14 @@ def make_folder(folder: Path) -> None:
 def text(rows: Sequence[Row], new_patients: bool) -> str:
     """The figures for a terminal: a line for each noise level and set of cells."""
     names = {"test": "new patients" if new_patients else "image split", "other_subjects": "new patients"}
-    lines = ["sigma  cells          n  accuracy     AUC  AUC hard  sensitivity  specificity     ECE"]
+    lines = ["sigma  cells            n  accuracy     AUC  AUC hard  sensitivity  specificity     ECE"]
     for row in rows:
         for which, figures in (("test", row), ("other_subjects", row["other_subjects"])):
             if figures:
                 keys = ("accuracy", "auc", "auc_hard_labels", "sensitivity", "specificity", "ece")
                 widths = (8, 6, 8, 11, 11, 6)
                 shown = (_plain(figures[key]).rjust(width) for key, width in zip(keys, widths, strict=True))
-                lines.append(f"{row['sigma']:5g}  {names[which]:12} {figures['n']:3}  " + "  ".join(shown))
+                lines.append(f"{row['sigma']:5g}  {names[which]:12} {figures['n']:5}  " + "  ".join(shown))
     if not new_patients and not any(row["other_subjects"] for row in rows):
         lines.append(NO_NEW_PATIENTS)
     elif not new_patients:
