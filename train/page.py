@@ -78,15 +78,17 @@ th[scope=row], thead th:first-child { text-align: left; }
 thead th { background: #eef2f5; }
 small { color: #444; white-space: nowrap; }
 figure { margin: 1rem 0; }
-img { max-width: 100%; height: auto; }
+img { max-width: 100%; height: auto; object-fit: contain; }
 figcaption { color: #333; }
 dt { font-weight: bold; }
-code, .facts td { overflow-wrap: anywhere; text-align: left; }
+table.facts :is(th, td) { text-align: left; }
+table.facts td { overflow-wrap: anywhere; }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }
   h2, h3, caption { break-after: avoid; }
   figure, tr { break-inside: avoid; }
   .scroll { overflow: visible; }
+  img { max-height: 23cm; }
 }
 """
 

@@ -42,13 +42,13 @@ def confusion(rows: Sequence[Mapping[str, Any]], title: str, file: Path) -> None
             text = f"{count:.0f}\n{shares[y, x]:.1%}"
             axes.text(x, y, text, ha="center", va="center", color="white" if shares[y, x] > 0.55 else BLACK)
         axes.set(xticks=(0, 1), yticks=(0, 1), xticklabels=("ALL", "HEM"), yticklabels=("ALL", "HEM"))
-        axes.set(xlabel="called", ylabel="is", title=f"noise σ = {row['sigma']:g}")
+        axes.set(xlabel="the model says", ylabel="the cell is", title=f"noise σ = {row['sigma']:g}")
     _save(figure, file)
 
 
 def roc(sets: Named, aucs: Mapping[str, float | None], file: Path) -> None:
     """ROC curves with their areas; a ring marks the threshold in use. Sets without both classes are left out."""
-    figure = Figure((5.4, 5.0), layout="constrained")
+    figure = Figure((4.7, 4.4), layout="constrained")
     axes = figure.subplots()
     for (name, (is_all, score)), (colour, line, _) in zip(sets.items(), _STYLES, strict=False):
         if aucs[name] is None:
@@ -60,7 +60,7 @@ def roc(sets: Named, aucs: Mapping[str, float | None], file: Path) -> None:
         axes.plot(*point, "o", color=colour, markersize=10, markerfacecolor="none", markeredgewidth=2)
     axes.plot((0, 1), (0, 1), ":", color=GREY, label="guessing: AUC 0.5")
     axes.set(xlabel="1 − specificity (healthy cells called ALL)", ylabel="sensitivity (ALL cells found)")
-    axes.set(title="ROC curve; ring: the threshold in use, 0.5", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    axes.set(title="ROC; ring: the threshold in use, 0.5", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.legend(loc="lower right")
     _save(figure, file)
 
@@ -101,7 +101,7 @@ def noise(
         ("auc_hard_labels", "balanced_accuracy", "AUC of hard labels"),
         ("auc", "auc", "AUC of scores"),
     )
-    figure = Figure((10.2, 4.3), layout="constrained")
+    figure = Figure((8.6, 3.9), layout="constrained")
     for axes, (key, interval, title) in zip(_grid(figure, 1, 3, sharey=True), panels, strict=True):
         for (name, rows), (colour, line, marker) in zip(sets.items(), _STYLES, strict=False):
             known = [row for row in rows if row[key] is not None]

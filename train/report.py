@@ -199,9 +199,9 @@ def _beside_paper(report: Report) -> str:
                 f"{theirs.f1:.2f}",
                 f"{theirs.accuracy:.2f}",
             )
-            lines.append((f"σ {sigma:g}: paper", *two, f"{theirs.auc:.3f}", "not given"))
+            lines.append((f"σ\u00a0{sigma:g}: paper", *two, f"{theirs.auc:.3f}", "not given"))
             names = ("precision", "recall", "f1", "accuracy", "auc_hard_labels", "auc")
-            lines.append((f"σ {sigma:g}: this model", *(_short(row[name], name) for name in names)))
+            lines.append((f"σ\u00a0{sigma:g}: this\u00a0model", *(_short(row[name], name) for name in names)))
     if not lines:
         return page.paragraph("None of the noise levels that were judged is one of the paper's.")
     heads = ("Noise", "Precision", "Recall", "F1", "Accuracy", "AUC of hard labels", "AUC of scores")
