@@ -72,7 +72,8 @@ def evaluate(options: argparse.Namespace) -> int:
         report.make_folder(options.out)
     notes = evaluation.cautions(scorer, split)
     predictions = evaluation.judge(scorer, options.data, split, levels)
-    new_patients = split.method == "subject"
+    new_patients = evaluation.judges_new_patients(scorer, split)
+    seen_name = "Image split" if split.method == "image" else "Perhaps trained on"
     rows = rows_of(predictions, "subjects" if new_patients else "cells")
     if options.out:
         report.write(
@@ -82,14 +83,15 @@ def evaluate(options: argparse.Namespace) -> int:
                 rows=rows,
                 predictions=predictions,
                 new_patients=new_patients,
-                fold=None if new_patients else split.fold,
+                seen_name=seen_name,
+                fold=split.fold if split.method == "image" else None,
                 notes=notes,
                 facts=evaluation.facts(options.subject, scorer, split, _evaluate_command(options)),
                 histories=evaluation.histories(Path(options.subject)),
             ),
         )
         log.info("%s: report.html, metrics.json, predictions.csv and plots", options.out)
-    print(json.dumps(rows, allow_nan=False) if options.json else report.text(rows, new_patients))
+    print(json.dumps(rows, allow_nan=False) if options.json else report.text(rows, new_patients, seen_name))
     for note in notes:
         print(f"careful: {note}", file=sys.stderr)
     print(f"split by {split.method}; research and second opinion only", file=sys.stderr)

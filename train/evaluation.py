@@ -129,7 +129,7 @@ def other_subjects(data: Path, fold: int) -> list[Cell]:
 
 
 def judge(scorer: Scorer, data: Path, split: Split, levels: Sequence[float]) -> list[Predictions]:
-    """Score a split's test side at each noise level and, where it is split by image, other subjects too.
+    """Score a split's test side at each noise level and, where its patients are not new, other subjects too.
 
     A split by image judges on patients that the model has trained on. So that its figures never stand
     alone, the cells of all patients outside the fold of the training are scored with it.
@@ -145,7 +145,7 @@ def judge(scorer: Scorer, data: Path, split: Split, levels: Sequence[float]) -> 
     trained = scorer.training.get("fold")
     fold = trained if isinstance(trained, int) else split.fold
     sets: dict[Which, list[Cell]] = {"test": cells_of(data, split.test)}
-    if split.method == "image":
+    if not judges_new_patients(scorer, split):
         sets["other_subjects"] = other_subjects(data, fold)
     return [
         Predictions(which, sigma, cells, score_cells(scorer, data, cells, sigma))
@@ -153,6 +153,14 @@ def judge(scorer: Scorer, data: Path, split: Split, levels: Sequence[float]) -> 
         for which, cells in sets.items()
         if cells
     ]
+
+
+def judges_new_patients(scorer: Scorer, split: Split) -> bool:
+    """Whether no patient of the test side can have taken part in the training.
+
+    That is known only where the split is by subject and is the one that the model was trained with.
+    """
+    return split.method == "subject" and scorer.training.get("split_sha256") == split.sha256()
 
 
 def cautions(scorer: Scorer, split: Split) -> list[str]:

@@ -24,6 +24,7 @@ class Report:
         rows: what `train.predictions.rows_of` gives, one a noise level.
         predictions: what the rows were made from.
         new_patients: whether the test cells are of patients that the model has not trained on.
+        seen_name: what to call test cells whose patients are not new.
         fold: the official fold of an image split, to show the paper's figures beside; else None.
         notes: what else the reader must know before the figures.
         facts: how it was made: data, split, recipe, versions, command; name → text.
@@ -34,6 +35,7 @@ class Report:
     rows: Sequence[Row]
     predictions: Sequence[Predictions]
     new_patients: bool
+    seen_name: str = "Image split"
     fold: int | None = None
     notes: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +51,7 @@ class Report:
         new: dict[str, tuple[Which, Sequence[Row]]] = (
             {"New patients": ("other_subjects", others)} if others else {}
         )
-        return {**new, "Image split": ("test", self.rows)}
+        return {**new, self.seen_name: ("test", self.rows)}
 
     def paper_rows(self) -> dict[float, paper.PaperRow]:
         """The paper's figures that these can be set beside: by sigma, none for new patients."""
@@ -95,22 +97,22 @@ def make_folder(folder: Path) -> None:
         raise LeukoscopeError(f"{folder}: {error.strerror}; give --out a folder that can be made") from error
 
 
-def text(rows: Sequence[Row], new_patients: bool) -> str:
+def text(rows: Sequence[Row], new_patients: bool, seen_name: str = "Image split") -> str:
     """The figures for a terminal: a line for each noise level and set of cells."""
-    names = {"test": "new patients" if new_patients else "image split", "other_subjects": "new patients"}
-    lines = ["sigma  cells            n  accuracy     AUC  AUC hard  sensitivity  specificity     ECE"]
+    names = {"test": "new patients" if new_patients else seen_name.lower(), "other_subjects": "new patients"}
+    lines = ["sigma  cells                  n  accuracy     AUC  AUC hard  sensitivity  specificity     ECE"]
     for row in rows:
         for which, figures in (("test", row), ("other_subjects", row["other_subjects"])):
             if figures:
                 keys = ("accuracy", "auc", "auc_hard_labels", "sensitivity", "specificity", "ece")
                 widths = (8, 6, 8, 11, 11, 6)
                 shown = (_plain(figures[key]).rjust(width) for key, width in zip(keys, widths, strict=True))
-                lines.append(f"{row['sigma']:5g}  {names[which]:12} {figures['n']:5}  " + "  ".join(shown))
+                lines.append(f"{row['sigma']:5g}  {names[which]:18} {figures['n']:5}  " + "  ".join(shown))
     if not new_patients and not any(row["other_subjects"] for row in rows):
         lines.append(NO_NEW_PATIENTS)
     elif not new_patients:
         lines.append(
-            "image split: other cells of the patients that it trained on; it says little of a new patient"
+            f"{seen_name.lower()}: cells of patients that it trained on; it says little of a new patient"
         )
     return "\n".join(lines)
 

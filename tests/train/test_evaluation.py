@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -186,6 +187,7 @@ def test_the_papers_rows_stand_only_beside_an_image_split() -> None:
     cells = made_up({"5": 3, "6": 3, "H1": 3, "H7": 3})
     parts = [Predictions("test", 0.0, cells, scored(cells))]
     rows = rows_of(parts, "subjects")
+    assert "image split" not in report.text(rows, new_patients=True)
     assert report.Report("x", rows, parts, new_patients=True, fold=1).paper_rows() == {}
     assert report.Report("x", rows, parts, new_patients=False, fold=7).paper_rows() == {}
     assert len(report.Report("x", rows, parts, new_patients=False, fold=2).paper_rows()) == 5
@@ -270,7 +272,7 @@ def test_the_command_on_the_shipped_model(
     assert not (out / "training.png").exists()
 
 
-def test_a_split_by_subject_draws_patients_and_text_says_whose_figures_they_are(
+def test_a_split_by_subject_that_the_model_was_not_trained_with_is_not_called_new_patients(
     cnmc: Path, shipped_model: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -285,7 +287,7 @@ def test_a_split_by_subject_draws_patients_and_text_says_whose_figures_they_are(
     ]
     assert main([*words, "--noise", "0"]) == 0
     out = capsys.readouterr().out
-    assert "new patients" in out and "image split" not in out
+    assert "perhaps trained on" in out and "new patients" in out
 
 
 @pytest.mark.parametrize(
@@ -325,6 +327,12 @@ def test_cautions_count_the_images_that_trained() -> None:
     other = split.Split(1, "image", 1, ["d"], ["e"], ["a", "c", "f"])
     scorer = evaluation.Scorer(None, lambda crops: crops, {"split_sha256": mine.sha256()}, frozenset("abc"))
     assert evaluation.cautions(scorer, mine) == []
+    assert not evaluation.judges_new_patients(scorer, mine)
+    by_subject = split.Split(1, "subject", 0, ["a"], ["c"], ["d"])
+    assert not evaluation.judges_new_patients(scorer, by_subject)
+    scorer = replace(scorer, training={"split_sha256": by_subject.sha256()})
+    assert evaluation.judges_new_patients(scorer, by_subject)
+    scorer = replace(scorer, training={"split_sha256": mine.sha256()})
     assert "2 of the 3" in evaluation.cautions(scorer, other)[0]
 
 
