@@ -141,8 +141,14 @@ def _host_commands(add) -> None:  # type: ignore[no-untyped-def]
     p.add_argument(
         "--split-file", type=Path, metavar="FILE", help="default: the run's; its test side is used"
     )
-    p.add_argument("--noise", default="0", metavar="0,2,5", help="sigma of test noise, 8-bit levels")
-    p.add_argument("--json", action="store_true")
+    p.add_argument(
+        "--noise",
+        default="0,2,5,8,10",
+        metavar="0,2,5",
+        help="sigma of test noise, 8-bit levels (default: %(default)s)",
+    )
+    p.add_argument("--out", type=Path, metavar="DIR", help="write report.html, figures, predictions, plots")
+    p.add_argument("--json", action="store_true", help="one object for each noise level")
 
     p = add(
         "export", "export.commands:export", "A run to one int8 model file", "export run --out model.tflite"

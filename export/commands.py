@@ -11,9 +11,11 @@ from edge.errors import InputError, LeukoscopeError
 from edge.modelfile import InputFormat, Manifest, OutputFormat, read_model, write_model
 from export.card import card
 from export.convert import representative_sample, tensors, to_int8
-from train.dataset import LABELS, Cell, scan, subject_group
-from train.evaluation import cells_of, evaluate_scores, int8_scorer, load_scorer, score_cells
+from train.dataset import LABELS
+from train.evaluation import cells_of, int8_scorer, load_scorer, other_subjects, score_cells
 from train.fit import Run, environment, load_side
+from train.intervals import Resample
+from train.predictions import figures_of
 from train.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -106,9 +108,15 @@ _KEPT = (
     "accuracy",
     "weighted_f1",
     "auc",
+    "auc_hard_labels",
+    "balanced_accuracy",
     "sensitivity",
     "specificity",
     "ece",
+    "groups",
+    "by_subject",
+    "resampled",
+    "intervals",
     "per_subject",
 )
 
@@ -116,18 +124,19 @@ _KEPT = (
 def _measure(folder: Path, file: Path, run: Run, data: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Float and int8 on the same cells: the split's test side, and every subject outside the fold."""
     split = run.split()
+    resample: Resample = "cells" if split.method == "image" else "subjects"
     sets = {
-        f"test side of fold {split.fold}, split by {split.method}": cells_of(data, split.test),
-        "other subjects": _other_subjects(data, split.fold),
+        f"test side of fold {split.fold}, split by {split.method}": (cells_of(data, split.test), resample),
+        "other subjects": (other_subjects(data, split.fold), "subjects"),
     }
     scorers = {"float": load_scorer(folder)[0], "int8": int8_scorer(file)}
     metrics: dict[str, Any] = {}
     parity: dict[str, Any] = {}
-    for name, cells in sets.items():
+    for name, (cells, drawn) in sets.items():
         if not cells:
             continue
         scores = {kind: score_cells(scorer, data, cells) for kind, scorer in scorers.items()}
-        results = {kind: evaluate_scores(cells, score) for kind, score in scores.items()}
+        results = {kind: figures_of(cells, score, drawn) for kind, score in scores.items()}
         metrics[name] = {kind: {key: result[key] for key in _KEPT} for kind, result in results.items()}
         if not parity:  # parity is judged on the test side
             agree = (scores["float"] >= 0.5) == (scores["int8"] >= 0.5)
@@ -139,10 +148,3 @@ def _measure(folder: Path, file: Path, run: Run, data: Path) -> tuple[dict[str, 
                 "flipped": [cell.path for cell, same in zip(cells, agree, strict=True) if not same],
             }
     return metrics, parity
-
-
-def _other_subjects(data: Path, fold: int) -> list[Cell]:
-    """Every cell whose patient, or twin, has no cell in the fold that was trained on."""
-    cells = scan(data)
-    seen = {subject_group(cell.subject) for cell in cells if cell.part == f"fold_{fold}"}
-    return [cell for cell in cells if subject_group(cell.subject) not in seen]

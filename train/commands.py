@@ -57,27 +57,61 @@ def train(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """`leukoscope evaluate`."""
-    from train.evaluation import evaluate_noise_levels, load_scorer
+    from train import evaluation, report
+    from train.predictions import rows_of
 
-    scorer, split = load_scorer(Path(options.subject))
+    levels = _noise_levels(options.noise)
+    scorer, split = evaluation.load_scorer(Path(options.subject))
     if options.split_file:
         split = splits.read(options.split_file)
     if split is None:
         raise InputError(
             f"{options.subject}: name the images to judge with --split-file (its test side is used)"
         )
-    try:
-        levels = [float(level) for level in options.noise.split(",")]
-    except ValueError as error:
-        raise InputError(f"--noise {options.noise}: not numbers with commas between") from error
-    results = evaluate_noise_levels(scorer, options.data, split, levels)
-    if options.json:
-        print(json.dumps(results))
-        return 0
-    for row in results:
-        print(
-            f"sigma {row['sigma']:4g}  n {row['n']}  accuracy {row['accuracy']:.4f}  AUC {row['auc']:.4f}  "
-            f"sensitivity {row['sensitivity']:.4f}  specificity {row['specificity']:.4f}"
+    if options.out:
+        report.make_folder(options.out)
+    notes = evaluation.cautions(scorer, split)
+    predictions = evaluation.judge(scorer, options.data, split, levels)
+    new_patients = evaluation.judges_new_patients(scorer, split)
+    seen_name = "Image split" if split.method == "image" else "Perhaps trained on"
+    rows = rows_of(predictions, "subjects" if new_patients else "cells")
+    if options.out:
+        report.write(
+            options.out,
+            report.Report(
+                title=f"Evaluation of {Path(options.subject).name}: fold {split.fold}, split by {split.method}",
+                rows=rows,
+                predictions=predictions,
+                new_patients=new_patients,
+                seen_name=seen_name,
+                fold=split.fold if split.method == "image" else None,
+                notes=notes,
+                facts=evaluation.facts(options.subject, scorer, split, _evaluate_command(options)),
+                histories=evaluation.histories(Path(options.subject)),
+            ),
         )
+        log.info("%s: report.html, metrics.json, predictions.csv and plots", options.out)
+    print(json.dumps(rows, allow_nan=False) if options.json else report.text(rows, new_patients, seen_name))
+    for note in notes:
+        print(f"careful: {note}", file=sys.stderr)
     print(f"split by {split.method}; research and second opinion only", file=sys.stderr)
     return 0
+
+
+def _evaluate_command(options: argparse.Namespace) -> list[str]:
+    """The words that repeat this evaluation."""
+    words = ["leukoscope", "evaluate", options.subject, "--data", str(options.data)]
+    words += ["--split-file", str(options.split_file)] if options.split_file else []
+    return [*words, "--noise", options.noise, "--out", str(options.out)]
+
+
+def _noise_levels(text: str) -> list[float]:
+    """Sigmas with commas between, each once."""
+    try:
+        levels = [float(level) for level in text.split(",")]
+    except ValueError as error:
+        raise InputError(f"--noise {text}: not numbers with commas between") from error
+    wrong = [level for level in levels if not 0 <= level <= 255]
+    if wrong:
+        raise InputError(f"--noise {text}: {wrong[0]:g} is not a sigma from 0 to 255 8-bit levels")
+    return list(dict.fromkeys(levels))
