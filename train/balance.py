@@ -68,14 +68,16 @@ def unevenness(sides: Sides, amounts: Array, shares: Array) -> float:
 
 
 def _sums(sides: Sides, parts: Array, count: int) -> Array:
-    return np.stack([parts[sides == side].sum(axis=0) for side in range(count)])
+    sums: Array = np.stack([parts[sides == side].sum(axis=0) for side in range(count)])
+    return sums
 
 
 def _cost(sums: Array, shares: Array) -> Array:
     """Of (…, sides, columns) sums of parts: (…)."""
     # A part of a group is at least one in millions: below that it is what subtraction left over.
     empty = (sums < 1e-9).sum(axis=(-2, -1))
-    return ((sums - shares[:, None]) ** 2).sum(axis=(-2, -1)) + _EMPTY_COST * empty
+    cost: Array = ((sums - shares[:, None]) ** 2).sum(axis=(-2, -1)) + _EMPTY_COST * empty
+    return cost
 
 
 def _moved(sums: Array, part: Array, to: int) -> Array:
@@ -87,14 +89,15 @@ def _moved(sums: Array, part: Array, to: int) -> Array:
 def _improve(sides: Sides, parts: Array, shares: Array) -> bool:
     """Make the best single move or swap in place; False where none helps."""
     sums = _sums(sides, parts, len(shares))
-    best, change = float(_cost(sums, shares)) - 1e-12, None
+    best = float(_cost(sums, shares)) - 1e-12
+    change: list[tuple[int, int]] = []
     for group in range(len(parts)):
         own = sides[group]
         without = _moved(sums, -parts[group], own)
         moves = np.stack([_moved(without, parts[group], to) for to in range(len(shares))])
         costs = _cost(moves, shares)
         if costs.min() < best:
-            best, change = float(costs.min()), ((group, int(costs.argmin())),)
+            best, change = float(costs.min()), [(group, int(costs.argmin()))]
         others = np.flatnonzero((sides != own) & (np.arange(len(parts)) > group))
         swaps = np.repeat(without[None], len(others), axis=0)
         rows = np.arange(len(others))
@@ -103,7 +106,7 @@ def _improve(sides: Sides, parts: Array, shares: Array) -> bool:
         costs = _cost(swaps, shares)
         if len(costs) and costs.min() < best:
             other = int(others[costs.argmin()])
-            best, change = float(costs.min()), ((group, int(sides[other])), (other, int(own)))
-    for group, side in change or ():
+            best, change = float(costs.min()), [(group, int(sides[other])), (other, int(own))]
+    for group, side in change:
         sides[group] = side
-    return change is not None
+    return bool(change)
