@@ -109,16 +109,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _host_commands(add) -> None:  # type: ignore[no-untyped-def]
-    p = add(
-        "dataset", "train.commands:dataset", "Split a data set", "dataset split DIR --fold 1 --method image"
-    )
-    p.add_argument("action", choices=("split",))
-    p.add_argument("directory", type=Path, metavar="DIR")
-    p.add_argument("--fold", type=int, choices=(0, 1, 2), required=True)
-    p.add_argument("--method", choices=("image", "subject"), required=True)
-    p.add_argument("--seed", type=int, default=0, metavar="N")
-    p.add_argument("--out", type=Path, metavar="FILE", help="write the lists there")
-    p.add_argument("--json", action="store_true")
+    _dataset_commands(add)
 
     example = "train --data C-NMC --fold 1 --split image --recipe paper --out run"
     p = add("train", "train.commands:train", "Train MobileNet_M", example)
@@ -160,6 +151,38 @@ def _host_commands(add) -> None:  # type: ignore[no-untyped-def]
     p.add_argument(
         "--max-drop", type=float, default=0.5, metavar="POINTS", help="accuracy that int8 may lose"
     )
+
+
+def _dataset_commands(add) -> None:  # type: ignore[no-untyped-def]
+    text, example = "Verify or split a data set", "dataset verify C-NMC"
+    actions = add("dataset", "", text, example).add_subparsers(
+        title="actions", required=True, metavar="ACTION"
+    )
+
+    def add_action(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = actions.add_parser(
+            name, help=text, description=f"{text}. {NOTICE}", epilog=f"example: leukoscope dataset {example}"
+        )
+        added.set_defaults(command=f"train.commands:dataset_{name}")
+        added.add_argument("directory", type=Path, metavar="DIR")
+        return added
+
+    text = "What is there, missing, altered or duplicated; 1 where anything is not as it should be"
+    p = add_action("verify", text, "verify C-NMC")
+    p.add_argument(
+        "--manifest",
+        type=Path,
+        metavar="CSV",
+        help="path, part, name, sha256 and bytes of the official images (default: DIR/manifest.csv)",
+    )
+    p.add_argument("--json", action="store_true", help="all of it, with every missing image")
+
+    p = add_action("split", "Lists of images to train, choose and judge", "split DIR --fold 1 --method image")
+    p.add_argument("--fold", type=int, choices=(0, 1, 2), required=True)
+    p.add_argument("--method", choices=("image", "subject"), required=True)
+    p.add_argument("--seed", type=int, default=0, metavar="N")
+    p.add_argument("--out", type=Path, metavar="FILE", help="write the lists there")
+    p.add_argument("--json", action="store_true")
 
 
 def _model_option(p: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """Image files: finding them in folders and reading them as frames."""
 
 import os
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,21 +21,86 @@ def read_image(path: Path) -> Pixels:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ImageError: the file cannot be read or is not an image that OpenCV knows.
+        ImageError: the file cannot be read, is cut short or is not an image that OpenCV knows.
     """
     try:
-        data = np.fromfile(path, np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}") from error
-    if data.size == 0:
-        raise ImageError(f"{path}: the file is empty")
     try:
-        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
+        return decode(data)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
+def decode(data: bytes) -> Pixels:
+    """As `read_image`, from the bytes of a file; its errors name no path."""
+    if not data:
+        raise ImageError("the file is empty")
+    # Before decoding: how much of a cut image a decoder lets pass differs between its versions.
+    if is_truncated(data):
+        raise ImageError(f"truncated, it ends after {len(data)} bytes; copy it again from where it came from")
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
-        raise ImageError(f"{path}: not a readable image ({error.err})") from error
+        raise ImageError(f"not a readable image ({error.err})") from error
     if pixels is None:
-        raise ImageError(f"{path}: not a readable image; give BMP, PNG, JPEG, WebP or TIFF")
+        raise ImageError("not a readable image; give BMP, PNG, JPEG, WebP or TIFF")
     return pixels  # type: ignore[return-value]
+
+
+def is_truncated(data: bytes) -> bool:
+    """Does the file end before its own headers say? Of TIFF, and of what is no image, always False."""
+    try:
+        if data[:2] == b"BM":
+            return len(data) < _bmp_end(data)
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+            return len(data) < 8 + int.from_bytes(data[4:8], "little")
+        if data[:8] == b"\x89PNG\r\n\x1a\n":
+            return not _png_has_end(data)
+        if data[:3] == b"\xff\xd8\xff":
+            return data.find(b"\xff\xd9", _jpeg_scan(data)) < 0
+    except struct.error:  # not even the header is there
+        return True
+    return False
+
+
+def _bmp_end(data: bytes) -> int:
+    """The byte after the last pixel; of the compressed kinds, as far as the header gives a size."""
+    offset, header = struct.unpack_from("<II", data, 10)
+    if header == 12:
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+        compression = size = 0
+    else:
+        width, height, _, bits, compression, size = struct.unpack_from("<iiHHII", data, 18)
+    if compression in (1, 2):  # run lengths
+        return int(offset + size)
+    row = (abs(width) * bits + 31) // 32 * 4
+    # Some writers leave the padding of the last row out.
+    return int(offset + row * (abs(height) - 1) + (abs(width) * bits + 7) // 8)
+
+
+def _png_has_end(data: bytes) -> bool:
+    position = 8
+    while position < len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        position = position + int(length) + 12
+        if kind == b"IEND":
+            return position <= len(data)
+    return False
+
+
+def _jpeg_scan(data: bytes) -> int:
+    """Where the first scan starts: an end marker before it belongs to a thumbnail."""
+    position = 2
+    while True:
+        marker, length = struct.unpack_from(">HH", data, position)
+        if marker == 0xFFFF:  # filling before a marker
+            position += 1
+            continue
+        position = position + 2 + int(length)
+        if marker == 0xFFDA or marker < 0xFF00:
+            return position
 
 
 def shown(path: Path) -> str:

@@ -16,7 +16,17 @@ from train import split as splits
 log = logging.getLogger(__name__)
 
 
-def dataset(options: argparse.Namespace) -> int:
+def dataset_verify(options: argparse.Namespace) -> int:
+    """`leukoscope dataset verify`; 1 where anything is missing or not as it should be."""
+    from train.verify import verify
+    from train.verify_report import report_lines, reporter
+
+    report = verify(options.directory, options.manifest, progress=reporter(log.info))
+    print(msgspec.json.encode(report).decode() if options.json else "\n".join(report_lines(report)))
+    return 0 if report.ok else 1
+
+
+def dataset_split(options: argparse.Namespace) -> int:
     """`leukoscope dataset split`."""
     cells = cnmc.scan(options.directory)
     split = splits.split_fold(cells, options.fold, options.method, options.seed)

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -76,9 +76,7 @@ def scan(root: Path) -> list[Cell]:
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; give the one that holds training_data/")
-    nested = root / "C-NMC_Leukemia"
-    if not (root / "training_data").is_dir() and nested.is_dir():
-        root = nested
+    root = data_root(root)
     cells = [cell for fold in sorted(root.glob("training_data/fold_*")) for cell in _scan_fold(root, fold)]
     cells += _scan_prelim(root)
     if not cells:
@@ -92,15 +90,20 @@ def _images(folder: Path) -> Iterable[Path]:
 
 def _scan_fold(root: Path, fold: Path) -> Iterable[Cell]:
     for folder in sorted(fold.iterdir()):
-        if not folder.is_dir():
-            continue
-        for path in _images(folder):
-            subject, label = parse_name(path.name)
-            if folder.name.upper() != label:
-                raise InputError(
-                    f"{path}: its name says {label}, its folder {folder.name}; move or rename it"
-                )
-            yield Cell(path.relative_to(root).as_posix(), label, subject, fold.name)
+        if folder.is_dir():
+            yield from (fold_cell(root, path) for path in _images(folder))
+
+
+def fold_cell(root: Path, path: Path) -> Cell:
+    """The cell of one image at `training_data/<fold>/<class>/<name>` under the root.
+
+    Raises:
+        InputError: the name does not parse, or it contradicts its folder.
+    """
+    subject, label = parse_name(path.name)
+    if path.parent.name.upper() != label:
+        raise InputError(f"{path}: its name says {label}, its folder {path.parent.name}; move or rename it")
+    return Cell(path.relative_to(root).as_posix(), label, subject, path.parent.parent.name)
 
 
 def _scan_prelim(root: Path) -> Iterable[Cell]:
@@ -109,18 +112,47 @@ def _scan_prelim(root: Path) -> Iterable[Cell]:
     if not folder.is_dir():
         return
     table = folder / "labels.csv"
-    if not table.is_file():
-        raise InputError(f"{table}: missing; the images of prelim have no labels without it")
-    with table.open(newline="", encoding="utf-8-sig") as lines:
-        names = {Path(row["new_names"]).stem: row for row in csv.DictReader(lines)}
-    for path in _images(folder):
-        row = names.get(path.stem)
-        if row is None:
-            raise InputError(f"{path}: not in {table}; add its row or take the image away")
-        subject, label = parse_name(row["Patient_ID"])
-        if row["labels"].strip() != ("1" if label == "ALL" else "0"):
-            raise InputError(f"{table}: {row['new_names']} is {label} by name but labelled {row['labels']}")
-        yield Cell(path.relative_to(root).as_posix(), label, subject, "prelim")
+    rows = read_labels(table)
+    yield from (prelim_cell(root, path, table, rows) for path in _images(folder))
+
+
+def read_labels(table: Path) -> dict[str, dict[str, str]]:
+    """The rows of the preliminary test's table by the stem of their image.
+
+    Raises:
+        InputError: the table is missing or is not one of Patient_ID, new_names, labels.
+    """
+    columns = ("Patient_ID", "new_names", "labels")
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as lines:
+            rows = list(csv.DictReader(lines, restval=""))
+    except OSError as error:
+        raise InputError(f"{table}: missing; the images of prelim have no labels without it") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table}: not a table: {error}") from error
+    if rows and not set(columns) <= set(rows[0]):
+        raise InputError(f"{table}: its columns are {', '.join(rows[0])}; expected {', '.join(columns)}")
+    return {Path(row["new_names"]).stem: row for row in rows}
+
+
+def prelim_cell(root: Path, path: Path, table: Path, rows: Mapping[str, Mapping[str, str]]) -> Cell:
+    """The cell of one numbered image.
+
+    Args:
+        root, path: the data set and the image.
+        table: the file of the rows, to be named in errors.
+        rows: from `read_labels`.
+
+    Raises:
+        InputError: the table does not have it, or its name there contradicts its label.
+    """
+    row = rows.get(path.stem)
+    if row is None:
+        raise InputError(f"{path}: not in {table}; add its row or take the image away")
+    subject, label = parse_name(row["Patient_ID"])
+    if row["labels"].strip() != ("1" if label == "ALL" else "0"):
+        raise InputError(f"{table}: {row['new_names']} is {label} by name but labelled {row['labels']}")
+    return Cell(path.relative_to(root).as_posix(), label, subject, "prelim")
 
 
 def data_root(root: Path) -> Path:
