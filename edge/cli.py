@@ -114,21 +114,30 @@ def _host_commands(add) -> None:  # type: ignore[no-untyped-def]
     example = "train --data C-NMC --fold 1 --split image --recipe paper --out run"
     p = add("train", "train.commands:train", "Train MobileNet_M", example)
     p.add_argument("--data", type=Path, required=True, metavar="DIR")
-    p.add_argument("--fold", type=int, choices=(0, 1, 2), required=True)
-    p.add_argument("--split", choices=("image", "subject"), required=True)
+    p.add_argument(
+        "--fold", choices=("0", "1", "2", "all"), help="all: with --split none, for a model that ships"
+    )
+    p.add_argument("--split", choices=("image", "subject", "none"), help="none: every cell trains")
+    p.add_argument("--split-file", type=Path, metavar="FILE", help="instead: from dataset split --out")
     p.add_argument("--recipe", default="paper", metavar="NAME|FILE")
+    _recipe_options(p)
     p.add_argument("--out", type=Path, required=True, metavar="RUN")
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN")
     p.add_argument("--epochs", type=_count, metavar="N", help="instead of the recipe's")
-    p.add_argument("--limit", type=_count, metavar="N", help="at most so many images a side, for a try")
-    p.add_argument("--weights", default="imagenet", metavar="FILE|imagenet|none")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the split")
 
     p = add(
         "evaluate", "train.commands:evaluate", "Metrics of a run or a model file", "evaluate run --data C-NMC"
     )
-    p.add_argument("subject", metavar="RUN|MODEL.tflite")
+    p.add_argument("subject", metavar="RUN|MODEL.tflite|RECIPE")
     p.add_argument("--data", type=Path, required=True, metavar="DIR")
+    p.add_argument(
+        "--cross-validate",
+        type=_count,
+        metavar="K",
+        help="train the RECIPE K times, each time judging patients that were left out; needs --out, and goes "
+        "on from there where it was stopped",
+    )
+    _recipe_options(p)
     p.add_argument(
         "--split-file", type=Path, metavar="FILE", help="default: the run's; its test side is used"
     )
@@ -183,6 +192,19 @@ def _dataset_commands(add) -> None:  # type: ignore[no-untyped-def]
     p.add_argument("--seed", type=int, default=0, metavar="N")
     p.add_argument("--out", type=Path, metavar="FILE", help="write the lists there")
     p.add_argument("--json", action="store_true")
+
+
+def _recipe_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the recipe: --set fit.batch=32",
+    )
+    p.add_argument("--weights", default="imagenet", metavar="FILE|imagenet|none")
+    p.add_argument("--limit", type=_count, metavar="N", help="at most so many images a side, for a try")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the split")
 
 
 def _model_option(p: argparse.ArgumentParser) -> None:

@@ -81,7 +81,7 @@ def _cost(sums: Array, shares: Array) -> Array:
 
 
 def _moved(sums: Array, part: Array, to: int) -> Array:
-    moved = sums.copy()
+    moved: Array = sums.copy()
     moved[to] += part
     return moved
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import shlex
 import sys
 from pathlib import Path
 
@@ -52,17 +53,42 @@ def train(options: argparse.Namespace) -> int:
         run = fit.Run(options.out)
         run.recipe()
     else:
-        recipe = recipes.load(options.recipe)
-        if options.epochs:
-            recipe = msgspec.structs.replace(
-                recipe, fit=msgspec.structs.replace(recipe.fit, epochs=options.epochs)
-            )
-        split = splits.split_fold(cnmc.scan(options.data), options.fold, options.split, options.seed)
-        settings = {"data": str(options.data.resolve()), "recipe": options.recipe, "weights": options.weights}
-        run = fit.Run.create(options.out, recipe, split, settings)
+        split = _training_split(options)
+        run = fit.Run.create(options.out, _recipe(options), split, _settings(options))
     progress = fit.train(run, options.data, weights=options.weights, limit=options.limit)
     print(f"{options.out}: {progress.stopped}; best epoch {progress.best_epoch}")
     return 0
+
+
+def _recipe(options: argparse.Namespace) -> recipes.Recipe:
+    epochs = [f"fit.epochs={options.epochs}"] if options.epochs else []
+    return recipes.changed(recipes.load(options.recipe), [*options.set, *epochs])
+
+
+def _settings(options: argparse.Namespace) -> dict[str, object]:
+    """What a run folder keeps of its command beside recipe and split."""
+    changes = "".join(f" --set {change}" for change in options.set)
+    return {
+        "data": str(options.data.resolve()),
+        "recipe": options.recipe + changes,
+        "weights": options.weights,
+        "limit": options.limit,
+        "command": shlex.join(["leukoscope", *sys.argv[1:]]),
+    }
+
+
+def _training_split(options: argparse.Namespace) -> splits.Split:
+    """The split that the options name: from a file, of a fold, or all cells to train on."""
+    if options.split_file:
+        return splits.read(options.split_file)
+    if (options.fold == "all") != (options.split == "none"):
+        raise InputError("--fold all trains on every cell and goes with --split none, and only with it")
+    cells = cnmc.scan(options.data)
+    if options.fold == "all":
+        return splits.everything(cells, options.seed)
+    if options.fold is None or options.split is None:
+        raise InputError("give --fold and --split, or --split-file")
+    return splits.split_fold(cells, int(options.fold), options.split, options.seed)
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -70,6 +96,8 @@ def evaluate(options: argparse.Namespace) -> int:
     from train import evaluation, report
     from train.predictions import rows_of
 
+    if options.cross_validate:
+        return _cross_validate(options)
     levels = _noise_levels(options.noise)
     scorer, split = evaluation.load_scorer(Path(options.subject))
     if options.split_file:
@@ -105,6 +133,39 @@ def evaluate(options: argparse.Namespace) -> int:
     for note in notes:
         print(f"careful: {note}", file=sys.stderr)
     print(f"split by {split.method}; research and second opinion only", file=sys.stderr)
+    return 0
+
+
+def _cross_validate(options: argparse.Namespace) -> int:
+    """`leukoscope evaluate RECIPE --cross-validate K`: the figures of pooled patients held out."""
+    from train import crossval, evaluation, report
+    from train.predictions import rows_of
+
+    if not options.out:
+        raise InputError("--cross-validate keeps a run folder a fold: give --out DIR")
+    options.recipe, options.epochs = options.subject, None
+    recipe, levels = _recipe(options), _noise_levels(options.noise)
+    report.make_folder(options.out)
+    settings = _settings(options)
+    predictions, curves = crossval.cross_validate(
+        recipe,
+        options.data,
+        options.out,
+        folds=options.cross_validate,
+        levels=levels,
+        weights=options.weights,
+        seed=options.seed,
+        settings=settings,
+        limit=options.limit,
+    )
+    rows = rows_of(predictions, "subjects")
+    title = f"Recipe {settings['recipe']}: cross-validation over patients, {options.cross_validate} folds"
+    facts = evaluation.how_made(["leukoscope", *sys.argv[1:]])
+    made = report.Report(title, rows, predictions, new_patients=True, facts=facts, histories=curves)
+    report.write(options.out, made)
+    log.info("%s: report.html, metrics.json, predictions.csv and plots", options.out)
+    print(json.dumps(rows, allow_nan=False) if options.json else report.text(rows, new_patients=True))
+    print("no patient both trained and judged; research and second opinion only", file=sys.stderr)
     return 0
 
 

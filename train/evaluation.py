@@ -193,7 +193,6 @@ def facts(subject: str, scorer: Scorer, split: Split, command: Sequence[str]) ->
         command: that made the report, word by word.
     """
     trained = ", ".join(f"{key} {scorer.training[key]}" for key in _TRAINING_FACTS if key in scorer.training)
-    packages = environment()["packages"]
     geometry = scorer.geometry
     return {
         "Judged": subject + (f" (int8, flatbuffer sha256 {scorer.sha256})" if scorer.sha256 else ""),
@@ -201,6 +200,14 @@ def facts(subject: str, scorer: Scorer, split: Split, command: Sequence[str]) ->
         "Crop": f"{geometry.crop} pixels, resized to {geometry.size} ({geometry.interpolation})",
         "Split": f"fold {split.fold}, by {split.method}, seed {split.seed}, sha256 {split.sha256()}",
         "Images on each side": ", ".join(f"{side} {len(split.side(side))}" for side in SIDES),
+        **how_made(command),
+    }
+
+
+def how_made(command: Sequence[str]) -> dict[str, str]:
+    """Intervals, time, versions and command of a report, by name."""
+    packages = environment()["packages"]
+    return {
         "Intervals": f"percentile bootstrap, {LEVEL:.0%}, {RESAMPLES} resamples within each class, seed {SEED}",
         "Made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "Versions": ", ".join(f"{name} {number}" for name, number in packages.items()),

@@ -22,6 +22,7 @@ from train.batches import PlainBatches, TrainingBatches
 from train.dataset import Cell, data_root, scan
 from train.model import mobilenet_m
 from train.optimizer import build
+from train.plots import training_curves
 from train.recipe import FitRecipe, Recipe
 from train.split import Side, Split
 from train.split import read as read_split
@@ -173,6 +174,12 @@ class Run:
             if old != checkpoint:
                 old.unlink()
 
+    def finish(self, progress: Progress) -> None:
+        """Draw the curves and drop the checkpoint, which is three times as large as the model."""
+        training_curves(progress.history, self.folder / "curves.png")
+        for checkpoint in self.folder.glob("checkpoint-*.keras"):
+            checkpoint.unlink()
+
 
 def _save_model(model: keras.Model, file: Path, include_optimizer: bool = True) -> None:
     partial = file.with_suffix(".partial.keras")
@@ -227,7 +234,9 @@ def train(run: Run, data: Path, *, weights: str, limit: int | None = None) -> Pr
         weights: see `train.model.mobilenet_m`; only for a run's first epoch.
         limit: at most this many images on each side, for a quick try.
     """
-    recipe, split = run.recipe(), run.split()
+    recipe, split, progress = run.recipe(), run.split(), run.progress()
+    if progress and progress.stopped:
+        return progress
     if recipe.fit.schedule == "plateau" and not split.val:
         raise InputError(
             f"{run.folder}: schedule plateau chooses by the validation loss, but the split has no validation "
@@ -239,7 +248,6 @@ def train(run: Run, data: Path, *, weights: str, limit: int | None = None) -> Pr
     if split.val:
         held, held_crops = _limited(*load_side(data, split, "val", recipe), limit)
         validation = PlainBatches(held_crops, held, recipe.model)
-    progress = run.progress()
     if progress is None:
         steps = len(TrainingBatches(crops, cells, recipe, 0))
         model, progress = _new_model(recipe, weights, steps), Progress(learning_rate=recipe.fit.learning_rate)
@@ -258,6 +266,7 @@ def train(run: Run, data: Path, *, weights: str, limit: int | None = None) -> Pr
             f", at most {progress.seconds_left(recipe.fit) / 60:.0f} min left" if not progress.stopped else ""
         )
         log.info("epoch %d: %s%s%s", progress.epoch, _figures(row), " (best)" if better else "", left)
+    run.finish(progress)
     return progress
 
 
