@@ -23,6 +23,7 @@ from train.dataset import Cell, data_root, scan
 from train.model import mobilenet_m
 from train.optimizer import build
 from train.plots import training_curves
+from train.probe import set_head
 from train.recipe import FitRecipe, Recipe
 from train.split import Side, Split
 from train.split import read as read_split
@@ -37,7 +38,7 @@ class Progress(msgspec.Struct, kw_only=True):
     Attributes:
         epoch: number of epochs done.
         learning_rate: of the next epoch.
-        best_epoch, best_val_loss: of the weights in `best.keras`.
+        best_epoch, best_val_loss: of the weights in `best.keras`; no loss where there is no validation.
         learning_rate_wait: epochs since the loss or the rate last got better or smaller.
         stopped: why the training is over, or "".
         history: one row an epoch.
@@ -46,7 +47,7 @@ class Progress(msgspec.Struct, kw_only=True):
     epoch: int = 0
     learning_rate: float
     best_epoch: int = 0
-    best_val_loss: float = float("inf")
+    best_val_loss: float | None = None
     learning_rate_wait: int = 0
     stopped: str = ""
     history: list[dict[str, float]] = []
@@ -57,10 +58,10 @@ class Progress(msgspec.Struct, kw_only=True):
         self.history.append(row)
         if fit.schedule == "cosine":
             # The last epoch is the one that the schedule was made for; nothing is chosen by validation.
-            self.best_epoch, self.best_val_loss = self.epoch, row.get("val_loss", float("inf"))
+            self.best_epoch, self.best_val_loss = self.epoch, row.get("val_loss")
             self.stopped = f"{fit.epochs} epochs done" if self.epoch >= fit.epochs else ""
             return True
-        better = row["val_loss"] < self.best_val_loss
+        better = self.best_val_loss is None or row["val_loss"] < self.best_val_loss
         if better:
             self.best_epoch, self.best_val_loss, self.learning_rate_wait = self.epoch, row["val_loss"], 0
         else:
@@ -250,7 +251,9 @@ def train(run: Run, data: Path, *, weights: str, limit: int | None = None) -> Pr
         validation = PlainBatches(held_crops, held, recipe.model)
     if progress is None:
         steps = len(TrainingBatches(crops, cells, recipe, 0))
-        model, progress = _new_model(recipe, weights, steps), Progress(learning_rate=recipe.fit.learning_rate)
+        model, progress = new_model(recipe, weights, steps), Progress(learning_rate=recipe.fit.learning_rate)
+        if recipe.fit.probe_c:
+            set_head(model, crops, cells, recipe)
     else:
         model = keras.models.load_model(run.folder / f"checkpoint-{progress.epoch}.keras")
     average = keras.callbacks.SwapEMAWeights() if recipe.fit.ema_decay else None
@@ -278,7 +281,8 @@ def _use_every_gpu() -> None:
         log.info("training on %d GPUs", len(gpus))
 
 
-def _new_model(recipe: Recipe, weights: str, steps_per_epoch: int) -> keras.Model:
+def new_model(recipe: Recipe, weights: str, steps_per_epoch: int) -> keras.Model:
+    """The network of a recipe, ready for its first step; for `weights` see `train.model.mobilenet_m`."""
     keras.utils.set_random_seed(recipe.fit.seed)
     model = mobilenet_m(recipe.model, weights)
     model.compile(

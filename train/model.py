@@ -1,5 +1,6 @@
 """MobileNet_M: MobileNet V1 with the paper's head."""
 
+import re
 from pathlib import Path
 
 import keras
@@ -8,6 +9,18 @@ from edge.errors import InputError, LeukoscopeError
 from train.recipe import ModelRecipe
 
 IMAGENET, NO_WEIGHTS = "imagenet", "none"
+
+# MobileNet's blocks by the names of their layers: the first convolution is block 0, the head comes last.
+_BLOCK = re.compile(r"conv_(?:pad|dw|pw)_(\d+)")
+HEAD_BLOCK = 14
+
+
+def block_of(name: str) -> int:
+    """Depth of a MobileNet layer or variable: 0 first convolution, 1 to 13 the blocks, 14 the head."""
+    if name.startswith("conv1"):
+        return 0
+    match = _BLOCK.match(name)
+    return int(match[1]) if match else HEAD_BLOCK
 
 
 def mobilenet_m(recipe: ModelRecipe, weights: str = NO_WEIGHTS) -> keras.Model:
@@ -32,10 +45,15 @@ def mobilenet_m(recipe: ModelRecipe, weights: str = NO_WEIGHTS) -> keras.Model:
     )
     if weights != NO_WEIGHTS:
         _load_weights(base, recipe, weights)
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = recipe.bn_momentum
+        if block_of(layer.name) < recipe.frozen_blocks:
+            layer.trainable = False
     x = keras.layers.GlobalAveragePooling2D(name="pool")(base.output)
     x = keras.layers.Flatten(name="flatten")(x)
     x = keras.layers.Dropout(recipe.dropout, name="dropout")(x)
-    x = keras.layers.BatchNormalization(name="head_bn")(x)
+    x = keras.layers.BatchNormalization(momentum=recipe.bn_momentum, name="head_bn")(x)
     x = keras.layers.Dense(
         2,
         activation="softmax",

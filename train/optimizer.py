@@ -1,23 +1,11 @@
 """Adam with the rates of a recipe: over time, and over the network's depth."""
 
-import re
 from typing import Any
 
 import keras
 
+from train.model import HEAD_BLOCK, block_of
 from train.recipe import FitRecipe
-
-# MobileNet's blocks by the names of their layers: the first convolution is block 0, the head comes last.
-_BLOCK = re.compile(r"conv_(?:pad|dw|pw)_(\d+)")
-_HEAD = 14
-
-
-def block_of(variable_path: str) -> int:
-    """Depth of a MobileNet variable: 0 for the first convolution, 1 to 13 for the blocks, 14 for the head."""
-    if variable_path.startswith("conv1"):
-        return 0
-    match = _BLOCK.match(variable_path)
-    return int(match[1]) if match else _HEAD
 
 
 @keras.saving.register_keras_serializable("leukoscope")
@@ -38,7 +26,7 @@ class LayerwiseAdam(keras.optimizers.Adam):  # type: ignore[misc]
         """One variable's step, at its block's own rate."""
         # Some backends hand over their own variable, which does not know its layer: Keras' index does.
         path = self._trainable_variables[self._get_variable_index(variable)].path
-        factor = self.layer_decay ** (_HEAD - block_of(path))
+        factor = self.layer_decay ** (HEAD_BLOCK - block_of(path))
         super().update_step(gradient, variable, learning_rate * factor)
 
     def get_config(self) -> dict[str, Any]:

@@ -23,7 +23,14 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class ModelRecipe(_Table):
-    """The network and its input; see `train.model.mobilenet_m`."""
+    """The network and its input; see `train.model.mobilenet_m`.
+
+    Attributes:
+        bn_momentum: of the running means in batch normalisation; ImageNet's 0.99 needs hundreds of steps
+            to forget photographs, 0.95 a hundred.
+        frozen_blocks: so many of the 14 blocks of MobileNet, from the image on, stay as they were
+            pre-trained, with their own means and variances.
+    """
 
     alpha: Positive
     size: Count
@@ -33,6 +40,8 @@ class ModelRecipe(_Table):
     input_high: float
     dropout: Share
     l1: NotNegative
+    bn_momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.99
+    frozen_blocks: Annotated[int, msgspec.Meta(ge=0, le=14)] = 0
 
     @property
     def geometry(self) -> Geometry:
@@ -102,6 +111,8 @@ class FitRecipe(_Table):
         warmup_epochs: of a rising rate before the cosine.
         layer_decay: the rate of a block of the network is that of the block above it times this.
         weight_decay: decoupled from the gradient (AdamW).
+        probe_c: the head starts as a logistic regression on the pre-trained features, this the inverse of
+            its L2 penalty; 0 starts it at random. See `train.probe`.
         ema_decay: of a running mean of the weights, an update; the mean is what is kept. 0 for none.
         label_smoothing: share of a target that is spread over both classes.
         mixup_alpha: images and targets of a batch are mixed in a ratio from Beta(alpha, alpha); 0 for
@@ -120,6 +131,7 @@ class FitRecipe(_Table):
     warmup_epochs: NotNegative = 0.0
     layer_decay: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     weight_decay: NotNegative = 0.0
+    probe_c: NotNegative = 0.0
     ema_decay: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     label_smoothing: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     mixup_alpha: NotNegative = 0.0

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from train import recipe as recipes
-from train.augment import add_noise, augment, desaturate
+from train.augment import add_noise, augment, colour_matrix, desaturate, stain_table
 from train.batches import TrainingBatches, scale_pixels
 from train.dataset import Cell
 from train.fit import Progress
+from train.model import block_of
+from train.optimizer import build
 
 PAPER = recipes.load("paper")
 RNG = np.random.default_rng(0)
@@ -113,3 +115,95 @@ def test_a_recipe_with_an_unknown_key_is_refused_by_name(tmp_path) -> None:
     file.write_text(text.replace("dropout = 0.2", "dropuot = 0.2"))
     with pytest.raises(recipes.InputError, match="dropuot"):
         recipes.load(str(file))
+
+
+OURS = recipes.load("leukoscope")
+
+
+def test_subject_draws_give_classes_and_subjects_their_shares() -> None:
+    cells = [Cell(f"a{i}", "ALL", "1", "fold_0") for i in range(900)]
+    cells += [Cell(f"b{i}", "ALL", "2", "fold_0") for i in range(9)]
+    cells += [Cell(f"c{i}", "HEM", "H1", "fold_0") for i in range(90)]
+    crops = np.zeros((len(cells), 32, 32, 3), np.uint8)
+
+    def drawn(power: float) -> np.ndarray:
+        changes = ["balance.draws=1000", f"balance.subject_power={power}", "model.size=32"]
+        batches = TrainingBatches(crops, cells, recipes.changed(OURS, changes), epoch=0)
+        return batches._images[:, 0]
+
+    for power, share_of_2 in ((0.0, 1 / 2), (0.5, 3 / 33), (1.0, 9 / 909)):
+        chosen = drawn(power)
+        assert len(chosen) == 1000
+        assert sum(cells[i].label == "HEM" for i in chosen) == 500
+        assert sum(cells[i].subject == "2" for i in chosen) == pytest.approx(500 * share_of_2, abs=2)
+    counts = np.bincount(drawn(0.0), minlength=len(cells))
+    assert set(counts[909:]) <= {5, 6}  # 500 draws of 90 cells, evenly
+
+
+def test_colours_keep_black_and_grey_and_brightness_is_a_factor() -> None:
+    recipe = recipes.changed(OURS, ["augment.channel_gain=0.0", "augment.brightness=[0.5, 0.5]"]).augment
+    for seed in range(20):
+        matrix = colour_matrix(recipe, np.random.default_rng(seed))
+        assert matrix @ np.array([100.0, 100, 100]) == pytest.approx([50, 50, 50], abs=1e-6)
+    none = recipes.load("paper").augment
+    still = np.diag(colour_matrix(none, np.random.default_rng(0)))
+    assert still == pytest.approx([still[0]] * 3)  # the paper varies brightness alone
+    assert 0.4 <= still[0] <= 0.8
+
+
+def test_stain_scales_the_optical_density() -> None:
+    table = stain_table(0.2, np.random.default_rng(3))[0]
+    assert table[0].tolist() == [0, 0, 0] and table[255].tolist() == [255, 255, 255]
+    density = -np.log(table[100] / 255.0) / -np.log(100 / 255.0)
+    assert (density >= 0.79).all() and (density <= 1.21).all() and np.ptp(density) > 0.01
+
+
+def test_mixup_mixes_images_and_targets_alike() -> None:
+    cells = [Cell(str(i), "ALL" if i < 8 else "HEM", str(i), "fold_0") for i in range(16)]
+    crops = np.zeros((16, 32, 32, 3), np.uint8)
+    crops[8:] = 200
+    plain = ["model.size=32", "fit.batch=16", "balance.draws=16", "augment.brightness=[1.0, 1.0]"]
+    plain += [
+        "augment.channel_gain=0.0",
+        "augment.stain=0.0",
+        "augment.shift=0.0",
+        "augment.rotation_deg=0.0",
+    ]
+    plain += [
+        "augment.zoom=[1.0, 1.0]",
+        "augment.shear_deg=0.0",
+        "noise.sigma_levels=[]",
+        "fit.mixup_alpha=1.0",
+    ]
+    recipe = recipes.changed(OURS, plain)
+    inputs, targets = TrainingBatches(crops, cells, recipe, epoch=0)[0]
+    low, high = scale_pixels(np.array([0, 200], np.uint8), recipe.model)
+    shares = (inputs[:, 16, 16, 0] - low) / (high - low)  # how much of a HEM image is in it
+    np.testing.assert_allclose(shares, targets[:, 1], atol=0.01)
+    assert len(np.unique(targets[:, 1].round(3))) > 2
+
+
+def test_cosine_schedule_warms_up_falls_and_needs_no_validation() -> None:
+    fit_recipe = recipes.changed(
+        OURS, ["fit.epochs=10", "fit.warmup_epochs=1.0", "fit.learning_rate=0.01"]
+    ).fit
+    rates = [float(build(fit_recipe, 20).learning_rate)] + [
+        float(build(fit_recipe, 20)._learning_rate(step)) for step in (10, 20, 110, 200)
+    ]
+    assert rates[0] < 0.001 and rates[1] == pytest.approx(0.005, rel=0.01)
+    assert rates[2] == pytest.approx(0.01, rel=0.01) and rates[3] == pytest.approx(0.005, rel=0.02)
+    assert rates[4] == pytest.approx(fit_recipe.learning_rate_floor, rel=0.1)
+    progress = Progress(learning_rate=0.01)
+    for _ in range(9):
+        assert progress.advance({"loss": 1.0}, fit_recipe) and not progress.stopped
+    progress.advance({"loss": 2.0}, fit_recipe)
+    assert progress.stopped == "10 epochs done" and progress.best_epoch == 10
+
+
+def test_rates_shrink_from_the_head_down() -> None:
+    assert [block_of(name) for name in ("conv1_bn/gamma", "conv_dw_1/kernel", "conv_pw_13_bn/beta")] == [
+        0,
+        1,
+        13,
+    ]
+    assert block_of("probabilities/kernel") == block_of("head_bn/gamma") == 14

@@ -1,0 +1,223 @@
+"""Training as a user runs it: to the end, after a kill, on a full disk, on every patient in turn."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from edge.cli import main
+from edge.errors import InputError
+from tests.train import tiny_data
+from train import fit, split
+from train import recipe as recipes
+from train.dataset import scan, subject_group
+
+CHANGES = [word for change in tiny_data.TINY for word in ("--set", change)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_data.make(tmp_path_factory.mktemp("cells"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def words(data: Path, out: Path, recipe: str, epochs: int) -> list[str]:
+    options = ["--data", data, "--fold", 1, "--split", "image", "--out", out, "--weights", "none"]
+    return ["train", *map(str, options), "--recipe", recipe, "--epochs", str(epochs), *CHANGES]
+
+
+def weights_of(run: Path) -> list[np.ndarray]:
+    return fit.Run(run).best_model().get_weights()
+
+
+@pytest.mark.parametrize("recipe", ["paper", "leukoscope"])
+def test_a_run_that_was_killed_ends_with_the_weights_of_an_unbroken_one(
+    data: Path, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keras.utils.set_random_seed(1)
+    assert main(words(data, tmp_path / "whole", recipe, 3)) == 0
+
+    save = fit.Run.save
+
+    def killed(self: fit.Run, model: keras.Model, progress: fit.Progress, *others: object) -> None:
+        if progress.epoch == 2:
+            raise KeyboardInterrupt  # the second epoch is lost: its checkpoint was not written
+        save(self, model, progress, *others)
+
+    monkeypatch.setattr(fit.Run, "save", killed)
+    main(words(data, tmp_path / "broken", recipe, 3))
+    monkeypatch.undo()
+    assert fit.Run(tmp_path / "broken").progress().epoch == 1
+    keras.utils.set_random_seed(99)  # another process starts with another state
+    assert main([*words(data, tmp_path / "broken", recipe, 3), "--resume"]) == 0
+
+    for whole, broken in zip(weights_of(tmp_path / "whole"), weights_of(tmp_path / "broken"), strict=True):
+        np.testing.assert_array_equal(whole, broken)
+
+
+def test_a_run_folder_holds_what_repeats_it(data: Path, tmp_path: Path) -> None:
+    assert main(words(data, tmp_path / "run", "leukoscope", 2)) == 0
+    run = fit.Run(tmp_path / "run")
+    assert run.recipe().fit.epochs == 2 and run.recipe().model.alpha == 0.25
+    assert run.split() == split.split_fold(scan(data), 1, "image", 0)
+    assert {"keras", "numpy"} <= run.environment()["packages"].keys()
+    assert len(run.progress().history) == 2
+    assert (tmp_path / "run" / "curves.png").stat().st_size > 5000
+    assert not list((tmp_path / "run").glob("checkpoint*"))
+
+
+def test_the_kept_weights_are_the_running_mean(data: Path, tmp_path: Path) -> None:
+    recipe = recipes.changed(
+        recipes.load("leukoscope"), [*tiny_data.TINY, "fit.epochs=1", "fit.ema_decay=0.9"]
+    )
+    made = split.split_fold(scan(data), 1, "image", 0)
+    averaged = fit.Run.create(tmp_path / "mean", recipe, made, {})
+    fit.train(averaged, data, weights="none")
+    plain = fit.Run.create(tmp_path / "plain", recipes.changed(recipe, ["fit.ema_decay=0.0"]), made, {})
+    fit.train(plain, data, weights="none")
+    head = [run.best_model().get_layer("probabilities").get_weights()[0] for run in (averaged, plain)]
+    start = keras.utils.set_random_seed(recipe.fit.seed)
+    start = fit.new_model(recipe, "none", 1).get_layer("probabilities").get_weights()[0]
+    moved = [np.abs(weights - start).sum() for weights in head]
+    assert 0 < moved[0] < moved[1]  # the mean lags behind
+
+
+def test_a_full_disk_keeps_the_epoch_before_and_says_what_to_do(data: Path, tmp_path: Path) -> None:
+    """No file may grow beyond a limit set after the first epoch: the second checkpoint cannot be written."""
+    script = f"""
+import logging, resource, signal, sys
+from edge.cli import main
+from train import fit
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+save = fit.Run.save
+def limited(self, model, progress, *others):
+    if progress.epoch == 2:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    save(self, model, progress, *others)
+fit.Run.save = limited
+sys.exit(main({words(data, tmp_path / "run", "paper", 3)!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=150)
+    assert done.returncode == 1, done.stderr
+    assert "make room, then go on with --resume" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    run = fit.Run(tmp_path / "run")
+    assert run.progress().epoch == 1
+    assert run.best_model() is not None
+    assert main([*words(data, tmp_path / "run", "paper", 3), "--resume"]) == 0
+    assert run.progress().epoch == 3
+
+
+def test_cross_validation_judges_every_patient_once_and_goes_on(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "leukoscope", "--cross-validate", "2", "--data", str(data), "--noise", "0,5"]
+    command += [
+        "--weights",
+        "none",
+        "--out",
+        str(tmp_path / "cv"),
+        "--json",
+        *CHANGES,
+        "--set",
+        "fit.epochs=1",
+    ]
+    assert main(command) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["sigma"] for row in rows] == [0, 5]
+    assert rows[0]["n"] == 48 and rows[0]["resampled"] == "subjects"
+    assert sorted(rows[0]["per_subject"]) == sorted(tiny_data.SUBJECTS["all"] + tiny_data.SUBJECTS["hem"])
+    by_path = {cell.path: subject_group(cell.subject) for cell in scan(data)}
+    for fold in range(2):
+        made = fit.Run(tmp_path / "cv" / f"fold-{fold}").split()
+        assert not {by_path[p] for p in made.train} & {by_path[p] for p in made.test}
+    assert "new patients" in (tmp_path / "cv" / "report.html").read_text().lower()
+
+    kept = (tmp_path / "cv" / "fold-0" / "best.keras").stat().st_mtime_ns
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out) == rows
+    assert (tmp_path / "cv" / "fold-0" / "best.keras").stat().st_mtime_ns == kept
+    assert main([*command, "--set", "fit.batch=4"]) == 2
+    assert "another recipe" in capsys.readouterr().err
+
+
+def test_every_cell_trains_where_a_model_ships(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    options = ["--data", str(data), "--fold", "all", "--split", "none", "--recipe", "leukoscope"]
+    assert main(["train", *options, "--weights", "none", "--out", str(out), "--epochs", "1", *CHANGES]) == 0
+    assert len(fit.Run(out).split().train) == 48
+    assert "val_loss" not in fit.Run(out).progress().history[0]
+    with pytest.raises(InputError, match="no validation side"):
+        fit.train(
+            fit.Run.create(tmp_path / "b", recipes.load("paper"), fit.Run(out).split(), {}),
+            data,
+            weights="none",
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("fit.epoch=3", "no such key"),
+        ("fit.epochs=three", "as in TOML"),
+        ("fit.epochs=0", "fit.epochs"),
+        ("nonsense", "table.key=value"),
+    ],
+)
+def test_a_change_that_does_not_fit_is_refused_by_name(change: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        recipes.changed(recipes.load("paper"), [change])
+
+
+def test_resource_limits_are_as_they_were() -> None:
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_the_head_starts_as_the_logistic_regression_of_the_features(data: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    from train.batches import PlainBatches
+    from train.fit import load_side, new_model
+    from train.probe import sample_weights, set_head
+
+    recipe = recipes.changed(recipes.load("leukoscope"), [*tiny_data.TINY, "fit.probe_c=0.1"])
+    cells, crops = load_side(data, split.everything(scan(data), 0), "train", recipe)
+    model = new_model(recipe, "none", 1)
+    set_head(model, crops, cells, recipe)
+    features = keras.Model(model.input, model.get_layer("flatten").output)
+    seen = features.predict(PlainBatches(crops, cells, recipe.model), verbose=0)
+    scaled = (seen - seen.mean(0)) / np.sqrt(seen.var(0) + model.get_layer("head_bn").epsilon)
+    weights = sample_weights(cells, recipe.balance.subject_power)
+    labels = [cell.label for cell in cells]
+    expected = LogisticRegression(C=0.1, max_iter=500).fit(scaled, labels, sample_weight=weights)
+    given = model.predict(PlainBatches(crops, cells, recipe.model), verbose=0)
+    np.testing.assert_allclose(given, expected.predict_proba(scaled), atol=1e-3)
+    assert ((given[:, 0] >= 0.5) == np.array([label == "ALL" for label in labels])).mean() > 0.9
+
+
+def test_frozen_blocks_keep_their_weights_and_statistics(data: Path, tmp_path: Path) -> None:
+    recipe = recipes.changed(
+        recipes.load("leukoscope"),
+        [*tiny_data.TINY, "fit.epochs=1", "model.frozen_blocks=11", "fit.probe_c=0.0"],
+    )
+    start = fit.new_model(recipe, "none", 1)
+    run = fit.Run.create(tmp_path / "run", recipe, split.split_fold(scan(data), 1, "image", 0), {})
+    fit.train(run, data, weights="none")
+    trained = run.best_model()
+    for name, same in (
+        ("conv1_bn", True),
+        ("conv_pw_10_bn", True),
+        ("conv_dw_11_bn", False),
+        ("conv_pw_13", False),
+    ):
+        pairs = zip(start.get_layer(name).get_weights(), trained.get_layer(name).get_weights(), strict=True)
+        assert all(np.array_equal(a, b) for a, b in pairs) == same, name

@@ -1,0 +1,84 @@
+"""Which crop shows a pre-trained network most of a new patient's cells? `python -m train.study`.
+
+No training: features of the frozen network, a logistic regression on them, cross-validation over patients,
+repeated with other folds. Minutes where training would take hours, and steady enough to choose by.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+
+from edge.preprocess import Geometry
+from train import crops as crop_cache
+from train import recipe as recipes
+from train.batches import PlainBatches
+from train.dataset import Cell, data_root, scan
+from train.model import mobilenet_m
+from train.predictions import figures_of
+from train.probe import sample_weights
+from train.split import cross_validation
+
+Floats = npt.NDArray[np.float64]
+
+
+def frozen_features(recipe: recipes.Recipe, weights: str, data: Path, cells: Sequence[Cell]) -> Floats:
+    """(N, features) float64: what the pre-trained network's pooling gives for each cell."""
+    geometry: Geometry = recipe.model.geometry
+    crops = crop_cache.load(data_root(data), cells, geometry)
+    model = mobilenet_m(recipe.model, weights)
+    pooled = keras.Model(model.input, model.get_layer("flatten").output)
+    return np.asarray(pooled.predict(PlainBatches(crops, cells, recipe.model), verbose=0), np.float64)
+
+
+def held_out_scores(
+    features: Floats, cells: Sequence[Cell], recipe: recipes.Recipe, folds: int, seed: int
+) -> Floats:
+    """(N,) the probability of ALL from a regression that has not seen the cell's patient."""
+    position = {cell.path: i for i, cell in enumerate(cells)}
+    is_all = np.array([cell.label == "ALL" for cell in cells])
+    scores = np.zeros(len(cells))
+    for split in cross_validation(cells, folds, seed, val_share=0.0):
+        train, test = ([position[path] for path in side] for side in (split.train, split.test))
+        mean, spread = features[train].mean(axis=0), features[train].std(axis=0) + 1e-6
+        weights = sample_weights([cells[i] for i in train], recipe.balance.subject_power)
+        regression = LogisticRegression(C=recipe.fit.probe_c, max_iter=300)
+        regression.fit((features[train] - mean) / spread, is_all[train], sample_weight=weights)
+        scores[test] = regression.predict_proba((features[test] - mean) / spread)[:, 1]
+    return scores
+
+
+def main() -> None:
+    """Print, for each crop, the AUC with each patient weighing the same, over several ways to fold."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--recipe", default="leukoscope")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--crops", default="448,384,320,288,256")
+    parser.add_argument("--folds", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=4)
+    options = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    cells = scan(options.data)
+    base = recipes.changed(recipes.load(options.recipe), options.set)
+    print("crop   AUC by patient: mean, lowest, highest")
+    for crop in options.crops.split(","):
+        recipe = recipes.changed(base, [f"model.crop={crop}"])
+        features = frozen_features(recipe, options.weights, options.data, cells)
+        found = [
+            figures_of(cells, held_out_scores(features, cells, recipe, options.folds, seed))["by_subject"][
+                "auc"
+            ]
+            for seed in range(options.repeats)
+        ]
+        print(f"{crop:>4}   {np.mean(found):.3f}  {min(found):.3f}  {max(found):.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
