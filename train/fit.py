@@ -148,26 +148,12 @@ class Run:
             raise InputError(f"{file}: missing; the run has not ended an epoch yet")
         return keras.models.load_model(file, compile=False)
 
-    def save(
-        self,
-        model: keras.Model,
-        progress: Progress,
-        better: bool,
-        average: keras.callbacks.SwapEMAWeights | None = None,
-    ) -> None:
-        """Keep one epoch's end so that a kill at any instant leaves this epoch or the one before it.
-
-        Args:
-            average: puts the running mean of the weights in their place, where the recipe has one.
-        """
+    def save(self, model: keras.Model, progress: Progress, better: bool) -> None:
+        """Keep one epoch's end so that a kill at any instant leaves this epoch or the one before it."""
         checkpoint = self.folder / f"checkpoint-{progress.epoch}.keras"
         _save_model(model, checkpoint)
         if better:
-            if average:
-                average.on_predict_begin()
             _save_model(model, self.folder / "best.keras", include_optimizer=False)
-            if average:
-                average.on_predict_end()
         partial = self.folder / "progress.json.partial"
         partial.write_bytes(msgspec.json.encode(progress))
         partial.replace(self.folder / "progress.json")
@@ -256,13 +242,12 @@ def train(run: Run, data: Path, *, weights: str, limit: int | None = None) -> Pr
             set_head(model, crops, cells, recipe)
     else:
         model = keras.models.load_model(run.folder / f"checkpoint-{progress.epoch}.keras")
-    average = keras.callbacks.SwapEMAWeights() if recipe.fit.ema_decay else None
     while not progress.stopped:
         batches = TrainingBatches(crops, cells, recipe, progress.epoch)
-        row = _one_epoch(model, batches, validation, recipe.fit, progress, average)
+        row = _one_epoch(model, batches, validation, recipe.fit, progress)
         better = progress.advance(row, recipe.fit)
         try:
-            run.save(model, progress, better, average)
+            run.save(model, progress, better)
         except OSError as error:
             raise LeukoscopeError(f"{run.folder}: {error}; make room, then go on with --resume") from error
         left = (
@@ -299,7 +284,6 @@ def _one_epoch(
     validation: PlainBatches | None,
     fit: FitRecipe,
     progress: Progress,
-    average: keras.callbacks.SwapEMAWeights | None,
 ) -> dict[str, float]:
     started = time.monotonic()
     for layer in model.layers:  # dropout draws anew each epoch, from the seed and the epoch alone
@@ -313,7 +297,6 @@ def _one_epoch(
         epochs=1,
         shuffle=False,
         verbose="auto" if sys.stderr.isatty() else 2,
-        callbacks=[average] if average else [],
     ).history
     row = {name: float(values[-1]) for name, values in history.items()}
     if not np.isfinite(row["loss"]):

@@ -113,7 +113,8 @@ class FitRecipe(_Table):
         weight_decay: decoupled from the gradient (AdamW).
         probe_c: the head starts as a logistic regression on the pre-trained features, this the inverse of
             its L2 penalty; 0 starts it at random. See `train.probe`.
-        ema_decay: of a running mean of the weights, an update; the mean is what is kept. 0 for none.
+        ema_decay: of a running mean of the weights, an update; at each epoch's end the mean takes their
+            place, after the validation. 0 for none.
         label_smoothing: share of a target that is spread over both classes.
         mixup_alpha: images and targets of a batch are mixed in a ratio from Beta(alpha, alpha); 0 for
             not at all (Zhang et al. 2018).
