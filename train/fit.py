@@ -163,7 +163,8 @@ class Run:
 
     def finish(self, progress: Progress) -> None:
         """Draw the curves and drop the checkpoint, which is three times as large as the model."""
-        training_curves(progress.history, self.folder / "curves.png")
+        if progress.history:
+            training_curves(progress.history, self.folder / "curves.png")
         for checkpoint in self.folder.glob("checkpoint-*.keras"):
             checkpoint.unlink()
 
@@ -240,6 +241,9 @@ def train(run: Run, data: Path, *, weights: str, limit: int | None = None) -> Pr
         model, progress = new_model(recipe, weights, steps), Progress(learning_rate=recipe.fit.learning_rate)
         if recipe.fit.probe_c:
             set_head(model, crops, cells, recipe)
+        if recipe.fit.epochs == 0:
+            progress.stopped = "the regression alone, 0 epochs"
+            run.save(model, progress, better=True)
     else:
         model = keras.models.load_model(run.folder / f"checkpoint-{progress.epoch}.keras")
     while not progress.stopped:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from edge.frame import Pixels
+from train.augment import add_noise, augment
 from train.batches import PlainBatches
 from train.dataset import LABELS, Cell, subject_group
 from train.recipe import Recipe
@@ -36,7 +37,10 @@ def sample_weights(cells: Sequence[Cell], subject_power: float) -> npt.NDArray[n
 
 
 def set_head(model: keras.Model, crops: Pixels, cells: Sequence[Cell], recipe: Recipe) -> None:
-    """Fit the head to pooled features of the training crops as they are, and put it in its place.
+    """Fit the head to pooled features of the training crops, and put it in its place.
+
+    The crops are seen as they are and, `fit.probe_passes` times, with the recipe's noise (its levels in
+    turn) and augmentation: a frozen network's features move far with little noise.
 
     Args:
         model: `train.model.mobilenet_m`, its MobileNet part pre-trained.
@@ -45,15 +49,32 @@ def set_head(model: keras.Model, crops: Pixels, cells: Sequence[Cell], recipe: R
         recipe: `fit.probe_c` is the inverse of the L2 penalty, for features of unit variance.
     """
     features = keras.Model(model.input, model.get_layer("flatten").output)
-    seen = np.asarray(features.predict(PlainBatches(crops, cells, recipe.model), verbose=0))
+    passes = 1 + recipe.fit.probe_passes
+    seen = np.concatenate([_seen(features, crops, cells, recipe, turn) for turn in range(passes)])
     mean, variance = seen.mean(axis=0), seen.var(axis=0)
     normalisation = model.get_layer("head_bn")
     scaled = (seen - mean) / np.sqrt(variance + normalisation.epsilon)
-    weights = sample_weights(cells, recipe.balance.subject_power)
+    weights = sample_weights(cells, recipe.balance.subject_power) / passes
     regression = LogisticRegression(C=recipe.fit.probe_c, max_iter=500)
-    regression.fit(scaled, [cell.label == "ALL" for cell in cells], sample_weight=weights)
+    labels = [cell.label == "ALL" for cell in cells]
+    regression.fit(scaled, labels * passes, sample_weight=np.tile(weights, passes))
     ones = np.ones_like(mean)
     normalisation.set_weights([ones, 0 * ones, mean, variance])
     # Half to either class: the softmax of ±z/2 is the logistic function of z.
     half, bias = regression.coef_[0] / 2, regression.intercept_[0] / 2
     model.get_layer("probabilities").set_weights([np.stack([half, -half], axis=1), np.array([bias, -bias])])
+
+
+def _seen(
+    features: keras.Model, crops: Pixels, cells: Sequence[Cell], recipe: Recipe, turn: int
+) -> npt.NDArray[np.float32]:
+    """(N, features) float32 of one pass; the first one takes the crops as they are."""
+    if turn:
+        levels = [sigma for sigma in recipe.noise.sigma_levels if sigma] + [0.0]
+        sigma = levels[(turn - 1) % len(levels)]
+        altered = np.empty_like(crops)
+        for index, crop in enumerate(crops):
+            rng = np.random.default_rng([recipe.fit.seed, turn, index, 2])
+            altered[index] = augment(add_noise(crop, sigma, rng), recipe.augment, rng)
+        crops = altered
+    return np.asarray(features.predict(PlainBatches(crops, cells, recipe.model), verbose=0))

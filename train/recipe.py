@@ -113,6 +113,8 @@ class FitRecipe(_Table):
         weight_decay: decoupled from the gradient (AdamW).
         probe_c: the head starts as a logistic regression on the pre-trained features, this the inverse of
             its L2 penalty; 0 starts it at random. See `train.probe`.
+        probe_passes: times that the crops are seen with noise and augmentation for that, beside as they are.
+        epochs: at most; 0 keeps the head of the regression as it is.
         ema_decay: of a running mean of the weights, an update; at each epoch's end the mean takes their
             place, after the validation. 0 for none.
         label_smoothing: share of a target that is spread over both classes.
@@ -122,7 +124,7 @@ class FitRecipe(_Table):
 
     seed: Annotated[int, msgspec.Meta(ge=0)]
     batch: Count
-    epochs: Count
+    epochs: Annotated[int, msgspec.Meta(ge=0)]
     learning_rate: Positive
     learning_rate_floor: NotNegative
     schedule: Literal["plateau", "cosine"] = "plateau"
@@ -133,6 +135,7 @@ class FitRecipe(_Table):
     layer_decay: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     weight_decay: NotNegative = 0.0
     probe_c: NotNegative = 0.0
+    probe_passes: Annotated[int, msgspec.Meta(ge=0)] = 0
     ema_decay: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     label_smoothing: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     mixup_alpha: NotNegative = 0.0
@@ -177,6 +180,7 @@ def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
 
     Args:
         changes: each "table.key=value", the value as in TOML: "fit.epochs=3", "augment.zoom=[0.9, 1.1]".
+            No value gives the key, or a whole table as in "augment=", its default.
 
     Raises:
         InputError: a change is not of that form, names no key, or its value does not fit.
@@ -185,8 +189,14 @@ def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     for change in changes:
         key, _, value = change.partition("=")
         table, _, name = key.strip().partition(".")
+        if table in tables and not name and "=" in change and not value:
+            del tables[table]
+            continue
         if name not in tables.get(table, {}):
             raise InputError(f"--set {change}: no such key; give table.key=value, such as fit.epochs=3")
+        if not value:
+            del tables[table][name]
+            continue
         try:
             tables[table][name] = msgspec.toml.decode(f"value = {value}")["value"]
         except msgspec.MsgspecError as error:
