@@ -121,7 +121,9 @@ def calibrate(graph: DeployGraph, crops: Pixels) -> Calibrated:
         moments, lowest, highest = _moments(float_layer, int8_layer, exact, lossy)
         layer, scale = fit(int8_layer, moments)
         reach = Range.around(lowest, min(highest, 6.0) if layer.relu6 else highest)
-        for index in range(len(exact)):  # in place: at 1.0/224 two copies of a map are what memory has room for
+        for index in range(
+            len(exact)
+        ):  # in place: at 1.0/224 two copies of a map are what memory has room for
             exact[index] = float_layer(exact[index]).numpy()
             lossy[index] = reach.quantise(layer(lossy[index]).numpy())
         layers.append(layer)
@@ -178,30 +180,42 @@ def _moments(
 ) -> tuple[Moments, float, float]:
     """Moments of the lossy inputs and the exact outputs; the lowest and highest of those outputs."""
     sums: list[Doubles] = []
+    origin: tuple[tf.Tensor, tf.Tensor] | None = None
     rows, lowest, highest = 0, np.inf, -np.inf
     for before, x in zip(exact, lossy, strict=True):
         z = float_layer.pre_activation(before)
         lowest, highest = min(lowest, float(tf.reduce_min(z))), max(highest, float(tf.reduce_max(z)))
-        terms = [np.asarray(term, np.float64) for term in _products(int8_layer, x, z)]
+        inputs, outputs = _patches(int8_layer, x), _columns(int8_layer, z)
+        if origin is None:
+            # Near the mean, so that float32 does not lose a small variance beside the square of the mean.
+            origin = tf.reduce_mean(inputs, 1, keepdims=True), tf.reduce_mean(outputs, 1, keepdims=True)
+        terms = [np.asarray(term, np.float64) for term in _sums(inputs - origin[0], outputs - origin[1])]
         sums = [total + term for total, term in zip(sums, terms, strict=True)] if sums else terms
-        rows += int(np.prod(z.shape[:3]))
-    xx, xz, mean_x, mean_z = (total / rows for total in sums)
-    covariance = xx - mean_x[:, :, np.newaxis] * mean_x[:, np.newaxis]
-    moments = Moments(covariance, xz - mean_x[:, :, np.newaxis] * mean_z[:, np.newaxis], mean_x, mean_z)
+        rows += inputs.shape[1]
+    assert origin is not None  # a sample has crops
+    xx, xz, x_mean, z_mean = (total / rows for total in sums)
+    x_origin, z_origin = (np.asarray(part, np.float64)[:, 0] for part in origin)
+    moments = Moments(
+        xx=xx - x_mean[:, :, np.newaxis] * x_mean[:, np.newaxis],
+        xz=xz - x_mean[:, :, np.newaxis] * z_mean[:, np.newaxis],
+        mean_x=x_mean + x_origin,
+        mean_z=z_mean + z_origin,
+    )
     return moments, 0.0 if float_layer.relu6 else lowest, highest
 
 
-def _products(layer: Layer, x: Floats, z: tf.Tensor) -> Iterator[tf.Tensor]:
-    """Sums over all positions of x·xᵀ, x·zᵀ, x and z, in groups."""
-    inputs = _patches(layer, x)
-    channels = z.shape[-1]
-    outputs = tf.reshape(z, (1, -1, channels))
-    if layer.depthwise:
-        outputs = tf.transpose(outputs, (2, 1, 0))
+def _sums(inputs: tf.Tensor, outputs: tf.Tensor) -> Iterator[tf.Tensor]:
+    """Sums over all positions of x·xᵀ, x·zᵀ, x and z."""
     yield tf.matmul(inputs, inputs, transpose_a=True)
     yield tf.matmul(inputs, outputs, transpose_a=True)
     yield tf.reduce_sum(inputs, 1)
     yield tf.reduce_sum(outputs, 1)
+
+
+def _columns(layer: Layer, z: tf.Tensor) -> tf.Tensor:
+    """(groups, positions, outputs) of a layer's output."""
+    columns = tf.reshape(z, (1, -1, z.shape[-1]))
+    return tf.transpose(columns, (2, 1, 0)) if layer.depthwise else columns
 
 
 def _patches(layer: Layer, x: Floats) -> tf.Tensor:

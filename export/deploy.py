@@ -173,7 +173,10 @@ def deploy_graph(model: keras.Model, recipe: ModelRecipe) -> DeployGraph:
                 head = [layer]
             case keras.layers.Dropout() | keras.layers.Flatten():
                 _expect(bool(head), layer)
-            case keras.layers.BatchNormalization() | keras.layers.Dense():
+            case keras.layers.BatchNormalization():
+                head.append(layer)
+            case keras.layers.Dense():
+                _expect(layer.activation is keras.activations.softmax, layer)
                 head.append(layer)
             case _:
                 _expect(False, layer)
@@ -202,6 +205,7 @@ def _expect(fits: bool, layer: keras.Layer) -> None:
 
 
 def _convolution(layer: Any, explicit: Padding) -> Layer:
+    _expect(layer.activation is keras.activations.linear and layer.dilation_rate == (1, 1), layer)
     kernel = np.asarray(layer.get_weights()[0])
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
     channels = kernel.shape[2] * kernel.shape[3] if depthwise else kernel.shape[3]

@@ -63,6 +63,4 @@ def expect_integers(flatbuffer: bytes) -> None:
         raise LeukoscopeError(f"the converted network is not all int8: {listed}; is the model a MobileNet_M?")
 
 
-_NAMES = {
-    number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)
-}
+_NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
