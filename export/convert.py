@@ -13,10 +13,13 @@ import tensorflow as tf
 from edge.errors import LeukoscopeError
 from edge.frame import Pixels
 from export.calibrate import WEIGHT_LEVELS, Calibrated, calibrate
-from export.deploy import Floats, Layer, deploy_graph
+from export.deploy import Floats, Layer, deploy_graph, expect_equal
 from export.flatbuffer import expect_integers
 from train.batches import scale_pixels
 from train.recipe import ModelRecipe
+
+_COMPARED = 8
+"""Crops on which the deploy graph has to equal the Keras model before it is quantised."""
 
 
 def representative_sample(labels_and_groups: list[tuple[str, str]], count: int) -> list[int]:
@@ -57,7 +60,9 @@ def to_int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe) -> bytes:
     Raises:
         LeukoscopeError: the model is no MobileNet_M, or TFLite leaves something in it that is no integer.
     """
-    flatbuffer = transcribe(calibrate(deploy_graph(model, recipe), crops))
+    graph = deploy_graph(model, recipe)
+    expect_equal(graph, model, recipe, crops[:_COMPARED])
+    flatbuffer = transcribe(calibrate(graph, crops))
     expect_integers(flatbuffer)
     return flatbuffer
 

@@ -16,10 +16,18 @@ import tensorflow as tf
 
 from edge.errors import InputError, LeukoscopeError
 from edge.frame import Pixels
+from train.batches import scale_pixels
 from train.recipe import ModelRecipe
 
 Floats = npt.NDArray[np.float32]
 Padding = tuple[int, int]
+
+_POOLING = keras.layers.GlobalAveragePooling2D
+_NOTHING_AT_INFERENCE = (keras.layers.Dropout, keras.layers.Flatten)
+_HEAD = [keras.layers.BatchNormalization, keras.layers.Dense]
+
+TOLERANCE = 1e-4
+"""Largest difference of a probability that rounding in float32 excuses; on real cells it is 1e-5 or less."""
 
 LEVELS = 255
 """Steps between the lowest and the highest pixel, and between int8's -128 and 127."""
@@ -154,36 +162,34 @@ def deploy_graph(model: keras.Model, recipe: ModelRecipe) -> DeployGraph:
         LeukoscopeError: the model has a layer that no MobileNet_M has.
         InputError: the input range does not hold 0.
     """
-    layers: list[Layer] = []
-    pending: Padding = (0, 0)
-    head: list[keras.Layer] = []
-    for layer in model.layers[1:]:
-        match layer:
-            case keras.layers.ZeroPadding2D():
-                (pending, columns) = layer.padding
-                _expect(pending == columns, layer)
-            case keras.layers.Conv2D() | keras.layers.DepthwiseConv2D():
-                layers.append(_convolution(layer, pending))
-                pending = (0, 0)
-            case keras.layers.BatchNormalization() if not head:
-                layers[-1] = _fold(layers[-1], layer)
-            case keras.layers.ReLU():
-                _expect(layer.max_value == 6 and not layer.negative_slope and not layer.threshold, layer)
-            case keras.layers.GlobalAveragePooling2D():
-                head = [layer]
-            case keras.layers.Dropout() | keras.layers.Flatten():
-                _expect(bool(head), layer)
-            case keras.layers.BatchNormalization():
-                head.append(layer)
-            case keras.layers.Dense():
-                _expect(layer.activation is keras.activations.softmax, layer)
-                head.append(layer)
-            case _:
-                _expect(False, layer)
-    _expect(len(head) == 3, model.layers[-1])
+    pool = next((i for i, layer in enumerate(model.layers) if isinstance(layer, _POOLING)), 0)
+    layers = _trunk(model.layers[1:pool])
+    head = [layer for layer in model.layers[pool + 1 :] if not isinstance(layer, _NOTHING_AT_INFERENCE)]
+    _expect(bool(layers), model.layers[-1])
+    _expect([type(layer) for layer in head] == _HEAD, model.layers[-1])
+    _expect(head[1].activation is keras.activations.softmax, head[1])
     pixel_input = PixelInput.of(recipe)
     layers[0] = _take_offset(layers[0], pixel_input)
-    return DeployGraph(recipe.size, pixel_input, (*layers, _map_layer(head[1], head[2])))
+    return DeployGraph(recipe.size, pixel_input, (*layers, _map_layer(*head)))
+
+
+def expect_equal(graph: DeployGraph, model: keras.Model, recipe: ModelRecipe, crops: Pixels) -> None:
+    """Refuse a rebuilt graph that does not say what its model says.
+
+    Args:
+        crops: (N, size, size, 3) uint8 RGB; a few will do.
+
+    Raises:
+        LeukoscopeError: a probability differs by more than `TOLERANCE`.
+    """
+    expected = model.predict(scale_pixels(crops, recipe), verbose=0)
+    probabilities, _ = graph.outputs(graph.input.real(crops))
+    difference = float(np.abs(probabilities - expected).max())
+    if not difference <= TOLERANCE:
+        raise LeukoscopeError(
+            f"the deploy graph differs from the Keras model by {difference:.2g} in a probability, more than "
+            f"{TOLERANCE:g}; is the model a MobileNet_M?"
+        )
 
 
 def for_int8(graph: DeployGraph) -> DeployGraph:
@@ -202,6 +208,28 @@ def _expect(fits: bool, layer: keras.Layer) -> None:
             f"layer {layer.name} ({type(layer).__name__}) does not belong in a MobileNet_M; "
             "export takes models of train.model.mobilenet_m"
         )
+
+
+def _trunk(keras_layers: list[Any]) -> list[Layer]:
+    """Every convolution with its padding before it and its normalisation and ReLU6 behind it."""
+    layers: list[Layer] = []
+    pending: Padding = (0, 0)
+    for layer in keras_layers:
+        match layer:
+            case keras.layers.ZeroPadding2D():
+                pending, columns = layer.padding
+                _expect(pending == columns, layer)
+            case keras.layers.Conv2D() | keras.layers.DepthwiseConv2D():
+                layers.append(_convolution(layer, pending))
+                pending = (0, 0)
+            case keras.layers.BatchNormalization():
+                _expect(bool(layers), layer)
+                layers[-1] = _fold(layers[-1], layer)
+            case keras.layers.ReLU():
+                _expect(layer.max_value == 6 and not layer.negative_slope and not layer.threshold, layer)
+            case _:
+                _expect(False, layer)
+    return layers
 
 
 def _convolution(layer: Any, explicit: Padding) -> Layer:

@@ -1,12 +1,14 @@
 """The deploy graph says what the Keras model says, on real cells."""
 
+from dataclasses import replace
+
 import keras
 import msgspec
 import numpy as np
 import pytest
 
 from edge.errors import InputError, LeukoscopeError
-from export.deploy import PixelInput, deploy_graph, for_int8, same_padding
+from export.deploy import PixelInput, deploy_graph, expect_equal, for_int8, same_padding
 from tests.export.conftest import Case
 from tests.export.networks import recipe
 from train.batches import scale_pixels
@@ -93,6 +95,17 @@ def test_a_range_without_0_is_refused() -> None:
 )
 def test_another_network_is_refused(layer: keras.Layer, named: str) -> None:
     entry = keras.Input((64, 64, 3))
-    model = keras.Model(entry, layer(entry))
+    x = keras.layers.GlobalAveragePooling2D()(layer(entry))
+    model = keras.Model(entry, keras.layers.Dense(2, activation="softmax")(x))
     with pytest.raises(LeukoscopeError, match=rf"\({named}\) does not belong in a MobileNet_M"):
         deploy_graph(model, recipe(0.25, 64, 0.0))
+
+
+def test_a_graph_that_says_something_else_is_refused(small: Case) -> None:
+    graph = deploy_graph(small.model, small.recipe)
+    expect_equal(graph, small.model, small.recipe, small.judged)
+    layers = list(graph.layers)
+    layers[3] = replace(layers[3], relu6=False)
+    without_relu = replace(graph, layers=tuple(layers))
+    with pytest.raises(LeukoscopeError, match="the deploy graph differs from the Keras model by"):
+        expect_equal(without_relu, small.model, small.recipe, small.judged)
