@@ -35,6 +35,9 @@ of three models; at 0.01 the weights fit the sample and nothing else."""
 DAMPING = 0.01
 """Of step 2, in the same units; the GPTQ paper's own."""
 
+LARGEST_BIAS = 2**24
+"""In quantised steps: below TFLite's 2**31, and what float32 holds exactly."""
+
 SMALLEST_VARIANCE = 1e-6
 """An input that varies less is as good as constant: an eighth of a quantised level or less."""
 
@@ -60,9 +63,14 @@ class Range:
         below = round(-low / scale)
         return cls(-below * scale, (LEVELS - below) * scale)
 
+    @property
+    def scale(self) -> float:
+        """Of one level."""
+        return (self.high - self.low) / LEVELS
+
     def quantise(self, x: Floats) -> Floats:
         """Real values rounded to levels and cut to the range, still as real float32 values."""
-        scale = np.float32((self.high - self.low) / LEVELS)
+        scale = np.float32(self.scale)
         levels = np.rint(np.clip(x, np.float32(self.low), np.float32(self.high)) / scale)
         return np.asarray(levels * scale, np.float32)
 
@@ -117,15 +125,17 @@ def calibrate(graph: DeployGraph, crops: Pixels) -> Calibrated:
     lossy = list(exact)
     target = for_int8(graph)
     layers, scales, ranges = [], [], []
+    step = graph.input.scale
     for float_layer, int8_layer in zip(graph.layers, target.layers, strict=True):
         moments, lowest, highest = _moments(float_layer, int8_layer, exact, lossy)
-        layer, scale = fit(int8_layer, moments)
+        layer, scale = fit(int8_layer, moments, step)
         reach = Range.around(lowest, min(highest, 6.0) if layer.relu6 else highest)
         for index in range(
             len(exact)
         ):  # in place: at 1.0/224 two copies of a map are what memory has room for
             exact[index] = float_layer(exact[index]).numpy()
             lossy[index] = reach.quantise(layer(lossy[index]).numpy())
+        step = reach.scale
         layers.append(layer)
         scales.append(scale)
         ranges.append(reach)
@@ -135,8 +145,11 @@ def calibrate(graph: DeployGraph, crops: Pixels) -> Calibrated:
     return Calibrated(replace(target, layers=tuple(layers)), tuple(scales), tuple(ranges), spread)
 
 
-def fit(layer: Layer, moments: Moments) -> tuple[Layer, Floats]:
+def fit(layer: Layer, moments: Moments, step: float) -> tuple[Layer, Floats]:
     """One layer with weights on int8 levels and the bias that belongs to them.
+
+    Args:
+        step: scale of the layer's input.
 
     Returns:
         The layer, and its weights' scales, (out,) float32.
@@ -146,8 +159,11 @@ def fit(layer: Layer, moments: Moments) -> tuple[Layer, Floats]:
     unit = variance[:, np.newaxis, np.newaxis] * np.eye(trained.shape[1])
     missing = moments.xz - moments.xx @ trained
     weights = trained + np.linalg.solve(moments.xx + RIDGE * unit, missing)
-    # A channel without weights has any scale.
-    scales = np.abs(weights).max(1) / WEIGHT_LEVELS
+    # TFLite counts a bias in steps of the input's scale times the weights': beside weights of next to
+    # nothing, as ImageNet's MobileNet has in channels that died, it would not fit into its integers.
+    through = (moments.mean_x[:, :, np.newaxis] * weights).sum(1)
+    finest = (np.abs(moments.mean_z) + np.abs(through)) / (step * LARGEST_BIAS)
+    scales = np.maximum(np.abs(weights).max(1) / WEIGHT_LEVELS, finest)
     scales = np.where(scales > 0, scales, 1.0).astype(np.float32)
     rounded = _round(weights, scales.astype(np.float64), moments.xx + DAMPING * unit)
     bias = moments.mean_z - (moments.mean_x[:, :, np.newaxis] * rounded).sum(1)

@@ -160,7 +160,7 @@ class TestFit:
         kernel = rng.normal(0, 1, (1, 1, 16, 4)).astype(np.float32)
         outputs = inputs @ kernel[0, 0] + 2
         lossy = inputs + rng.normal(0.1, 0.05, inputs.shape)  # with a bias, as quantised inputs have
-        layer, scales = fit(Layer("x", kernel, np.zeros(4, np.float32)), self.moments(lossy, outputs))
+        layer, scales = fit(Layer("x", kernel, np.zeros(4, np.float32)), self.moments(lossy, outputs), 0.1)
         levels = layer.kernel[0, 0] / scales
         np.testing.assert_allclose(levels, np.rint(levels), atol=1e-3)
         assert np.abs(levels).max() <= WEIGHT_LEVELS + 1e-3
@@ -182,7 +182,7 @@ class TestFit:
     def test_a_channel_that_is_constant_stays_finite(self) -> None:
         inputs, kernel = np.ones((50, 3)), np.zeros((1, 1, 3, 2), np.float32)
         layer, scales = fit(
-            Layer("x", kernel, np.ones(2, np.float32)), self.moments(inputs, np.ones((50, 2)))
+            Layer("x", kernel, np.ones(2, np.float32)), self.moments(inputs, np.ones((50, 2))), 0.1
         )
         assert np.isfinite(layer.kernel).all() and np.isfinite(scales).all()
         np.testing.assert_allclose(layer.bias, 1.0)
