@@ -1,7 +1,9 @@
-"""What stands in a TFLite flatbuffer: its operators and the types of its tensors."""
+"""What stands in a TFLite flatbuffer: its operators, the types of its tensors, its outputs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from edge.errors import LeukoscopeError
@@ -46,6 +48,16 @@ def tensor_types(flatbuffer: bytes) -> dict[str, str]:
     model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
     types = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
     return {tensor.name.decode(): types[tensor.type] for tensor in model.subgraphs[0].tensors}
+
+
+def with_outputs(flatbuffer: bytes, tensors: Sequence[int]) -> bytes:
+    """The same network with other tensors as its outputs, to look inside; for this machine alone."""
+    model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
+    model.subgraphs[0].outputs = list(tensors)
+    model.signatureDefs = None  # they name the old outputs
+    builder = flatbuffers.Builder(len(flatbuffer))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def expect_integers(flatbuffer: bytes) -> None:

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edge.classifier import quantisation_table
 from edge.errors import LeukoscopeError
 from edge.frame import Pixels
-from edge.modelfile import InputFormat
+from edge.modelfile import InputFormat, make_interpreter
 from export.deploy import DeployGraph, Floats
-from export.flatbuffer import operators
+from export.flatbuffer import operators, with_outputs
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _EXACT_DB = 120.0
@@ -84,15 +83,11 @@ def worst(errors: list[LayerError]) -> str:
 
 def _int8_outputs(flatbuffer: bytes, wanted: list[int], inputs: Any) -> list[Floats]:
     """Real values of some tensors, (N, h, w, channels) each, for int8 inputs one at a time."""
-    # Delegates run several operators as one and keep nothing of what is between them.
-    interpreter = Interpreter(
-        model_content=flatbuffer,
-        experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
-    interpreter.allocate_tensors()
+    # Made outputs, so that they are seen as the box computes them. The interpreter's own way to keep all
+    # tensors does without XNNPACK, and the kernels that it falls back to round twice.
+    interpreter = make_interpreter(with_outputs(flatbuffer, wanted))
     entry = interpreter.get_input_details()[0]["index"]
-    details = {tensor["index"]: tensor["quantization"] for tensor in interpreter.get_tensor_details()}
+    details = {tensor["index"]: tensor["quantization"] for tensor in interpreter.get_output_details()}
     values: list[list[Floats]] = [[] for _ in wanted]
     for one in inputs:
         interpreter.set_tensor(entry, one[np.newaxis])
