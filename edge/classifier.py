@@ -146,7 +146,7 @@ def quantisation_table(input_format: InputFormat) -> npt.NDArray[np.int8]:
 
 
 def _unrounded(input_format: InputFormat) -> npt.NDArray[np.float64]:
-    return np.arange(256) / 255 / input_format.scale + input_format.zero_point
+    return np.array([input_format.quantised(pixel) for pixel in range(256)])
 
 
 def calibrate(softmax: list[float], labels: list[str], step: float, temperature: float) -> dict[str, float]:

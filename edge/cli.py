@@ -160,6 +160,13 @@ def _host_commands(add) -> None:  # type: ignore[no-untyped-def]
     p.add_argument(
         "--max-drop", type=float, default=0.5, metavar="POINTS", help="accuracy that int8 may lose"
     )
+    p.add_argument(
+        "--evidence",
+        type=Path,
+        metavar="FILE.json",
+        help="figures of a cross-validation, for the manifest and the card",
+    )
+    p.add_argument("--plain", action="store_true", help="TFLite's own conversion, to compare with")
 
 
 def _dataset_commands(add) -> None:  # type: ignore[no-untyped-def]

@@ -1,48 +1,25 @@
-"""The model file: a TFLite flatbuffer, followed by a ZIP archive with manifest, labels and model card.
-
-TensorFlow Lite's own convention for associated files, so that `unzip -l` and TFLite tools both read it.
-"""
+"""The model file: a TFLite flatbuffer with its manifest, labels and model card; see `edge.bundle`."""
 
 import hashlib
 import importlib
-import io
 import math
-import os
-import struct
-import tempfile
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from edge import bundle
+from edge.bundle import MAX_FILE_BYTES as MAX_FILE_BYTES  # a limit of the model file as a whole
 from edge.errors import InputError, LeukoscopeError
 from edge.preprocess import Geometry
 
 SCHEMA = 1
 LABELS = frozenset({"ALL", "HEM"})
 
-# A file that comes from elsewhere must not be able to fill the box's memory.
-MAX_FILE_BYTES = 64 * 2**20
-MAX_MEMBERS = 16
-MAX_MEMBER_BYTES = 2**20
-MAX_DIRECTORY_BYTES = 64 * 2**10
+_RANGE_TOLERANCE = 8
+"""Quantised levels; a network that was calibrated on images without pure white or black may lack a few."""
 
-_MEMBERS = ("manifest.json", "labels.txt", "card.md")
-_IDENTIFIER = b"TFL3"  # at offset 4 of every TFLite flatbuffer
-_END_RECORD = struct.Struct("<4s4H2LH")  # the archive's last 22 bytes, where it has no comment
-_ARCHIVE_FAULTS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    RuntimeError,  # encrypted; its subclass NotImplementedError: a ZIP version that Python does not know
-    ValueError,  # an offset before the file's start
-    struct.error,  # a field cut short
-)
-_ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # fixed, so that the same model gives the same bytes
 _SCALE_TOLERANCE = 1e-5  # the flatbuffer holds scales as 32-bit floats, the manifest as decimal numbers
 
 
@@ -50,14 +27,21 @@ class InputFormat(msgspec.Struct, frozen=True):
     """The network's input tensor: real value = scale · (quantised - zero_point).
 
     Attributes:
-        scale: of the real values, where the pixels 0…255 stand for 0…1.
+        scale: of one quantised level.
         zero_point: the quantised value of the real value 0.
+        low, high: the real values that the pixels 0 and 255 stand for.
     """
 
     dtype: Literal["int8"]
     scale: Annotated[float, msgspec.Meta(gt=0)]
     zero_point: Annotated[int, msgspec.Meta(ge=-128, le=127)]
     colour: Literal["RGB"]
+    low: float = 0.0
+    high: float = 1.0
+
+    def quantised(self, pixel: float) -> float:
+        """Where a pixel value stands among the quantised ones, neither rounded nor cut to -128…127."""
+        return (self.low + pixel / 255 * (self.high - self.low)) / self.scale + self.zero_point
 
 
 class OutputFormat(msgspec.Struct, frozen=True):
@@ -142,9 +126,9 @@ def read_model(path: Path) -> ModelFile:
     Raises:
         InputError: the file is missing, is no model, or is cut short, altered or inconsistent.
     """
-    data = _read_bounded(path)
+    data = bundle.read_bounded(path)
     try:
-        flatbuffer, members = _split(data)
+        flatbuffer, members = bundle.split(data)
         try:
             manifest = msgspec.json.decode(members["manifest.json"], type=Manifest)
         except msgspec.DecodeError as error:
@@ -185,17 +169,11 @@ def write_model(path: Path, flatbuffer: bytes, manifest: Manifest, card: str) ->
     try:
         # Ranges are checked when decoding only.
         _check_manifest(msgspec.json.decode(json, type=Manifest), labels)
-        if flatbuffer[4:8] != _IDENTIFIER:
-            raise InputError("not a TFLite flatbuffer")
-        if zipfile.is_zipfile(io.BytesIO(flatbuffer)):
-            raise InputError("the flatbuffer already has an archive behind it; give it without")
-        data = _append_archive(flatbuffer, dict(zip(_MEMBERS, (json, labels, card.encode()), strict=True)))
+        contents = (json, labels, card.encode())
+        data = bundle.append(flatbuffer, dict(zip(bundle.MEMBERS, contents, strict=True)))
     except (InputError, msgspec.DecodeError) as error:
         raise InputError(f"{path}: {error}") from error
-    try:
-        _replace_file(path, data)
-    except OSError as error:
-        raise LeukoscopeError(f"{path}: the model file cannot be written: {error.strerror}") from error
+    bundle.replace_file(path, data)
     return ModelFile(path, manifest, flatbuffer, card)
 
 
@@ -281,67 +259,6 @@ def _interpreter_class() -> Any:
     raise LeukoscopeError("no TFLite interpreter is installed; run: pip install ai-edge-litert")
 
 
-def _read_bounded(path: Path) -> bytes:
-    if path.is_dir():
-        raise InputError(f"{path}: this is a folder; give a model file")
-    try:
-        if not path.is_file():
-            raise InputError(f"{path}: no such model file")
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise InputError(f"{path}: larger than {MAX_FILE_BYTES // 2**20} MiB; not one of our model files")
-    return data
-
-
-def _split(data: bytes) -> tuple[bytes, dict[str, bytes]]:
-    """The flatbuffer and the three members of the archive behind it."""
-    if data[4:8] != _IDENTIFIER:
-        raise InputError("not a TFLite model (no TFL3 at offset 4)")
-    _check_archive_end(data)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            infos = archive.infolist()
-            names = [info.filename for info in infos]
-            for name in _MEMBERS:
-                if names.count(name) != 1:
-                    raise InputError(f"the archive has {names.count(name)} members named {name}, not one")
-            members = {name: _read_member(archive, archive.getinfo(name)) for name in _MEMBERS}
-            return data[: min(info.header_offset for info in infos)], members
-    except _ARCHIVE_FAULTS as error:
-        raise InputError(f"the archive behind the flatbuffer is damaged: {error}") from error
-
-
-def _check_archive_end(data: bytes) -> None:
-    """Look at the archive's end record before zipfile trusts its sizes."""
-    end = data[-_END_RECORD.size :]
-    if len(end) < _END_RECORD.size or end[:4] != b"PK\x05\x06":
-        if b"PK\x03\x04" in data and b"manifest.json" in data:
-            raise InputError("cut short, or something was added: the archive has no end; copy it again")
-        raise InputError(
-            "a plain TFLite file without manifest (or one cut short); make one with leukoscope export"
-        )
-    _, _, _, _, members, directory_bytes, _, _ = _END_RECORD.unpack(end)
-    if members > MAX_MEMBERS:
-        raise InputError(f"the archive says it has {members} members; {MAX_MEMBERS} is the most")
-    # A ZIP64 end record would take the place of the sizes that were just checked.
-    if directory_bytes > MAX_DIRECTORY_BYTES or data[-_END_RECORD.size - 20 :][:4] == b"PK\x06\x07":
-        raise InputError(f"the archive's directory is larger than {MAX_DIRECTORY_BYTES // 2**10} KiB")
-
-
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    # Only these two decompressors of Python stop at the number of bytes that was asked for.
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise InputError(f"{info.filename} is neither stored nor deflated")
-    with archive.open(info) as member:
-        content = member.read(MAX_MEMBER_BYTES + 1)
-    if len(content) > MAX_MEMBER_BYTES:
-        raise InputError(f"{info.filename} is larger than {MAX_MEMBER_BYTES // 2**20} MiB")
-    return content
-
-
 def _check_manifest(manifest: Manifest, labels_txt: bytes) -> None:
     if manifest.schema != SCHEMA:
         raise InputError(
@@ -352,44 +269,23 @@ def _check_manifest(manifest: Manifest, labels_txt: bytes) -> None:
     listed = labels_txt.decode("utf-8", errors="replace").split()
     if listed != manifest.labels:
         raise InputError(f"labels.txt says {listed}, manifest.json says {manifest.labels}")
+    _check_pixel_range(manifest.input)
     shape, expected = manifest.probabilities().shape, [1, len(manifest.labels)]
     if shape != expected:
         raise InputError(f"output probabilities has shape {shape} in the manifest, not {expected}")
 
 
-def _append_archive(flatbuffer: bytes, members: dict[str, bytes]) -> bytes:
-    file = io.BytesIO(flatbuffer)
-    # Appending makes the archive's offsets count from the file's start, as unzip expects. Members are
-    # stored as they are: compressed bytes differ between versions of zlib.
-    with zipfile.ZipFile(file, "a") as archive:
-        for name, content in members.items():
-            if len(content) > MAX_MEMBER_BYTES:
-                raise InputError(f"{name} is larger than {MAX_MEMBER_BYTES // 2**20} MiB")
-            info = zipfile.ZipInfo(name, _ZIP_DATE)
-            info.external_attr = 0o644 << 16
-            info.create_system = 3  # Unix, wherever it is written
-            archive.writestr(info, content)
-    data = file.getvalue()
-    if len(data) > MAX_FILE_BYTES:
-        raise InputError(f"the model file would be larger than {MAX_FILE_BYTES // 2**20} MiB")
-    return data
+def _check_pixel_range(expected: InputFormat) -> None:
+    """Refuse a scaling that a network cannot have been calibrated with.
 
-
-def _replace_file(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp's file is for its owner alone; the daemon is another user
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    Pixels fill the input tensor. Where low and high are not those of the training, or are not given
+    and it was not 0…1, the pixels would come to a part of it, or lie outside it and all look alike.
+    """
+    for pixel, quantised in ((0, -128), (255, 127)):
+        actual = expected.quantised(pixel)
+        if not abs(actual - quantised) <= _RANGE_TOLERANCE:
+            raise InputError(
+                f"input: pixel {pixel} would be the quantised value {actual:.1f}, not about {quantised}; scale "
+                f"{expected.scale:.6g}, zero point {expected.zero_point} and the range {expected.low:g}…"
+                f"{expected.high:g} do not belong together"
+            )

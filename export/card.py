@@ -4,6 +4,9 @@ from typing import Any
 
 from edge.modelfile import Manifest
 
+CROSS_VALIDATION = "cross-validation over subjects"
+"""Key among the manifest's metrics of what `export --evidence` was given."""
+
 _HEAD = """# {name}
 
 **Research and second opinion only. Not a medical device, not a diagnosis.** One cell decides nothing: a
@@ -12,21 +15,26 @@ hematologist looks at the slide.
 ## What it is
 MobileNet_M (MobileNet V1 with the head of the MobileNet_M paper), int8, for single white cells: ALL
 (leukemic blast) or HEM (healthy precursor). Input: a centred crop of {crop}×{crop} pixels, resized to
-{size}×{size}, RGB.
+{size}×{size}, RGB.{outputs}
 
 ## How it was trained
-On {images} images of the train side of fold {fold} of {data}, split by {split} (seed {split_seed}), from
-ImageNet weights, recipe `{recipe}`; {epochs} epochs, the weights of epoch {best_epoch}, which has the
-lowest validation loss. Calibrated for int8 on {representative} of its training crops.
+On {images}, {origin}, recipe `{recipe}`; {epochs} epochs, {kept}.
+Calibrated for int8 on {representative} of its training crops.
 
 ## What it reaches
 """
 
-_TAIL = """
-Cells of one patient stand on several sides of a split by image, so its figures say little about a new
-patient. The row of other subjects has no patient in common with the training, but few cells: read it as a
-warning, not as a measurement to two figures.
+_MAP = """ Beside the probabilities it gives the class activation map: each position's share of the logits."""
 
+_SPLIT_BY_IMAGE = """Cells of one patient stand on several sides of a split by image, so its figures say little about a new
+patient. The row of other subjects, where there is one, has no patient in common with the training, but few
+cells: read it as a warning, not as a measurement to two figures.
+"""
+
+_TRAINED_ON_ALL = """This model was trained on every cell there is, so **no cell is left to judge this very file on**. {what}
+"""
+
+_TAIL = """
 Measured with `leukoscope export`, which compares the float model and this file on the same cells. The
 figures by subject are in the manifest (`leukoscope model show`).
 
@@ -38,33 +46,95 @@ figures by subject are in the manifest (`leukoscope model show`).
 
 ## Licence and attribution
 Apache-2.0. Trained on C-NMC 2019, CC BY 3.0: Gupta, A. & Gupta, R. (2019), ALL Challenge dataset of ISBI
-2019 (C-NMC 2019), The Cancer Imaging Archive, doi 10.7937/tcia.2019.dc64i46r. Started from the ImageNet
-weights of Keras' MobileNet (Apache-2.0).
+2019 (C-NMC 2019), The Cancer Imaging Archive, doi 10.7937/tcia.2019.dc64i46r.{weights}
 """
+
+_IMAGENET = " Started from the ImageNet\nweights of Keras' MobileNet (Apache-2.0)."
+
+_ROW = ("accuracy", "auc", "sensitivity", "specificity", "ece")
 
 
 def card(manifest: Manifest) -> str:
     """The card in Markdown, written from the manifest alone."""
-    training = {**manifest.training, "representative": len(manifest.training["representative"])}
-    head = _HEAD.format(
-        name=manifest.name, crop=manifest.geometry.crop, size=manifest.geometry.size, **training
+    parts = [_head(manifest), _evidence(manifest), _figures(manifest), _parity(manifest)]
+    if manifest.training["split"] == "image":
+        parts.append(_SPLIT_BY_IMAGE)
+    weights = _IMAGENET if manifest.training["weights"] != "none" else ""
+    return "\n".join(part for part in parts if part) + _TAIL.format(weights=weights)
+
+
+def _head(manifest: Manifest) -> str:
+    training = manifest.training
+    whole = f"{training['data']}, split by {training['split']} (seed {training['split_seed']})"
+    if training["split"] == "none":
+        images = f"all {training['images']} images of {training['data']}"
+    else:
+        images = f"{training['images']} images of the train side of fold {training['fold']} of {whole}"
+    kept = f"the weights of epoch {training['best_epoch']}"
+    if training["chosen_by"] == "last epoch":
+        kept = "the weights of the last one, chosen by no validation"
+    else:
+        kept += ", which has the\nlowest validation loss"
+    return _HEAD.format(
+        name=manifest.name,
+        crop=manifest.geometry.crop,
+        size=manifest.geometry.size,
+        outputs=_MAP if any(output.name == "activation_map" for output in manifest.outputs) else "",
+        images=images,
+        origin="from random weights" if training["weights"] == "none" else "from\nImageNet weights",
+        recipe=training["recipe"],
+        epochs=training["epochs"],
+        kept=kept,
+        representative=len(training["representative"]),
     )
+
+
+def _evidence(manifest: Manifest) -> str:
+    """What other models made the same way reached, where the manifest says so."""
+    evidence: dict[str, Any] | None = manifest.metrics.get(CROSS_VALIDATION)
+    if manifest.training["split"] == "none":
+        what = (
+            "What\nthe same method reaches on patients it has not seen was measured by cross-validation over subjects:"
+            if evidence
+            else "How\ngood the method is on new patients is not recorded here."
+        )
+        text = _TRAINED_ON_ALL.format(what=what)
+    else:
+        text = "By cross-validation over subjects, with models made the same way:\n" if evidence else ""
+    if not evidence:
+        return text
+    lines = [str(evidence["text"]).strip(), ""] if "text" in evidence else []
+    numbers = {name: value for name, value in evidence.items() if isinstance(value, int | float)}
+    lines += [f"- {name.replace('_', ' ')}: {value:.4g}" for name, value in numbers.items()]
+    return text + "\n" + "\n".join(lines).strip() + "\n"
+
+
+def _figures(manifest: Manifest) -> str:
     rows = [
+        _row(cells, kind, figures)
+        for cells, kinds in manifest.metrics.items()
+        if cells != CROSS_VALIDATION
+        for kind, figures in kinds.items()
+    ]
+    if not rows:
+        return ""
+    head = [
         "| cells | model | n | accuracy | AUC | sensitivity | specificity | ECE |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for cells, kinds in manifest.metrics.items():
-        rows += [_row(cells, kind, figures) for kind, figures in kinds.items()]
-    parity = manifest.parity
-    agreement = (
-        f"\n\nint8 and float agree on {parity['agreement']:.2%} of {parity['n']} test cells; int8 loses "
-        f"{parity['drop_points']:.2f} points of accuracy; the largest change of a probability is "
-        f"{parity['largest_probability_change']:.3f}.\n"
-    )
-    return head + "\n".join(rows) + agreement + _TAIL
+    return "\n".join([*head, *rows, ""])
 
 
 def _row(cells: str, kind: str, figures: dict[str, Any]) -> str:
-    values = (figures[key] for key in ("accuracy", "auc", "sensitivity", "specificity", "ece"))
+    values = (figures[key] for key in _ROW)
     shown = " | ".join("–" if value is None else f"{value:.3f}" for value in values)
     return f"| {cells} | {kind} | {figures['n']} | {shown} |"
+
+
+def _parity(manifest: Manifest) -> str:
+    parity = manifest.parity
+    return (
+        f"int8 and float agree on {parity['agreement']:.2%} of {parity['n']} cells ({parity['cells']}); int8\n"
+        f"loses {parity['drop_points']:.2f} points of accuracy there; the largest change of a probability is "
+        f"{parity['largest_probability_change']:.3f}.\n"
+    )

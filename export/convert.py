@@ -2,18 +2,24 @@
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
 
 from edge.errors import LeukoscopeError
 from edge.frame import Pixels
+from export.calibrate import WEIGHT_LEVELS, Calibrated, calibrate
+from export.deploy import Floats, Layer, deploy_graph, expect_equal
+from export.flatbuffer import expect_integers
 from train.batches import scale_pixels
 from train.recipe import ModelRecipe
+
+_COMPARED = 8
+"""Crops on which the deploy graph has to equal the Keras model before it is quantised."""
 
 
 def representative_sample(labels_and_groups: list[tuple[str, str]], count: int) -> list[int]:
@@ -40,14 +46,54 @@ def representative_sample(labels_and_groups: list[tuple[str, str]], count: int) 
 
 
 def to_int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe) -> bytes:
-    """Quantise: int8 weights per channel, int8 activations calibrated on real crops, int8 in and out.
+    """The deploy graph in int8: every weight, activation, input and output.
 
     Args:
-        crops: (N, S, S, 3) uint8 RGB, the representative sample.
+        model: a `train.model.mobilenet_m`.
+        crops: (N, size, size, 3) uint8 RGB, the representative sample.
+        recipe: input range and size.
 
     Returns:
-        The flatbuffer. Its input quantisation covers exactly the pixels 0…255, so that a camera's
-        pixel p is p - 128.
+        The flatbuffer; a camera's pixel p is its input p - 128. One output is (1, 2), the probabilities,
+        the other (1, h, w, 2), the activation map. The same arguments give the same bytes on one machine.
+
+    Raises:
+        LeukoscopeError: the model is no MobileNet_M, or TFLite leaves something in it that is no integer.
+    """
+    graph = deploy_graph(model, recipe)
+    expect_equal(graph, model, recipe, crops[:_COMPARED])
+    flatbuffer = transcribe(calibrate(graph, crops))
+    expect_integers(flatbuffer)
+    return flatbuffer
+
+
+def transcribe(calibrated: Calibrated) -> bytes:
+    """The flatbuffer of a calibrated graph: TFLite's converter is told every range and chooses none."""
+    graph = calibrated.graph
+
+    def network(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        x = _on_range(x, graph.input.low, graph.input.high)
+        for layer, scales, reach in zip(
+            graph.layers, calibrated.weight_scales, calibrated.ranges, strict=True
+        ):
+            marked = replace(layer, kernel=_on_levels(layer, scales))
+            x = _on_range(marked(x), reach.low, reach.high)
+        logits = _on_range(tf.reduce_mean(x, (1, 2)), calibrated.logits.low, calibrated.logits.high)
+        return tf.nn.softmax(logits), x
+
+    entry = tf.TensorSpec((1, graph.size, graph.size, 3), tf.float32, name="pixels")
+    concrete = tf.function(network).get_concrete_function(entry)
+    return _converted(tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module()))
+
+
+def plain_int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe) -> bytes:
+    """What TFLite's converter makes of the Keras model by itself; to compare `to_int8` with.
+
+    Args:
+        crops: (N, size, size, 3) uint8 RGB, the representative sample.
+
+    Raises:
+        LeukoscopeError: TFLite cannot convert it.
     """
 
     def sample() -> Iterator[list[npt.NDArray[np.float32]]]:
@@ -61,18 +107,31 @@ def to_int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         model.export(folder, format="tf_saved_model", verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = sample
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.int8
-        try:
-            flatbuffer: bytes = converter.convert()
-        except (ValueError, RuntimeError) as error:
-            raise LeukoscopeError(f"TFLite cannot convert this model: {error}") from error
+        return _converted(converter)
+
+
+def _converted(converter: Any) -> bytes:
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    try:
+        flatbuffer: bytes = converter.convert()
+    except (ValueError, RuntimeError) as error:
+        raise LeukoscopeError(f"TFLite cannot convert this model: {error}") from error
     return flatbuffer
 
 
-def tensors(flatbuffer: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What TFLite says of a network's input and its first output: index, shape, dtype, quantization."""
-    interpreter = Interpreter(model_content=flatbuffer)
-    return interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+def _on_range(x: tf.Tensor, low: float, high: float) -> tf.Tensor:
+    return tf.quantization.fake_quant_with_min_max_args(x, low, high)
+
+
+def _on_levels(layer: Layer, scales: Floats) -> tf.Tensor:
+    """The kernel with its channels' ranges; their operator wants the channels last."""
+    reach = scales * WEIGHT_LEVELS
+    axes = (0, 1, 3, 2) if layer.depthwise else (0, 1, 2, 3)
+    kernel = tf.constant(layer.kernel.transpose(axes))
+    marked = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+        kernel, -reach, reach, narrow_range=True
+    )
+    return tf.transpose(marked, axes) if layer.depthwise else marked

@@ -115,6 +115,12 @@ class TestInputQuantisation:
     def test_the_scale_that_a_flatbuffer_holds_is_near_enough(self) -> None:
         assert is_shift(InputFormat("int8", float(np.float32(1 / 255)), -128, "RGB"))
 
+    def test_pixels_of_minus_1_to_1_are_the_same_shift(self) -> None:
+        # 0 is the pixel 127.5; the nearest whole one, 128, is the tensor's zero.
+        around_grey = InputFormat("int8", 1 / 127.5, 0, "RGB", low=-128 / 127.5, high=127 / 127.5)
+        assert is_shift(around_grey)
+        np.testing.assert_array_equal(quantisation_table(around_grey), np.arange(-128, 128))
+
     @pytest.mark.parametrize(("scale", "zero_point"), [(1 / 255, -127), (1 / 250, -128), (1 / 127, 0)])
     def test_any_other_quantisation_uses_the_table(self, scale: float, zero_point: int) -> None:
         other = InputFormat("int8", scale, zero_point, "RGB")

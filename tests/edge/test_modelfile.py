@@ -12,7 +12,15 @@ import msgspec
 import pytest
 
 from edge.errors import InputError
-from edge.modelfile import MAX_FILE_BYTES, ModelFile, OutputFormat, read_model, verify, write_model
+from edge.modelfile import (
+    MAX_FILE_BYTES,
+    InputFormat,
+    ModelFile,
+    OutputFormat,
+    read_model,
+    verify,
+    write_model,
+)
 from edge.preprocess import Geometry
 from tests.edge.tiny_model import CARD, flatbuffer, input_quantisation, manifest, write_tiny
 
@@ -187,6 +195,38 @@ def test_a_manifest_that_does_not_fit_is_refused(
     members["manifest.json"] = members["manifest.json"].replace(before, after, 1)
     model.path.write_bytes(archive_of(members))
     refused(model.path, reason)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "pixel"),
+    [
+        (
+            InputFormat("int8", 1 / 127.5, 0, "RGB"),
+            "pixel 0 would be the quantised value 0.0, not about -128",
+        ),
+        (InputFormat("int8", 1 / 255, -128, "RGB", low=-1.0), "pixel 0 would be"),
+        (InputFormat("int8", 1 / 255, -128, "RGB", high=255.0), "pixel 255 would be"),
+        (InputFormat("int8", 1 / 255, -128, "RGB", low=1.0, high=0.0), "pixel 0 would be"),
+    ],
+)
+def test_a_pixel_range_that_does_not_fill_the_input_is_refused(
+    model: ModelFile, tmp_path: Path, wrong: InputFormat, pixel: str
+) -> None:
+    with pytest.raises(InputError, match=pixel):
+        write_tiny(tmp_path / "other.tflite", input=wrong)
+    members = members_of(model)
+    changed = msgspec.json.decode(members["manifest.json"])
+    changed["input"] = msgspec.to_builtins(wrong)
+    model.path.write_bytes(archive_of(members | {"manifest.json": msgspec.json.encode(changed)}))
+    refused(model.path, pixel)
+
+
+def test_a_manifest_without_a_pixel_range_means_0_to_1(model: ModelFile) -> None:
+    members = members_of(model)
+    changed = msgspec.json.decode(members["manifest.json"])
+    del changed["input"]["low"], changed["input"]["high"]
+    model.path.write_bytes(archive_of(members | {"manifest.json": msgspec.json.encode(changed)}))
+    assert read_model(model.path).manifest == model.manifest
 
 
 def test_a_missing_member_is_refused(model: ModelFile) -> None:

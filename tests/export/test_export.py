@@ -1,0 +1,179 @@
+"""`leukoscope export` on small runs with real cells: the file, its parity and its card."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from edge.cli import main
+from edge.modelfile import read_model, verify
+from export.parity import unseen_subjects
+from tests.export.conftest import Case
+from tests.export.networks import some_cells
+from train.dataset import LABELS, Cell, data_root, scan, subject_group
+from train.fit import Progress, Run
+from train.recipe import FitRecipe, Recipe
+from train.split import NO_FOLD, Split
+
+FIT = FitRecipe(seed=1, batch=8, epochs=3, learning_rate=0.001, learning_rate_floor=0.0, schedule="cosine")
+
+
+def make_run(folder: Path, small: Case, split: Split, fit: FitRecipe = FIT) -> Path:
+    run = Run.create(
+        folder, Recipe(model=small.recipe, fit=fit), split, {"recipe": "/x/made.toml", "weights": "w.h5"}
+    )
+    row = {"loss": 1.0, "seconds": 1.0}
+    progress = Progress(epoch=3, learning_rate=0.001, best_epoch=3, best_val_loss=0.5, history=[row] * 3)
+    run.save(small.model, progress, better=True)
+    return folder
+
+
+class Few(NamedTuple):
+    """A data set of few real cells, and some of patients that `paths` never names."""
+
+    root: Path
+    all_cells: list[Cell]
+    hem_cells: list[Cell]
+
+    def paths(self, count: int, start: int) -> list[str]:
+        """Half of either class, from one place in the list on."""
+        half = slice(start, start + count // 2)
+        return [cell.path for cell in (*self.all_cells[half], *self.hem_cells[half])]
+
+
+@pytest.fixture
+def few(cnmc: Path, tmp_path: Path) -> Few:
+    cells = [cell for cell in some_cells(cnmc, 48) if cell.part != "prelim"]
+    seen = {subject_group(cell.subject) for cell in cells}
+    others = [
+        cell for cell in scan(cnmc) if cell.part != "prelim" and subject_group(cell.subject) not in seen
+    ]
+    for cell in [*others[:3], *others[-3:], *cells]:
+        file = tmp_path / "few" / cell.path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.symlink_to((data_root(cnmc) / cell.path).resolve())
+    by_label = [[cell for cell in cells if cell.label == label] for label in LABELS]
+    return Few(tmp_path / "few", *by_label)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("cache")
+class TestExport:
+    def test_a_run_with_a_test_side(
+        self, small: Case, few: Few, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        split = Split(1, "image", 0, few.paths(24, 0), few.paths(4, 12), few.paths(12, 14))
+        run = make_run(tmp_path / "run", small, split)
+        out = tmp_path / "model.tflite"
+        command = ["export", str(run), "--data", str(few.root), "--out", str(out), "--representative", "16"]
+        assert main(command) == 0
+        assert "on the 12 cells of the test side of fold 1, split by image" in capsys.readouterr().out
+        model = read_model(out)
+        verify(model)
+        manifest = model.manifest
+        assert [output.name for output in manifest.outputs] == ["probabilities", "activation_map"]
+        assert manifest.outputs[1].shape == [1, 4, 4, 2]
+        assert (manifest.input.low, manifest.input.high) == pytest.approx((-128 / 127.5, 127 / 127.5))
+        assert len(manifest.training["representative"]) == 16
+        assert manifest.training["recipe"] == "made.toml" and manifest.training["weights"] == "w.h5"
+        assert manifest.parity["n"] == 12 and len(manifest.parity["layers"]) == 28
+        assert manifest.parity["agreement"] == 1 - len(manifest.parity["flipped"]) / 12
+        assert "test side of fold 1, split by image" in manifest.metrics
+        assert "split by image, so its figures say little about a new" in model.card
+
+        first = out.read_bytes()
+        assert main(command) == 0
+        assert out.read_bytes() == first
+
+    def test_a_drop_over_the_limit_fails_and_says_where(
+        self, small: Case, few: Few, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        split = Split(1, "image", 0, few.paths(12, 0), [], few.paths(6, 6))
+        run = make_run(tmp_path / "run", small, split)
+        out = tmp_path / "model.tflite"
+        command = ["export", str(run), "--data", str(few.root), "--out", str(out), "--max-drop", "-200"]
+        assert main(command) == 1
+        message = capsys.readouterr().err
+        assert "more than --max-drop -200.0; most is lost in conv" in message
+        assert "dB of signal to noise before it" in message
+
+    def test_a_model_trained_on_everything_with_evidence_from_elsewhere(
+        self, small: Case, few: Few, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        split = Split(NO_FOLD, "none", 0, few.paths(20, 0), [], [])
+        run = make_run(tmp_path / "run", small, split)
+        evidence = tmp_path / "evidence.json"
+        evidence.write_text(json.dumps({"text": "Five folds, 101 patients.", "auc": 0.9123, "folds": [1, 2]}))
+        out = tmp_path / "model.tflite"
+        command = [
+            "export",
+            str(run),
+            "--data",
+            str(few.root),
+            "--out",
+            str(out),
+            "--evidence",
+            str(evidence),
+        ]
+        assert main([*command, "--max-drop", "100"]) == 0
+        assert "cells of the training (no others are left)" in capsys.readouterr().out
+        manifest = read_model(out).manifest
+        assert manifest.metrics["cross-validation over subjects"]["auc"] == 0.9123
+        assert not any("training" in name for name in manifest.metrics)  # they judge nothing
+        with zipfile.ZipFile(out) as archive:
+            card = archive.read("card.md").decode()
+        assert (
+            "all 20 images of C-NMC 2019" in card and "**no cell is left to judge this very file on**" in card
+        )
+        assert "Five folds, 101 patients." in card and "- auc: 0.9123" in card
+        assert "the weights of the last one, chosen by no validation" in card
+        assert "fold -1" not in card and "split by image" not in card
+
+    def test_without_a_test_side_the_validation_side_is_compared(
+        self, small: Case, few: Few, tmp_path: Path
+    ) -> None:
+        split = Split(0, "subject", 0, few.paths(12, 0), few.paths(6, 6), [])
+        run = make_run(tmp_path / "run", small, split)
+        out = tmp_path / "model.tflite"
+        assert (
+            main(["export", str(run), "--data", str(few.root), "--out", str(out), "--max-drop", "100"]) == 0
+        )
+        parity = read_model(out).manifest.parity
+        assert parity["n"] == 6 and parity["cells"].startswith("validation side of fold 0, split by subject")
+
+    @pytest.mark.parametrize("content", ["{", "[1]", "{}"])
+    def test_evidence_that_is_none_is_wrong_input(
+        self, small: Case, few: Few, tmp_path: Path, content: str
+    ) -> None:
+        run = make_run(tmp_path / "run", small, Split(NO_FOLD, "none", 0, few.paths(4, 0), [], []))
+        evidence = tmp_path / "evidence.json"
+        evidence.write_text(content)
+        out = tmp_path / "model.tflite"
+        command = [
+            "export",
+            str(run),
+            "--data",
+            str(few.root),
+            "--out",
+            str(out),
+            "--evidence",
+            str(evidence),
+        ]
+        assert main(command) == 2 and not out.exists()
+
+
+def test_unseen_subjects_are_of_no_side_of_the_split(cnmc: Path) -> None:
+    cells = scan(cnmc)
+    named = [cell for cell in cells if cell.part == "fold_1"]
+    split = Split(0, "subject", 0, [cell.path for cell in named[:2000]], [], [c.path for c in named[2000:]])
+    others = unseen_subjects(cnmc, split)
+    seen = {subject_group(cell.subject) for cell in named}
+    assert others and not seen & {subject_group(cell.subject) for cell in others}
+    assert np.all([cell.part != "fold_1" for cell in others])
