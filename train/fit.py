@@ -23,6 +23,7 @@ from train.dataset import Cell, data_root, scan
 from train.model import mobilenet_m
 from train.optimizer import build
 from train.plots import training_curves
+from train.plots import training_curves
 from train.probe import set_head
 from train.recipe import FitRecipe, Recipe
 from train.split import Side, Split
@@ -169,6 +170,13 @@ class Run:
             checkpoint.unlink()
 
 
+    def finish(self, progress: Progress) -> None:
+        """Draw the curves and drop the checkpoint, which is three times as large as the model."""
+        training_curves(progress.history, self.folder / "curves.png")
+        for checkpoint in self.folder.glob("checkpoint-*.keras"):
+            checkpoint.unlink()
+
+
 def _save_model(model: keras.Model, file: Path, include_optimizer: bool = True) -> None:
     partial = file.with_suffix(".partial.keras")
     model.save(partial, include_optimizer=include_optimizer)
@@ -264,7 +272,10 @@ def train(run: Run, data: Path, *, weights: str, limit: int | None = None) -> Pr
 
 def _use_every_gpu() -> None:
     """Share each batch among all GPUs of this machine, where there are several."""
-    gpus = keras.distribution.list_devices("gpu")
+    try:
+        gpus = [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
+    except AttributeError:  # Keras on PyTorch has no list of devices
+        return
     if len(gpus) > 1 and keras.distribution.distribution() is None:
         keras.distribution.set_distribution(keras.distribution.DataParallel(devices=gpus))
         log.info("training on %d GPUs", len(gpus))
