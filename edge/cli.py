@@ -216,7 +216,11 @@ def _recipe_options(p: argparse.ArgumentParser) -> None:
 
 def _recipe_options(p: argparse.ArgumentParser) -> None:
     p.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe: --set fit.batch=32"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the recipe: --set fit.batch=32",
     )
     p.add_argument("--weights", default="imagenet", metavar="FILE|imagenet|none")
     p.add_argument("--limit", type=_count, metavar="N", help="at most so many images a side, for a try")

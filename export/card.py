@@ -18,7 +18,7 @@ MobileNet_M (MobileNet V1 with the head of the MobileNet_M paper), int8, for sin
 {size}×{size}, RGB.{outputs}
 
 ## How it was trained
-On {images}, {origin}, recipe `{recipe}`; {epochs} epochs, {kept}.
+On {images}, {origin}, recipe `{recipe}`; {kept}.
 Calibrated for int8 on {representative} of its training crops.
 
 ## What it reaches
@@ -67,12 +67,14 @@ def _head(manifest: Manifest) -> str:
     training = manifest.training
     whole = f"{training['data']}, split by {training['split']} (seed {training['split_seed']})"
     if training["split"] == "none":
-        images = f"all {training['images']} images of {training['data']}"
+        images = f"all {training['images']} images of {training['data']} that were to hand"
     else:
         images = f"{training['images']} images of the train side of fold {training['fold']} of {whole}"
-    kept = f"the weights of epoch {training['best_epoch']}"
-    if training["chosen_by"] == "last epoch":
-        kept = "the weights of the last one, chosen by no validation"
+    kept = f"{training['epochs']} epochs, the weights of epoch {training['best_epoch']}"
+    if training["epochs"] == 0:
+        kept = "its convolutions\nare as pre-trained, its head is a logistic regression on what they give"
+    elif training["chosen_by"] == "last epoch":
+        kept = f"{training['epochs']} epochs, the weights of the last one, chosen by no validation"
     else:
         kept += ", which has the\nlowest validation loss"
     return _HEAD.format(
@@ -83,7 +85,6 @@ def _head(manifest: Manifest) -> str:
         images=images,
         origin="from random weights" if training["weights"] == "none" else "from\nImageNet weights",
         recipe=training["recipe"],
-        epochs=training["epochs"],
         kept=kept,
         representative=len(training["representative"]),
     )

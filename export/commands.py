@@ -70,10 +70,14 @@ def export(options: argparse.Namespace) -> int:
 
 
 def read_evidence(file: Path) -> dict[str, Any]:
-    """What is known of a model from elsewhere: a JSON object, its "text" in words, its numbers as they are.
+    """What is known of a model from elsewhere.
+
+    Args:
+        file: metrics.json of `evaluate --cross-validate`, or a JSON object of one's own: its "text" in
+            words, its numbers as they are.
 
     Raises:
-        InputError: there is no such file, or it is no JSON object.
+        InputError: there is no such file, or it is neither.
     """
     try:
         evidence = json.loads(file.read_text(encoding="utf-8"))
@@ -81,9 +85,34 @@ def read_evidence(file: Path) -> dict[str, Any]:
         raise InputError(f"--evidence {file}: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"--evidence {file}: {error}; give a JSON object") from error
+    if isinstance(evidence, list) and evidence and evidence[0].get("resampled") == "subjects":
+        return _of_cross_validation(evidence)
     if not isinstance(evidence, dict) or not evidence:
         raise InputError(f"--evidence {file}: not a JSON object with figures")
     return evidence
+
+
+def _of_cross_validation(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures that count of the rows of a cross-validation: each patient weighing the same."""
+    shown = []
+    for row in rows:
+        figures, patients = row["by_subject"], row["groups"]
+        values = []
+        for name in ("auc", "sensitivity", "specificity"):
+            low, high = figures["intervals"][name]
+            values.append(
+                f"{name.upper() if name == 'auc' else name} {figures[name]:.2f} ({low:.2f}–{high:.2f})"
+            )
+        shown.append(f"- noise of sigma {row['sigma']:g}: {', '.join(values)}")
+    text = (
+        f"On patients that trained nothing ({patients['ALL']} with ALL, {patients['HEM']} healthy; {rows[0]['n']} "
+        "cells), each patient\nweighing the same within its class, 95 % intervals over patients; float models, a score "
+        "of 0.5 and above\ncalled ALL:\n\n"
+    )
+    return {
+        "text": text + "\n".join(shown),
+        "rows": [row["by_subject"] | {"sigma": row["sigma"]} for row in rows],
+    }
 
 
 def _layer_errors(

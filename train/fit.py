@@ -23,7 +23,6 @@ from train.dataset import Cell, data_root, scan
 from train.model import mobilenet_m
 from train.optimizer import build
 from train.plots import training_curves
-from train.plots import training_curves
 from train.probe import set_head
 from train.recipe import FitRecipe, Recipe
 from train.split import Side, Split
@@ -166,13 +165,6 @@ class Run:
         """Draw the curves and drop the checkpoint, which is three times as large as the model."""
         if progress.history:
             training_curves(progress.history, self.folder / "curves.png")
-        for checkpoint in self.folder.glob("checkpoint-*.keras"):
-            checkpoint.unlink()
-
-
-    def finish(self, progress: Progress) -> None:
-        """Draw the curves and drop the checkpoint, which is three times as large as the model."""
-        training_curves(progress.history, self.folder / "curves.png")
         for checkpoint in self.folder.glob("checkpoint-*.keras"):
             checkpoint.unlink()
 
