@@ -18,7 +18,7 @@ MobileNet_M (MobileNet V1 with the head of the MobileNet_M paper), int8, for sin
 {size}×{size}, RGB.{outputs}
 
 ## How it was trained
-On {images}, {origin}, recipe `{recipe}`; {epochs} epochs, {kept}.
+On {images}, {origin}, recipe `{recipe}`; {kept}.
 Calibrated for int8 on {representative} of its training crops.
 
 ## What it reaches
@@ -70,11 +70,6 @@ def _head(manifest: Manifest) -> str:
         images = f"all {training['images']} images of {training['data']}"
     else:
         images = f"{training['images']} images of the train side of fold {training['fold']} of {whole}"
-    kept = f"the weights of epoch {training['best_epoch']}"
-    if training["chosen_by"] == "last epoch":
-        kept = "the weights of the last one, chosen by no validation"
-    else:
-        kept += ", which has the\nlowest validation loss"
     return _HEAD.format(
         name=manifest.name,
         crop=manifest.geometry.crop,
@@ -83,10 +78,18 @@ def _head(manifest: Manifest) -> str:
         images=images,
         origin="from random weights" if training["weights"] == "none" else "from\nImageNet weights",
         recipe=training["recipe"],
-        epochs=training["epochs"],
-        kept=kept,
+        kept=_kept(training),
         representative=len(training["representative"]),
     )
+
+
+def _kept(training: dict[str, Any]) -> str:
+    epochs = training["epochs"]
+    if training["chosen_by"] == "regression":
+        return "its head is a\nlogistic regression on the features of those weights, which stay as they were"
+    if training["chosen_by"] == "last epoch":
+        return f"{epochs} epochs, the weights of the last one, chosen by no validation"
+    return f"{epochs} epochs, the weights of epoch {training['best_epoch']}, which has the\nlowest validation loss"
 
 
 def _evidence(manifest: Manifest) -> str:
