@@ -31,7 +31,7 @@ patient. The row of other subjects, where there is one, has no patient in common
 cells: read it as a warning, not as a measurement to two figures.
 """
 
-_TRAINED_ON_ALL = """This model was trained on every cell there is, so **no cell is left to judge this very file on**. {what}
+_TRAINED_ON_ALL = """This model was trained on every cell that was to hand, so **no cell is left to judge this very file on**. {what}
 """
 
 _TAIL = """
@@ -70,13 +70,6 @@ def _head(manifest: Manifest) -> str:
         images = f"all {training['images']} images of {training['data']} that were to hand"
     else:
         images = f"{training['images']} images of the train side of fold {training['fold']} of {whole}"
-    kept = f"{training['epochs']} epochs, the weights of epoch {training['best_epoch']}"
-    if training["epochs"] == 0:
-        kept = "its convolutions\nare as pre-trained, its head is a logistic regression on what they give"
-    elif training["chosen_by"] == "last epoch":
-        kept = f"{training['epochs']} epochs, the weights of the last one, chosen by no validation"
-    else:
-        kept += ", which has the\nlowest validation loss"
     return _HEAD.format(
         name=manifest.name,
         crop=manifest.geometry.crop,
@@ -85,9 +78,18 @@ def _head(manifest: Manifest) -> str:
         images=images,
         origin="from random weights" if training["weights"] == "none" else "from\nImageNet weights",
         recipe=training["recipe"],
-        kept=kept,
+        kept=_kept(training),
         representative=len(training["representative"]),
     )
+
+
+def _kept(training: dict[str, Any]) -> str:
+    epochs = training["epochs"]
+    if training["chosen_by"] == "regression":
+        return "its head is a\nlogistic regression on the features of those weights, which stay as they were"
+    if training["chosen_by"] == "last epoch":
+        return f"{epochs} epochs, the weights of the last one, chosen by no validation"
+    return f"{epochs} epochs, the weights of epoch {training['best_epoch']}, which has the\nlowest validation loss"
 
 
 def _evidence(manifest: Manifest) -> str:

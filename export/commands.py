@@ -172,5 +172,11 @@ def _training(run: Run, recipe: Recipe) -> dict[str, Any]:
         "weights": Path(str(environment_then.get("weights", ""))).name,
         "epochs": progress.epoch if progress else 0,
         "best_epoch": progress.best_epoch if progress else 0,
-        "chosen_by": "validation loss" if recipe.fit.schedule == "plateau" else "last epoch",
+        "chosen_by": _chosen_by(recipe),
     }
+
+
+def _chosen_by(recipe: Recipe) -> str:
+    if recipe.fit.epochs == 0:
+        return "regression"
+    return "validation loss" if recipe.fit.schedule == "plateau" else "last epoch"

@@ -136,6 +136,27 @@ class TestExport:
         assert "the weights of the last one, chosen by no validation" in card
         assert "fold -1" not in card and "split by image" not in card
 
+    def test_a_head_of_regression_alone_is_said_to_be_one(
+        self, small: Case, few: Few, tmp_path: Path
+    ) -> None:
+        fit = FitRecipe(
+            seed=1,
+            batch=8,
+            epochs=0,
+            learning_rate=0.1,
+            learning_rate_floor=0.0,
+            schedule="cosine",
+            probe_c=0.1,
+        )
+        split = Split(1, "image", 0, few.paths(12, 0), [], few.paths(6, 6))
+        run = Run.create(tmp_path / "run", Recipe(model=small.recipe, fit=fit), split, {"weights": "w.h5"})
+        run.save(small.model, Progress(learning_rate=0.1, stopped="the regression alone"), better=True)
+        out = tmp_path / "model.tflite"
+        command = ["export", str(run.folder), "--data", str(few.root), "--out", str(out), "--max-drop", "100"]
+        assert main(command) == 0
+        card = read_model(out).card
+        assert "logistic regression on the features of those weights" in card and "epoch" not in card
+
     def test_without_a_test_side_the_validation_side_is_compared(
         self, small: Case, few: Few, tmp_path: Path
     ) -> None:

@@ -141,7 +141,9 @@ def test_subject_draws_give_classes_and_subjects_their_shares() -> None:
 
 
 def test_colours_keep_black_and_grey_and_brightness_is_a_factor() -> None:
-    recipe = recipes.changed(OURS, ["augment.channel_gain=0.0", "augment.brightness=[0.5, 0.5]"]).augment
+    recipe = recipes.changed(
+        OURS, ["augment.hue_deg=30.0", "augment.saturation=[0.5, 1.5]", "augment.brightness=[0.5, 0.5]"]
+    ).augment
     for seed in range(20):
         matrix = colour_matrix(recipe, np.random.default_rng(seed))
         assert matrix @ np.array([100.0, 100, 100]) == pytest.approx([50, 50, 50], abs=1e-6)

@@ -17,6 +17,14 @@ from train import fit, split
 from train import recipe as recipes
 from train.dataset import scan, subject_group
 
+# Everything that a resumed run has to bring along: running means, rates by depth and by step, dropout, mixup.
+EVERYTHING = ["model.frozen_blocks=0", "model.dropout=0.2", "fit.ema_decay=0.9", "fit.layer_decay=0.8"]
+EVERYTHING += [
+    "fit.weight_decay=0.01",
+    "fit.mixup_alpha=0.2",
+    "fit.learning_rate=0.001",
+    "fit.warmup_epochs=1.0",
+]
 CHANGES = [word for change in tiny_data.TINY for word in ("--set", change)]
 
 
@@ -44,7 +52,8 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_an_unbroken_one(
     data: Path, tmp_path: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keras.utils.set_random_seed(1)
-    assert main(words(data, tmp_path / "whole", recipe, 3)) == 0
+    more = [word for change in EVERYTHING for word in ("--set", change)] if recipe == "leukoscope" else []
+    assert main([*words(data, tmp_path / "whole", recipe, 3), *more]) == 0
 
     save = fit.Run.save
 
@@ -54,7 +63,7 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_an_unbroken_one(
         save(self, model, progress, *others)
 
     monkeypatch.setattr(fit.Run, "save", killed)
-    main(words(data, tmp_path / "broken", recipe, 3))
+    main([*words(data, tmp_path / "broken", recipe, 3), *more])
     monkeypatch.undo()
     assert fit.Run(tmp_path / "broken").progress().epoch == 1
     keras.utils.set_random_seed(99)  # another process starts with another state
@@ -85,7 +94,6 @@ def test_the_kept_weights_are_the_running_mean(data: Path, tmp_path: Path) -> No
     plain = fit.Run.create(tmp_path / "plain", recipes.changed(recipe, ["fit.ema_decay=0.0"]), made, {})
     fit.train(plain, data, weights="none")
     head = [run.best_model().get_layer("probabilities").get_weights()[0] for run in (averaged, plain)]
-    start = keras.utils.set_random_seed(recipe.fit.seed)
     start = fit.new_model(recipe, "none", 1).get_layer("probabilities").get_weights()[0]
     moved = [np.abs(weights - start).sum() for weights in head]
     assert 0 < moved[0] < moved[1]  # the mean lags behind
@@ -189,7 +197,9 @@ def test_the_head_starts_as_the_logistic_regression_of_the_features(data: Path) 
     from train.fit import load_side, new_model
     from train.probe import sample_weights, set_head
 
-    recipe = recipes.changed(recipes.load("leukoscope"), [*tiny_data.TINY, "fit.probe_c=0.1"])
+    recipe = recipes.changed(
+        recipes.load("leukoscope"), [*tiny_data.TINY, "fit.probe_c=0.1", "fit.probe_passes=0"]
+    )
     cells, crops = load_side(data, split.everything(scan(data), 0), "train", recipe)
     model = new_model(recipe, "none", 1)
     set_head(model, crops, cells, recipe)
@@ -221,3 +231,27 @@ def test_frozen_blocks_keep_their_weights_and_statistics(data: Path, tmp_path: P
     ):
         pairs = zip(start.get_layer(name).get_weights(), trained.get_layer(name).get_weights(), strict=True)
         assert all(np.array_equal(a, b) for a, b in pairs) == same, name
+
+
+def test_a_regression_alone_leaves_the_network_as_it_was(data: Path, tmp_path: Path) -> None:
+    recipe = recipes.changed(recipes.load("leukoscope"), tiny_data.TINY)
+    run = fit.Run.create(tmp_path / "run", recipe, split.everything(scan(data), 0), {})
+    progress = fit.train(run, data, weights="none")
+    assert progress.epoch == 0 and "regression" in progress.stopped
+    start, kept = fit.new_model(recipe, "none", 1), run.best_model()
+    for before, after in zip(start.layers, kept.layers, strict=True):
+        same = all(
+            np.array_equal(a, b) for a, b in zip(before.get_weights(), after.get_weights(), strict=True)
+        )
+        assert same == (after.name not in {"head_bn", "probabilities"}), after.name
+    assert fit.train(run, data, weights="none").stopped == progress.stopped  # done stays done
+
+
+def test_no_value_gives_a_table_or_a_key_its_default() -> None:
+    paper = recipes.load("paper")
+    plain = recipes.changed(paper, ["balance.grey_copies_of=", "augment=", "noise="])
+    assert plain.balance.grey_copies_of is None
+    assert plain.augment == recipes.AugmentRecipe() and plain.noise.sigma_levels == []
+    assert plain.fit == paper.fit
+    with pytest.raises(InputError, match="fit"):
+        recipes.changed(paper, ["fit="])  # what has no default cannot be left out
