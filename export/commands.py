@@ -58,7 +58,7 @@ def export(options: argparse.Namespace) -> int:
     write_model(options.out, flatbuffer, manifest, card(manifest))
     read_model(options.out)
     print(
-        f"{options.out}: on {parity['cells']}, int8 agrees with float on "
+        f"{options.out}: on the {parity['n']} cells of the {parity['cells']}, int8 agrees with float on "
         f"{parity['agreement']:.2%} and loses {parity['drop_points']:.2f} points"
     )
     if parity["drop_points"] > options.max_drop:

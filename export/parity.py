@@ -64,7 +64,7 @@ def cell_sets(data: Path, split: Split) -> list[CellSet]:
     else:
         trained = cells_of(data, split.train)
         some = representative_sample([(cell.label, cell.subject) for cell in trained], TRAINING_CELLS)
-        name = f"{len(some)} cells of the training (no others are left)"
+        name = "training (no others are left)"
         sets = [CellSet(name, [trained[i] for i in some], resample, judges=False)]
     others = unseen_subjects(data, split)
     return [*sets, CellSet("other subjects", others, "subjects")] if others else sets
