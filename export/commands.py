@@ -85,7 +85,8 @@ def read_evidence(file: Path) -> dict[str, Any]:
         raise InputError(f"--evidence {file}: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"--evidence {file}: {error}; give a JSON object") from error
-    if isinstance(evidence, list) and evidence and evidence[0].get("resampled") == "subjects":
+    rows = evidence if isinstance(evidence, list) and evidence else [None]
+    if all(isinstance(row, dict) and row.get("resampled") == "subjects" for row in rows):
         return _of_cross_validation(evidence)
     if not isinstance(evidence, dict) or not evidence:
         raise InputError(f"--evidence {file}: not a JSON object with figures")

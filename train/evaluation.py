@@ -142,17 +142,27 @@ def judge(scorer: Scorer, data: Path, split: Split, levels: Sequence[float]) -> 
     """
     if not split.test:
         raise InputError("the split's test side is empty; give one from `leukoscope dataset split`")
-    trained = scorer.training.get("fold")
-    fold = trained if isinstance(trained, int) else split.fold
     sets: dict[Which, list[Cell]] = {"test": cells_of(data, split.test)}
     if not judges_new_patients(scorer, split):
-        sets["other_subjects"] = other_subjects(data, fold)
+        sets["other_subjects"] = _new_patients(scorer, data, split)
     return [
         Predictions(which, sigma, cells, score_cells(scorer, data, cells, sigma))
         for sigma in levels
         for which, cells in sets.items()
         if cells
     ]
+
+
+def _new_patients(scorer: Scorer, data: Path, split: Split) -> list[Cell]:
+    """Cells of patients that certainly took no part in the training; none where that is not known."""
+    kind, fold = scorer.training.get("split", split.method), scorer.training.get("fold", split.fold)
+    if kind == "image":
+        return other_subjects(data, fold)
+    if scorer.seen is None:  # of a split by subject the file does not say which patients it left out
+        return []
+    cells = scan(data)
+    seen = {subject_group(cell.subject) for cell in cells if cell.path in scorer.seen}
+    return [cell for cell in cells if subject_group(cell.subject) not in seen]
 
 
 def judges_new_patients(scorer: Scorer, split: Split) -> bool:

@@ -294,7 +294,7 @@ def _one_epoch(
 ) -> dict[str, float]:
     started = time.monotonic()
     for layer in model.layers:  # dropout draws anew each epoch, from the seed and the epoch alone
-        if isinstance(layer, keras.layers.Dropout):
+        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
             layer.seed_generator.state.assign(np.array([fit.seed, progress.epoch], "uint32"))
     if fit.schedule == "plateau":
         model.optimizer.learning_rate = progress.learning_rate

@@ -59,7 +59,7 @@ class Report:
 
 
 NO_NEW_PATIENTS = (
-    "No new patients were judged: the data set has no cell of a patient outside this fold. What follows says "
+    "No new patients were judged: of no patient here is it known that none of its cells trained. What follows says "
     "nothing about how good the model is on the next patient."
 )
 

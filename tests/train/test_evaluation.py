@@ -265,11 +265,28 @@ def test_the_command_on_the_shipped_model(
     row = rows[0]
     assert row["n"] == len(made.test) == sum(map(sum, row["confusion"]))
     assert row["accuracy"] > 0.7 and row["resampled"] == "cells"
-    trained = {c.subject for c in dataset.scan(cnmc) if c.part == "fold_1"}
-    assert row["other_subjects"] and not trained & set(row["other_subjects"]["per_subject"])
+    assert row["other_subjects"] is None  # it was trained on every patient there is
     assert "not trained with this split" in said.err
     assert "leukoscope evaluate" in _Page((out / "report.html").read_text()).text
     assert not (out / "training.png").exists()
+
+
+def test_other_subjects_are_those_that_certainly_trained_nothing(cnmc: Path) -> None:
+    cells = dataset.scan(cnmc)
+    made = split.split_fold(cells, 1, "image", 0)
+
+    def others(training: dict[str, object], seen: frozenset[str] | None = None) -> set[str]:
+        scorer = evaluation.Scorer(
+            evaluation.Geometry(), lambda crops: crops.mean(axis=(1, 2, 3)), training, seen
+        )
+        return {dataset.subject_group(cell.subject) for cell in evaluation._new_patients(scorer, cnmc, made)}
+
+    fold_1 = {dataset.subject_group(cell.subject) for cell in cells if cell.part == "fold_1"}
+    assert others({"split": "image", "fold": 1}) == {dataset.subject_group(c.subject) for c in cells} - fold_1
+    assert others({"split": "none", "fold": -1}) == set()
+    assert others({"split": "subject", "fold": 1}) == set()  # a model file does not say whom it left out
+    only = frozenset(cell.path for cell in cells if cell.subject != "16")
+    assert others({"split": "subject", "fold": 0}, only) == {"16"}
 
 
 def test_a_split_by_subject_that_the_model_was_not_trained_with_is_not_called_new_patients(

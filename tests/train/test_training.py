@@ -177,7 +177,7 @@ def test_every_cell_trains_where_a_model_ships(data: Path, tmp_path: Path) -> No
     [
         ("fit.epoch=3", "no such key"),
         ("fit.epochs=three", "as in TOML"),
-        ("fit.epochs=0", "fit.epochs"),
+        ("fit.batch=0", "fit.batch"),
         ("nonsense", "table.key=value"),
     ],
 )
@@ -210,8 +210,8 @@ def test_the_head_starts_as_the_logistic_regression_of_the_features(data: Path) 
     labels = [cell.label for cell in cells]
     expected = LogisticRegression(C=0.1, max_iter=500).fit(scaled, labels, sample_weight=weights)
     given = model.predict(PlainBatches(crops, cells, recipe.model), verbose=0)
-    np.testing.assert_allclose(given, expected.predict_proba(scaled), atol=1e-3)
-    assert ((given[:, 0] >= 0.5) == np.array([label == "ALL" for label in labels])).mean() > 0.9
+    np.testing.assert_allclose(given, expected.predict_proba(scaled), atol=1e-5)
+    assert np.ptp(given[:, 0]) > 1e-3
 
 
 def test_frozen_blocks_keep_their_weights_and_statistics(data: Path, tmp_path: Path) -> None:
