@@ -214,19 +214,6 @@ def _recipe_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the split")
 
 
-def _recipe_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change the recipe: --set fit.batch=32",
-    )
-    p.add_argument("--weights", default="imagenet", metavar="FILE|imagenet|none")
-    p.add_argument("--limit", type=_count, metavar="N", help="at most so many images a side, for a try")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the split")
-
-
 def _model_option(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", type=Path, metavar="FILE", help="default: the installed one")
 

@@ -169,41 +169,6 @@ def _cross_validate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _cross_validate(options: argparse.Namespace) -> int:
-    """`leukoscope evaluate RECIPE --cross-validate K`: the figures of pooled patients held out."""
-    from train import crossval, evaluation, report
-    from train.predictions import rows_of
-
-    if not options.out:
-        raise InputError("--cross-validate keeps a run folder a fold: give --out DIR")
-    options.recipe, options.epochs = options.subject, None
-    recipe, levels = _recipe(options), _noise_levels(options.noise)
-    report.make_folder(options.out)
-    settings = _settings(options)
-    predictions, curves = crossval.cross_validate(
-        recipe,
-        options.data,
-        options.out,
-        folds=options.cross_validate,
-        levels=levels,
-        weights=options.weights,
-        seed=options.seed,
-        settings=settings,
-        limit=options.limit,
-    )
-    rows = rows_of(predictions, "subjects")
-    title = f"Recipe {settings['recipe']}: cross-validation over patients, {options.cross_validate} folds"
-    facts = evaluation.versions() | {"Command": str(settings["command"])}
-    report.write(
-        options.out,
-        report.Report(title, rows, predictions, new_patients=True, facts=facts, histories=curves),
-    )
-    log.info("%s: report.html, metrics.json, predictions.csv and plots", options.out)
-    print(json.dumps(rows, allow_nan=False) if options.json else report.text(rows, new_patients=True))
-    print("no patient both trained and judged; research and second opinion only", file=sys.stderr)
-    return 0
-
-
 def _evaluate_command(options: argparse.Namespace) -> list[str]:
     """The words that repeat this evaluation."""
     words = ["leukoscope", "evaluate", options.subject, "--data", str(options.data)]

@@ -1,5 +1,6 @@
 """Training: one epoch after the other, each ending in a checkpoint that a killed run goes on from."""
 
+import contextlib
 import json
 import logging
 import os
@@ -298,13 +299,14 @@ def _one_epoch(
             layer.seed_generator.state.assign(np.array([fit.seed, progress.epoch], "uint32"))
     if fit.schedule == "plateau":
         model.optimizer.learning_rate = progress.learning_rate
-    history = model.fit(
-        batches,
-        validation_data=validation,
-        epochs=1,
-        shuffle=False,
-        verbose="auto" if sys.stderr.isatty() else 2,
-    ).history
+    with contextlib.redirect_stdout(sys.stderr):  # results alone go to standard output
+        history = model.fit(
+            batches,
+            validation_data=validation,
+            epochs=1,
+            shuffle=False,
+            verbose="auto" if sys.stderr.isatty() else 2,
+        ).history
     row = {name: float(values[-1]) for name, values in history.items()}
     if not np.isfinite(row["loss"]):
         raise LeukoscopeError("the loss is not a number any more; lower fit.learning_rate and train anew")
