@@ -29,8 +29,8 @@ WEIGHT_LEVELS = 127
 """Largest quantised weight: TFLite's int8 weights are symmetric, -127…127, one scale a channel."""
 
 RIDGE = 1.0
-"""Of step 1, in units of an input's mean variance. Of 0.01, 0.1, 0.3, 1 and 3 it was the best on test cells
-of three models; at 0.01 the weights fit the sample and nothing else."""
+"""Of step 1, in units of an input's mean variance. 0.3, 1, 3 and 10 came to the same within 15 % of the logits'
+error; at 0.01 a 1.0/224 fitted its sample and nothing else."""
 
 DAMPING = 0.01
 """Of step 2, in the same units; the GPTQ paper's own."""
