@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge import quality
 from edge.errors import InputError
 from edge.frame import Pixels
-from edge.modelfile import InputFormat, ModelFile, open_model
+from edge.modelfile import InputFormat, ModelFile, OutputFormat, open_model
 from edge.modelfile import make_interpreter as make_interpreter  # for the exporter, which reads tensors
-from edge.preprocess import prepare
+from edge.preprocess import expect_rgb, prepare
 
 Verdict = Literal["ALL", "HEM", "refer"]
 
@@ -64,14 +65,18 @@ class Classifier:
         manifest = model.manifest
         self._geometry = manifest.geometry
         self._labels = manifest.labels
-        self._output = manifest.probabilities()
-        self._temperature = manifest.temperature
+        output = manifest.probabilities()
+        self._logits = logits(output, manifest.temperature)
         self._refer_below = manifest.refer_below if refer_below is None else refer_below
         self._interpreter = open_model(model, threads)
+        cv2.setNumThreads(
+            threads
+        )  # its pool would take the other cores, and wait for them where they are busy
         self._input_index: int = self._interpreter.get_input_details()[0]["index"]
-        self._output_index: int = self._interpreter.get_output_details()[self._output.index]["index"]
+        self._output_index: int = self._interpreter.get_output_details()[output.index]["index"]
         side = manifest.geometry.size
-        self._crop: Pixels = np.zeros((side, side, 3), np.uint8)
+        self._crop_shape = (side, side, 3)
+        self._input_tensor = self._interpreter.tensor(self._input_index)
         self._table = None if is_shift(manifest.input) else quantisation_table(manifest.input)
 
     def classify(self, pixels: Pixels) -> Prediction:
@@ -84,8 +89,14 @@ class Classifier:
             InputError: the frame is not (H, W, 3) uint8.
         """
         started = time.perf_counter_ns()
-        prepare(pixels, self._geometry, out=self._crop)
-        return self._run(started)
+        # Straight into the interpreter's own memory. It refuses to run while a view of that is held, be it by
+        # the traceback of an error that somebody keeps.
+        expect_rgb(pixels)
+        crop = self._input_pixels()
+        prepare(pixels, self._geometry, out=crop)
+        measured = self._measure_and_quantise(crop)
+        del crop
+        return self._run(started, measured)
 
     def classify_crop(self, crop: Pixels) -> Prediction:
         """Run and judge a crop that `edge.preprocess.prepare` has made with the model's geometry.
@@ -97,15 +108,16 @@ class Classifier:
             InputError: it has another shape or type.
         """
         started = time.perf_counter_ns()
-        if crop.shape != self._crop.shape or crop.dtype != np.uint8:
-            raise InputError(f"the crop is {crop.dtype} of shape {crop.shape}, not uint8 {self._crop.shape}")
-        np.copyto(self._crop, crop)
-        return self._run(started)
+        if crop.shape != self._crop_shape or crop.dtype != np.uint8:
+            raise InputError(f"the crop is {crop.dtype} of shape {crop.shape}, not uint8 {self._crop_shape}")
+        pixels = self._input_pixels()
+        np.copyto(pixels, crop)
+        measured = self._measure_and_quantise(pixels)
+        del pixels
+        return self._run(started, measured)
 
-    def _run(self, started: int) -> Prediction:
-        """The prediction for what is in the crop's buffer; `started` in nanoseconds of `perf_counter_ns`."""
-        measured = quality.measure(self._crop)
-        self._fill_input()
+    def _run(self, started: int, measured: dict[str, float]) -> Prediction:
+        """The prediction for what is in the input tensor; `started` in nanoseconds of `perf_counter_ns`."""
         prepared = time.perf_counter_ns()
         self._interpreter.invoke()
         invoked = time.perf_counter_ns()
@@ -118,20 +130,22 @@ class Classifier:
         """Run the network on what its input tensor holds, and nothing else: what the rest is measured by."""
         self._interpreter.invoke()
 
-    def _fill_input(self) -> None:
-        # A view of the interpreter's own memory, which must not outlive this function: invoke refuses
-        # to run while one is held.
-        tensor = self._interpreter.tensor(self._input_index)()[0]
+    def _input_pixels(self) -> Pixels:
+        """A view of the input tensor's bytes, (size, size, 3) uint8."""
+        return self._input_tensor()[0].view(np.uint8)  # type: ignore[no-any-return]
+
+    def _measure_and_quantise(self, crop: Pixels) -> dict[str, float]:
+        """The quality of the crop, whose pixels then become quantised values in their place."""
+        measured = quality.measure(crop)
         if self._table is None:
-            np.bitwise_xor(self._crop, 0x80, out=tensor.view(np.uint8))
+            np.bitwise_xor(crop, 0x80, out=crop)
         else:
-            np.take(self._table, self._crop, out=tensor, mode="clip")  # other modes buffer the output
+            cv2.LUT(crop, self._table.view(np.uint8), dst=crop)
+        return measured
 
     def _probabilities(self) -> dict[str, float]:
-        quantised = self._interpreter.get_tensor(self._output_index)[0].tolist()
-        scale, zero_point = self._output.scale, self._output.zero_point
-        softmax = [scale * (q - zero_point) for q in quantised]
-        return calibrate(softmax, self._labels, scale, self._temperature)
+        first, second = self._interpreter.get_tensor(self._output_index)[0].tolist()
+        return _two(self._logits[first + 128], self._logits[second + 128], self._labels)
 
 
 def is_shift(input_format: InputFormat) -> bool:
@@ -161,7 +175,22 @@ def calibrate(softmax: list[float], labels: list[str], step: float, temperature:
     Returns:
         Probability of each label, between `PROBABILITY_FLOOR` and 1 less that.
     """
-    first, second = (math.log(max(p, step / 2)) / temperature for p in softmax)
+    first, second = (_logit(p, step, temperature) for p in softmax)
+    return _two(first, second, labels)
+
+
+def logits(output: OutputFormat, temperature: float) -> list[float]:
+    """256: what each quantised output value from -128 up is, as a logit divided by the temperature."""
+    scale, zero_point = output.scale, output.zero_point
+    return [_logit(scale * (q - zero_point), scale, temperature) for q in range(-128, 128)]
+
+
+def _logit(probability: float, step: float, temperature: float) -> float:
+    return math.log(max(probability, step / 2)) / temperature
+
+
+def _two(first: float, second: float, labels: list[str]) -> dict[str, float]:
+    """The softmax of two logits, under their labels."""
     # exp of a difference this large would overflow, and the floor is reached long before.
     probability = 1 / (1 + math.exp(min(second - first, 700.0)))
     probability = min(max(probability, PROBABILITY_FLOOR), 1 - PROBABILITY_FLOOR)

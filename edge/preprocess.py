@@ -60,6 +60,9 @@ def centre_crop(pixels: Pixels, side: int) -> Pixels:
 def prepare(pixels: Pixels, geometry: Geometry, out: Pixels | None = None) -> Pixels:
     """Crop and resize one frame to the network's input.
 
+    The frame is cut first, so its size costs nothing. A camera that gives BGR need not convert it: as the
+    view `bgr[..., ::-1]` it is RGB, and only the small result is turned.
+
     Args:
         pixels: (H, W, 3) uint8 RGB.
         geometry: what to cut out and how large to make it.
@@ -71,10 +74,29 @@ def prepare(pixels: Pixels, geometry: Geometry, out: Pixels | None = None) -> Pi
     Raises:
         InputError: the frame is not (H, W, 3) uint8.
     """
+    expect_rgb(pixels)
+    crop = centre_crop(pixels, geometry.crop)
+    bgr = crop.strides[2] == -1  # a BGR picture looked at as RGB
+    if bgr:
+        crop = crop[..., ::-1]
+    small = cv2.resize(
+        crop,
+        (geometry.size, geometry.size),
+        dst=out,
+        interpolation=_CV2_INTERPOLATION[geometry.interpolation],
+    )
+    if bgr:
+        cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=small)
+    return small  # type: ignore[return-value]
+
+
+def expect_rgb(pixels: Pixels) -> None:
+    """Refuse what is no picture.
+
+    Raises:
+        InputError: it is not (H, W, 3) uint8.
+    """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
         raise InputError(
             f"the frame is {pixels.dtype} of shape {pixels.shape}; give (height, width, 3) uint8 RGB"
         )
-    crop = centre_crop(pixels, geometry.crop)
-    size = (geometry.size, geometry.size)
-    return cv2.resize(crop, size, dst=out, interpolation=_CV2_INTERPOLATION[geometry.interpolation])  # type: ignore[return-value]

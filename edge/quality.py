@@ -1,7 +1,10 @@
 """Is there a cell in the crop, is it sharp, is it overexposed: cheap figures that go with each record."""
 
+from typing import Any
+
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edge.frame import Pixels
 
@@ -28,18 +31,30 @@ def measure(crop: Pixels) -> dict[str, float]:
             About 20 for pure noise, under 0.1 for a picture far out of focus.
         saturated: share of the pixels with any channel at 255, 0…1.
     """
-    red, green, blue = cv2.split(crop)
+    green = cv2.extractChannel(crop, 1)
     side = min(COARSE_SIDE, crop.shape[0])
     coarse = cv2.resize(green, (side, side), interpolation=cv2.INTER_AREA)
     contrast = float(cv2.meanStdDev(coarse)[1][0, 0])
     spread = float(cv2.meanStdDev(green)[1][0, 0])
-    edges = float(cv2.meanStdDev(cv2.Laplacian(green, cv2.CV_16S))[1][0, 0])
-    brightest = cv2.max(cv2.max(red, green), blue)
+    edges = cv2.Laplacian(green, cv2.CV_16S)
     return {
         "contrast": round(contrast, 2),
-        "sharpness": round(edges**2 / spread**2, 4) if spread > 0 else 0.0,
-        "saturated": round(int(np.count_nonzero(brightest == 255)) / brightest.size, 5),
+        "sharpness": round(_variance(edges) / spread**2, 4) if spread > 0 else 0.0,
+        "saturated": round(_saturated(crop), 5),
     }
+
+
+def _variance(plane: npt.NDArray[Any]) -> float:
+    """As meanStdDev's, which for 16 bits takes twelve times as long as these two sums."""
+    return cv2.norm(plane, cv2.NORM_L2SQR) / plane.size - (cv2.sumElems(plane)[0] / plane.size) ** 2
+
+
+def _saturated(crop: Pixels) -> float:
+    if cv2.norm(crop, cv2.NORM_INF) < 255:  # nearly every crop: no pixel has to be counted
+        return 0.0
+    red, green, blue = cv2.split(crop)
+    brightest = cv2.max(cv2.max(red, green), blue)
+    return int(np.count_nonzero(brightest == 255)) / brightest.size
 
 
 def reasons(quality: dict[str, float]) -> list[str]:

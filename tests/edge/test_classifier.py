@@ -96,9 +96,10 @@ def test_a_prepared_crop_gives_the_same_as_its_frame(model: ModelFile) -> None:
 
 def test_a_frame_that_is_none_is_refused_and_the_next_one_works(model: ModelFile) -> None:
     classifier = Classifier(model)
-    with pytest.raises(InputError, match="the frame is float64"):
+    with pytest.raises(InputError, match="the frame is float64") as kept:  # with all that its traceback holds
         classifier.classify(np.zeros((64, 64, 3)))  # type: ignore[arg-type]
     assert classifier.classify(disc(RED)).verdict == "ALL"
+    assert kept.value.exit_status == 2
 
 
 class TestInputQuantisation:
@@ -200,6 +201,18 @@ class TestQuality:
         )
         assert quality.reasons(sharp) == [] and quality.reasons(blurred) == []
         assert blurred["sharpness"] < sharp["sharpness"] / 2
+
+    def test_the_figures_are_those_of_their_definitions(self) -> None:
+        crop = prepare(draw(SimulatorSettings(noise_sigma_levels=9.0), 450, 450, 1), Geometry(crop=320))
+        crop[:9, :9] = 255
+        green = crop[..., 1].astype(float)
+        padded = np.pad(green, 1, mode="reflect")
+        edges = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:] - 4 * green
+        measured = quality.measure(crop)
+        assert measured["sharpness"] == pytest.approx(edges.var() / green.var(), abs=1e-4)
+        assert measured["saturated"] == pytest.approx((crop == 255).any(-1).mean(), abs=1e-5)
+        blocks = green.reshape(28, 8, 28, 8).mean((1, 3))
+        assert measured["contrast"] == pytest.approx(blocks.std(), abs=0.1)
 
     def test_saturated_counts_pixels_with_any_channel_at_255(self) -> None:
         crop = np.full((100, 100, 3), 200, np.uint8)

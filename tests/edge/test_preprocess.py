@@ -1,5 +1,6 @@
 """Crop and resize: what training, export and the box must agree on to the last level."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -90,3 +91,10 @@ def test_anything_but_three_channels_of_bytes_is_refused(wrong: np.ndarray) -> N
 def test_a_geometry_out_of_range_is_refused(sides: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="not between 1 and 8192 pixels"):
         Geometry(crop=sides[0], size=sides[1])
+
+
+def test_a_bgr_picture_looked_at_as_rgb_is_only_turned_when_it_is_small() -> None:
+    bgr = noise(480, 640)
+    rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    for geometry in (Geometry(), Geometry(crop=320), Geometry(crop=500, interpolation="linear")):
+        np.testing.assert_array_equal(prepare(bgr[..., ::-1], geometry), prepare(rgb, geometry))
