@@ -14,8 +14,9 @@ from edge.frame import Frame
 from edge.health import Health
 from edge.modelfile import read_model
 from edge.mqtt import Publisher
-from edge.outbox import Outbox
+from edge.outbox import Outbox, OutboxFullError
 from edge.pipeline import Pipeline
+from edge.records import Record
 from edge.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class Daemon:
         self._camera = make_camera(settings)
         self._camera.open()
         file = Path(settings.outbox.file)
-        self._outbox = Outbox(file)
+        self._outbox = Outbox(file, settings.outbox.max_mb)
         self._health = Health(self._outbox, file)
         self._publisher = Publisher(settings.mqtt, settings.device.id, self._outbox)
 
@@ -120,6 +121,8 @@ class Daemon:
         newest = NewestFrame(self._camera)
         interval_s = self._settings.camera.interval_s
         while not self._stop.is_set():
+            if not self._outbox.wait_for_room(timeout_s=0.5):
+                continue
             frame = newest.take(timeout_s=0.5)
             if frame is not None:
                 self._accept(frame)
@@ -144,8 +147,18 @@ class Daemon:
 
     def _accept(self, frame: Frame) -> None:
         record = self._pipeline.record(frame)
-        self._outbox.accept(record)
-        self._health.result(frame, record)
+        if self._offer(record):
+            self._health.result(frame, record)
+
+    def _offer(self, record: Record) -> bool:
+        """Give a record to the outbox as soon as it takes it; False where the stop came first."""
+        while not self._stop.is_set():
+            try:
+                self._outbox.accept(record)
+                return True
+            except OutboxFullError:
+                self._outbox.wait_for_room(timeout_s=0.5)
+        return False
 
     def _report(self) -> bytes:
         return self._health.report(self._publisher.state())

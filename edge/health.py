@@ -56,7 +56,7 @@ class Health:
                 for name, share in (("p50", 0.5), ("p95", 0.95), ("max", 1.0))
                 if latencies
             },
-            "outbox": {"depth": self._outbox.depth()},
+            "outbox": self._outbox.report(),
             "temperature_c": temperature_c(),
             "memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             "disk_free_mb": shutil.disk_usage(self._outbox_file.parent).free // 2**20,

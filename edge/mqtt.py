@@ -4,6 +4,7 @@ import logging
 import queue
 import threading
 import time
+from typing import Literal
 
 from paho.mqtt.client import Client
 from paho.mqtt.properties import Properties
@@ -45,7 +46,7 @@ class Publisher:
         self._in_flight: dict[int, int] = {}  # message id → sequence
         self._cursor = 0  # the last sequence that was sent in this session
         self._retry_at = 0.0  # monotonic; 0 where nothing was refused
-        self._fault = ""
+        self._fault = self._said = ""  # of the broker; of the outbox, as the status has it
         self._stopping, self._idle = threading.Event(), threading.Event()
         self._connection = Connection(
             settings,
@@ -106,8 +107,15 @@ class Publisher:
             self._thread.join(timeout=IDLE_S * 2)
 
     def _announce(self, client: Client) -> None:
-        client.publish(f"{self._root}/status", _status("online"), qos=1, retain=True)
+        self._said = self._outbox.fault()
+        client.publish(f"{self._root}/status", _status("online", self._said), qos=1, retain=True)
         self._outbox.wake()
+
+    def _say_fault(self) -> None:
+        """Correct the retained status where the outbox became full or has room again."""
+        session = self._session
+        if session is not None and self._outbox.fault() != self._said:
+            self._announce(session)
 
     def _on_publish(
         self, client: Client, message_id: int, reason: ReasonCode, _properties: Properties
@@ -121,6 +129,7 @@ class Publisher:
             try:
                 self._take_acknowledgements()
                 self._follow_session()
+                self._say_fault()
                 if not self._stopping.is_set():
                     self._send()
                 elif not self._in_flight:
@@ -179,5 +188,5 @@ class Publisher:
             self._cursor = sequence
 
 
-def _status(state: str) -> bytes:
-    return encode(Status(state=state, since=rfc3339(time.time_ns())))  # type: ignore[arg-type]
+def _status(state: Literal["online", "offline", "stopped"], fault: str = "") -> bytes:
+    return encode(Status(state=state, since=rfc3339(time.time_ns()), fault=fault))

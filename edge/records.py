@@ -72,11 +72,18 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     image: ImageReference | None = None
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a box is there, and since when (RFC 3339)."""
+class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether a box is there, and since when (RFC 3339).
+
+    Attributes:
+        state: "offline" is the last will; "stopped" was said in order.
+        since: when this was so first.
+        fault: why the box takes no new frames, such as a full outbox; absent where it does.
+    """
 
     state: Literal["online", "offline", "stopped"]
     since: str
+    fault: str = ""
 
 
 _record_decoder = msgspec.json.Decoder(Record)
@@ -121,3 +128,9 @@ def rfc3339(ns: int) -> str:
     """A moment in nanoseconds since the Unix epoch as RFC 3339: UTC, microseconds, "Z"."""
     moment = _EPOCH + timedelta(microseconds=ns // 1000)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def seconds_since(moment: str) -> float:
+    """Seconds from a moment as `rfc3339` writes it until now by the wall clock; never below 0."""
+    then = datetime.strptime(moment, "%Y-%m-%dT%H:%M:%S.%f%z")
+    return max(0.0, time.time() - then.timestamp())

@@ -63,9 +63,11 @@ class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     Attributes:
         file: SQLite database.
+        max_mb: megabytes of records, about a thousand each; at this bound no new frames are taken.
     """
 
     file: str = "/var/lib/leukoscope/outbox.db"
+    max_mb: Annotated[int, Meta(ge=1, le=1_000_000)] = 1024
 
 
 class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

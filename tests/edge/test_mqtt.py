@@ -228,3 +228,20 @@ def test_settings_and_secrets_that_cannot_be_are_named(tmp_path, outbox):
     for key in ("password_file", "ca_file"):
         with pytest.raises(InputError, match=key):
             Publisher(MqttSettings(**{key: str(tmp_path / "none")}), "box", outbox)
+
+
+def test_a_full_outbox_shows_in_the_retained_status_until_it_has_room(mosquitto, tmp_path):
+    outbox = Outbox(tmp_path / "small.db", max_mb=1)
+    mosquitto.start()
+    publisher = Publisher(MqttSettings(port=mosquitto.port), "box", outbox)
+    while not outbox.fault():
+        outbox.accept(make_record(source="x" * 2000))
+    publisher.start()
+    listener = Listener(mosquitto.port, topic="leukoscope/box/status")
+    eventually(lambda: publisher.wait_drained(0.1) and len(listener.messages) >= 2)
+    said = [json.loads(payload) for _, payload, _ in listener.messages]
+    assert any("full: 1 MB" in status.get("fault", "") for status in said)
+    assert said[-1]["state"] == "online" and "fault" not in said[-1]
+    publisher.stop(5)
+    outbox.close()
+    listener.close()

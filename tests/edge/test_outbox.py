@@ -164,5 +164,5 @@ def test_one_commit_takes_all_that_waits_and_is_fully_synchronous(tmp_path):
     outbox.flush()
     mode = sqlite3.connect(tmp_path / "o.db").execute("PRAGMA journal_mode").fetchone()
     assert mode == ("wal",)
-    assert outbox._writer.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert outbox._store._writer.execute("PRAGMA synchronous").fetchone() == (2,)
     outbox.close()
