@@ -73,7 +73,10 @@ class Classifier:
             threads
         )  # its pool would take the other cores, and wait for them where they are busy
         self._input_index: int = self._interpreter.get_input_details()[0]["index"]
-        self._output_index: int = self._interpreter.get_output_details()[output.index]["index"]
+        outputs = self._interpreter.get_output_details()
+        self._output_index: int = outputs[output.index]["index"]
+        self._map = manifest.activation_map()
+        self._map_index: int = outputs[self._map.index]["index"] if self._map else -1
         side = manifest.geometry.size
         self._crop_shape = (side, side, 3)
         self._input_tensor = self._interpreter.tensor(self._input_index)
@@ -125,6 +128,17 @@ class Classifier:
         verdict, reasons = judge(probabilities, measured, self._refer_below)
         timings_ms = {"preprocess": (prepared - started) / 1e6, "invoke": (invoked - prepared) / 1e6}
         return Prediction(verdict, probabilities, reasons, measured, timings_ms)
+
+    def activation_map(self) -> npt.NDArray[np.float32] | None:
+        """Where the last verdict comes from; None where the network does not say.
+
+        Returns:
+            (h, w, 2) float32: each position's share of the logits, in the order of the model's labels.
+        """
+        if self._map is None:
+            return None
+        quantised = self._interpreter.get_tensor(self._map_index)[0].astype(np.float32)
+        return np.asarray((quantised - self._map.zero_point) * np.float32(self._map.scale))
 
     def bare_invoke(self) -> None:
         """Run the network on what its input tensor holds, and nothing else: what the rest is measured by."""

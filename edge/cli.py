@@ -82,6 +82,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     _model_option(p)
     p.add_argument("--json", action="store_true", help="one JSON line an image")
+    p.add_argument(
+        "--explain", type=Path, metavar="DIR", help="write a picture an image: where its verdict comes from"
+    )
 
     p = add(
         "bench", "edge.commands:bench", "Per-image latency, beside the bare interpreter", "bench --runs 200"
@@ -163,9 +166,20 @@ def _host_commands(add) -> None:  # type: ignore[no-untyped-def]
     p.add_argument(
         "--evidence",
         type=Path,
-        metavar="FILE.json",
-        help="figures of a cross-validation, for the manifest and the card",
+        action="append",
+        default=[],
+        metavar="DIR|FILE.json",
+        help="what evaluate wrote with --out, for the manifest and the card; a cross-validation also gives "
+        "temperature and refer_below; may be given several times",
     )
+    p.add_argument(
+        "--refer-sensitivity",
+        type=float,
+        default=0.95,
+        metavar="SHARE",
+        help="the smallest refer_below that reaches it is chosen (default: %(default)s)",
+    )
+    p.add_argument("--report", type=Path, metavar="DIR", help="default: MODEL.report beside the file")
     p.add_argument("--plain", action="store_true", help="TFLite's own conversion, to compare with")
 
 

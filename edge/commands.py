@@ -16,6 +16,7 @@ from edge.bench import format_table
 from edge.classifier import Classifier, default_model
 from edge.daemon import Daemon
 from edge.errors import LeukoscopeError
+from edge.explain import Explanations
 from edge.images import find_images, read_image, shown
 from edge.modelfile import ModelFile, read_model, verify
 
@@ -39,11 +40,12 @@ def classify(options: argparse.Namespace) -> int:
     """`leukoscope classify`: one line an image; 1 where an image could not be read."""
     model = read_model(options.model or default_model())
     classifier = Classifier(model)
+    explanations = Explanations(classifier, model.manifest, options.explain) if options.explain else None
     failed = 0
     if not options.json:
         print(f"{model.manifest.name}: research and second opinion only, not a diagnosis", file=sys.stderr)
     for path in find_images(options.paths):
-        line = _classify_one(path, classifier, model)
+        line = _classify_one(path, classifier, model, explanations)
         failed += "error" in line
         if options.json:
             print(msgspec.json.encode(line).decode(), flush=True)
@@ -58,12 +60,15 @@ def classify(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _classify_one(path: Path, classifier: Classifier, model: ModelFile) -> dict[str, Any]:
+def _classify_one(
+    path: Path, classifier: Classifier, model: ModelFile, explanations: Explanations | None
+) -> dict[str, Any]:
     try:
-        prediction = classifier.classify(read_image(path))
+        pixels = read_image(path)
+        prediction = classifier.classify(pixels)
     except LeukoscopeError as error:
         return {"source": shown(path), "error": str(error).replace(str(path), shown(path))}
-    return {
+    line = {
         "source": shown(path),
         "verdict": prediction.verdict,
         "probabilities": prediction.probabilities,
@@ -72,6 +77,9 @@ def _classify_one(path: Path, classifier: Classifier, model: ModelFile) -> dict[
         "timings_ms": prediction.timings_ms,
         "model": {"name": model.manifest.name, "sha256": model.sha256},
     }
+    if explanations:
+        line["explanation"] = shown(explanations.write(path, pixels, prediction))
+    return line
 
 
 def bench(options: argparse.Namespace) -> int:

@@ -69,6 +69,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         temperature: the logits are divided by it (temperature scaling, Guo et al. 2017, fitted on
             validation data); 1 leaves them as they are.
         refer_below: largest class probability under which the verdict is "refer"; 0 for never.
+        calibration: how temperature and refer_below were found, on which cells, and what they do there.
+        localisation: how much of the activation map lies on the cell, over which cells.
         flatbuffer_sha256, flatbuffer_bytes: of the part before the archive; `write_model` fills them.
     """
 
@@ -81,6 +83,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     # Beyond these the probabilities say nothing: 100 makes all of them 0.5, 0.01 makes all of them 0 or 1.
     temperature: Annotated[float, msgspec.Meta(ge=0.01, le=100)] = 1.0
     refer_below: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    calibration: dict[str, Any] = {}
+    localisation: dict[str, Any] = {}
     training: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     parity: dict[str, Any] = {}
@@ -103,6 +107,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
                     )
                 return output
         raise InputError('the manifest has no output named "probabilities"')
+
+    def activation_map(self) -> OutputFormat | None:
+        """The output that says where a verdict comes from; None where the network has none.
+
+        Raises:
+            InputError: it is not an int8 map of as many channels as there are labels.
+        """
+        for output in self.outputs:
+            if output.name == "activation_map":
+                shape = output.shape
+                if output.dtype != "int8" or len(shape) != 4 or shape[::3] != [1, len(self.labels)]:
+                    raise InputError(
+                        f"output activation_map is {output.dtype} of shape {shape}; it must be int8 of shape "
+                        f"[1, height, width, {len(self.labels)}]"
+                    )
+                return output
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +294,7 @@ def _check_manifest(manifest: Manifest, labels_txt: bytes) -> None:
     shape, expected = manifest.probabilities().shape, [1, len(manifest.labels)]
     if shape != expected:
         raise InputError(f"output probabilities has shape {shape} in the manifest, not {expected}")
+    manifest.activation_map()
 
 
 def _check_pixel_range(expected: InputFormat) -> None:

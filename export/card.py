@@ -3,9 +3,8 @@
 from typing import Any
 
 from edge.modelfile import Manifest
-
-CROSS_VALIDATION = "cross-validation over subjects"
-"""Key among the manifest's metrics of what `export --evidence` was given."""
+from export.evidence import CROSS_VALIDATION
+from export.report import KNOWN_PATIENTS, reached
 
 _HEAD = """# {name}
 
@@ -34,10 +33,11 @@ cells: read it as a warning, not as a measurement to two figures.
 _TRAINED_ON_ALL = """This model was trained on every cell that was to hand, so **no cell is left to judge this very file on**. {what}
 """
 
-_TAIL = """
-Measured with `leukoscope export`, which compares the float model and this file on the same cells. The
+_MEASURED = """Measured with `leukoscope export`, which compares the float model and this file on the same cells. The
 figures by subject are in the manifest (`leukoscope model show`).
+"""
 
+_TAIL = """
 ## What it must not be used for
 - To diagnose, or to leave out a look through the microscope.
 - For other stains, magnifications or preparations than those of C-NMC 2019, or cells that are not cut out
@@ -59,6 +59,7 @@ def card(manifest: Manifest) -> str:
     parts = [_head(manifest), _evidence(manifest), _figures(manifest), _parity(manifest)]
     if manifest.training["split"] == "image":
         parts.append(_SPLIT_BY_IMAGE)
+    parts += [_MEASURED, _calibration(manifest), _localisation(manifest)]
     weights = _IMAGENET if manifest.training["weights"] != "none" else ""
     return "\n".join(part for part in parts if part) + _TAIL.format(weights=weights)
 
@@ -126,6 +127,60 @@ def _figures(manifest: Manifest) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*head, *rows, ""])
+
+
+def _calibration(manifest: Manifest) -> str:
+    """How sure is sure, and which cells it refers."""
+    found = manifest.calibration
+    if "cells" not in found:
+        return f"## How sure it is\n{found['why_not']}\n"
+    patients = found["patients"]
+    lines = [
+        "## How sure it is",
+        f"Temperature {found['temperature']:g}; a cell whose likelier class has less than "
+        f"{found['refer_below']:g} is referred.\nBoth were fitted on {found['n']} cells ({found['cells']}; patients: "
+        f"{patients['ALL']} with ALL, {patients['HEM']}\nhealthy), each patient weighing the same, as judged by "
+        f"{found['judged_by']}. " + reached(found),
+    ]
+    if not found["new_patients"]:
+        lines.append(f"**{KNOWN_PATIENTS}**")
+    if found.get("same_recipe") is False:
+        lines.append("**The cross-validation is of another recipe than this model.**")
+    kinds = {"without a band": "without_band", "with it": "with_band"}
+    if found["each_patient_by_the_others"]:
+        kinds["each patient by a band from the others"] = "each_patient_by_the_others"
+    lines += [
+        "",
+        "| | decided | sensitivity | specificity | of all ALL cells called HEM |",
+        "|---|---|---|---|---|",
+    ]
+    for name, key in kinds.items():
+        values = (found[key][part] for part in ("coverage", "sensitivity", "specificity", "missed"))
+        shown = " | ".join("–" if value is None else f"{value:.3f}" for value in values)
+        lines.append(f"| {name} | {shown} |")
+    return "\n".join(lines) + "\n"
+
+
+def _localisation(manifest: Manifest) -> str:
+    if not manifest.localisation:
+        return ""
+    found = manifest.localisation
+    lines = [
+        "## Where it looks",
+        f"The share of what speaks for its verdict that lies inside the cell, on {found['n']} cells ({found['cells']}):",
+        "",
+        "| called | cells | share inside | the cell's share of the picture | strongest position on the cell |",
+        "|---|---|---|---|---|",
+    ]
+    for side, each in found["by_verdict"].items():
+        shown = " | ".join(f"{each[key]:.0%}" for key in ("inside", "chance", "peak_inside"))
+        lines.append(f"| {side} | {each['n']} | {shown} |")
+    if any(each["inside"] < each["chance"] for each in found["by_verdict"].values()):
+        lines += [
+            "",
+            "Where that is less than the cell's share, it judges by what surrounds the cell, such as its size.",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def _row(cells: str, kind: str, figures: dict[str, Any]) -> str:

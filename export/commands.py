@@ -1,11 +1,13 @@
 """`leukoscope export`: a run → the one model file, with its parity report and card."""
 
 import argparse
-import json
 import logging
+import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
@@ -18,15 +20,21 @@ from edge.modelfile import (
     verify,
     write_model,
 )
-from export.card import CROSS_VALIDATION, card
+from export import evidence, report
+from export.card import card
 from export.convert import plain_int8, representative_sample, to_int8
 from export.deploy import PixelInput, deploy_graph
 from export.layers import LayerError, layer_errors, summary, worst
-from export.parity import CellSet, cell_sets, measure
+from export.localise import localisation
+from export.parity import CellSet, cell_sets, judged, metrics, parity, score, validation
+from export.referral import Judged, fit
 from train import crops as crop_cache
 from train.dataset import LABELS, data_root
+from train.evaluation import int8_scorer, score_cells
 from train.fit import Run, environment, load_side
 from train.recipe import Recipe
+from train.report import make_folder
+from train.split import Split
 
 log = logging.getLogger(__name__)
 
@@ -35,85 +43,115 @@ _LAYER_CELLS = 32
 
 
 def export(options: argparse.Namespace) -> int:
-    """Convert, compare with the float model, write; 1 where int8 loses too much."""
+    """Convert, compare with the float model, fit temperature and band, write; 1 where int8 loses too much."""
+    _check(options)
     run = Run(options.run)
     recipe, split = run.recipe(), run.split()
     data = options.data or Path(run.environment().get("data", ""))
     if not data.is_dir():
         raise InputError(f"data set {data}: no such folder; give it with --data")
-    evidence = read_evidence(options.evidence) if options.evidence else None
-    cells, crops = load_side(data, split, "train", recipe)
-    sample = representative_sample([(cell.label, cell.subject) for cell in cells], options.representative)
-    log.info("converting, calibrated on %d of %d training crops", len(sample), len(cells))
-    convert = plain_int8 if options.plain else to_int8
-    flatbuffer = convert(run.best_model(), np.asarray(crops[sample]), recipe.model)
+    known = evidence.read(options.evidence)
+    if known.recipe is not None and known.recipe != recipe:
+        log.warning("careful: the cross-validation is of another recipe than this run; the card says so")
+    folder = options.report or options.out.with_suffix(".report")
+    make_folder(folder)
 
-    manifest = _manifest(run, recipe, flatbuffer, [cells[i].path for i in sample])
-    verify(write_model(options.out, flatbuffer, manifest, ""))
+    flatbuffer, sample = _convert(options, run, recipe, data)
+    manifest = _manifest(run, recipe, flatbuffer, sample)
     sets = cell_sets(data, split)
-    metrics, parity = measure(options.run, options.out, data, sets)
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / options.out.name
+        verify(write_model(file, flatbuffer, manifest, ""))
+        scored = score(options.run, file, data, sets)
+        cells, calibration = _calibration(options, known, recipe, file, data, split)
+        located = localisation(file, data, sets[0].cells, sets[0].name)
     errors = _layer_errors(run, recipe, manifest, flatbuffer, data, sets[0])
-    manifest.metrics.update(metrics | ({CROSS_VALIDATION: evidence} if evidence else {}))
-    manifest.parity.update(parity | {"layers": summary(errors)})
-    write_model(options.out, flatbuffer, manifest, card(manifest))
-    read_model(options.out)
-    print(
-        f"{options.out}: on the {parity['n']} cells of the {parity['cells']}, int8 agrees with float on "
-        f"{parity['agreement']:.2%} and loses {parity['drop_points']:.2f} points"
+    temperature, refer_below = calibration["temperature"], calibration["refer_below"]
+    manifest = msgspec.structs.replace(
+        manifest,
+        temperature=temperature,
+        refer_below=refer_below,
+        calibration=calibration,
+        localisation=located,
+        metrics=metrics(scored, temperature, refer_below) | known.metrics,
+        parity=parity(scored[0]) | {"layers": summary(errors)},
     )
-    if parity["drop_points"] > options.max_drop:
+    model = write_model(options.out, flatbuffer, manifest, card(manifest))
+    read_model(options.out)
+    report.write(folder, report.Report(model.manifest, scored, cells, errors))
+    return _say(options, model.manifest, folder, errors)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse limits that are none."""
+    if not math.isfinite(options.max_drop):
+        raise InputError(f"--max-drop {options.max_drop}: give a number of points, such as 0.5")
+    if not 0 < options.refer_sensitivity <= 1:
+        raise InputError(
+            f"--refer-sensitivity {options.refer_sensitivity}: give a share from 0 to 1, such as 0.95"
+        )
+    if options.out.is_dir():
+        raise InputError(f"--out {options.out}: this is a folder; give the name of a file in it")
+
+
+def _say(options: argparse.Namespace, manifest: Manifest, folder: Path, errors: list[LayerError]) -> int:
+    """The result in words; raised as an error where int8 loses too much."""
+    compared, found = manifest.parity, manifest.calibration
+    print(
+        f"{options.out}: on the {compared['n']} cells of the {compared['cells']}, int8 agrees with float on "
+        f"{compared['agreement']:.2%} and loses {compared['drop_points']:.2f} points"
+    )
+    print(
+        f"temperature {manifest.temperature:g}, refer below {manifest.refer_below:g}: "
+        + (report.reached(found) if "cells" in found else found["why_not"])
+    )
+    print(f"report: {folder / 'report.html'}; research and second opinion only")
+    if compared["drop_points"] > options.max_drop:
         raise LeukoscopeError(
-            f"{options.out}: int8 loses {parity['drop_points']:.2f} points of accuracy, more than "
-            f"--max-drop {options.max_drop}; {worst(errors)}; try more --representative images"
+            f"{options.out}: int8 loses {compared['drop_points']:.2f} points of accuracy, more than --max-drop "
+            f"{options.max_drop:g}; {worst(errors)}; try more --representative images. The file is written to be "
+            "looked at, not for a box"
         )
     return 0
 
 
-def read_evidence(file: Path) -> dict[str, Any]:
-    """What is known of a model from elsewhere.
+def _convert(options: argparse.Namespace, run: Run, recipe: Recipe, data: Path) -> tuple[bytes, list[str]]:
+    """The flatbuffer, and the paths of the crops that calibrated it."""
+    cells, crops = load_side(data, run.split(), "train", recipe)
+    sample = representative_sample([(cell.label, cell.subject) for cell in cells], options.representative)
+    log.info("converting, calibrated on %d of %d training crops", len(sample), len(cells))
+    convert = plain_int8 if options.plain else to_int8
+    flatbuffer = convert(run.best_model(), np.asarray(crops[sample]), recipe.model)
+    return flatbuffer, [cells[i].path for i in sample]
 
-    Args:
-        file: metrics.json of `evaluate --cross-validate`, or a JSON object of one's own: its "text" in
-            words, its numbers as they are.
 
-    Raises:
-        InputError: there is no such file, or it is neither.
+def _calibration(
+    options: argparse.Namespace,
+    known: evidence.Evidence,
+    recipe: Recipe,
+    file: Path,
+    data: Path,
+    split: Split,
+) -> tuple[Judged | None, dict[str, Any]]:
+    """The cells that temperature and band are fitted on, and the manifest's `calibration`.
+
+    Those of a cross-validation where there is one: no patient among them trained. Else the validation
+    side. Without either nothing can be fitted, and the file says so.
     """
-    try:
-        evidence = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--evidence {file}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"--evidence {file}: {error}; give a JSON object") from error
-    rows = evidence if isinstance(evidence, list) and evidence else [None]
-    if all(isinstance(row, dict) and row.get("resampled") == "subjects" for row in rows):
-        return _of_cross_validation(evidence)
-    if not isinstance(evidence, dict) or not evidence:
-        raise InputError(f"--evidence {file}: not a JSON object with figures")
-    return evidence
-
-
-def _of_cross_validation(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The figures that count of the rows of a cross-validation: each patient weighing the same."""
-    shown = []
-    for row in rows:
-        figures, patients = row["by_subject"], row["groups"]
-        values = []
-        for name in ("auc", "sensitivity", "specificity"):
-            low, high = figures["intervals"][name]
-            values.append(
-                f"{name.upper() if name == 'auc' else name} {figures[name]:.2f} ({low:.2f}–{high:.2f})"
-            )
-        shown.append(f"- noise of sigma {row['sigma']:g}: {', '.join(values)}")
-    text = (
-        f"On patients that trained nothing ({patients['ALL']} with ALL, {patients['HEM']} healthy; {rows[0]['n']} "
-        "cells), each patient\nweighing the same within its class, 95 % intervals over patients; float models, a score "
-        "of 0.5 and above\ncalled ALL:\n\n"
+    if known.held_out is not None:
+        found = fit(known.held_out, options.refer_sensitivity, "float models of the cross-validation")
+        if known.recipe is not None:
+            found["same_recipe"] = known.recipe == recipe
+        return known.held_out, found
+    side = validation(data, split)
+    if side is not None:
+        cells = judged(side, score_cells(int8_scorer(file), data, side.cells))
+        return cells, fit(cells, options.refer_sensitivity, "this file")
+    why_not = (
+        "No cells that did not train the model were left to fit them on, so its probabilities are as the network "
+        "gives them and no cell is referred for being unsure. Give the folder of a cross-validation with --evidence."
     )
-    return {
-        "text": text + "\n".join(shown),
-        "rows": [row["by_subject"] | {"sigma": row["sigma"]} for row in rows],
-    }
+    return None, {"temperature": 1.0, "refer_below": 0.0, "why_not": why_not}
 
 
 def _layer_errors(

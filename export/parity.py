@@ -1,16 +1,18 @@
 """Float against int8 on the same cells: how alike they are, and how good each is."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from export.convert import representative_sample
-from train.dataset import Cell, scan, subject_group
+from export.referral import Judged, at_temperature, log_odds, point
+from train.dataset import LABELS, Cell, scan, subject_group
 from train.evaluation import Scores, cells_of, int8_scorer, load_scorer, score_cells
 from train.intervals import Resample
-from train.predictions import figures_of
+from train.metrics import figures
+from train.predictions import figures_of, patients
 from train.split import Split
 
 TRAINING_CELLS = 512
@@ -34,6 +36,8 @@ _KEPT = (
     "intervals",
     "per_subject",
 )
+
+_COMPARED = ("accuracy", "auc", "ece")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,39 +82,93 @@ def unseen_subjects(data: Path, split: Split) -> list[Cell]:
     return [cell for cell in cells if subject_group(cell.subject) not in seen]
 
 
-def measure(run: Path, file: Path, data: Path, sets: list[CellSet]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Metrics of both on every set that judges, and the parity on the first set.
+def validation(data: Path, split: Split) -> CellSet | None:
+    """The validation side of a split; None where it is empty or lacks a class."""
+    cells = cells_of(data, split.val)
+    if len({cell.label for cell in cells}) < len(LABELS):
+        return None
+    trained = {subject_group(cell.subject) for cell in cells_of(data, split.train)}
+    new = not trained & {subject_group(cell.subject) for cell in cells}
+    name = f"validation side of fold {split.fold}, split by {split.method}"
+    return CellSet(name, cells, "subjects" if new else "cells")
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the float model and the int8 file, at temperature 1, say of some cells: probabilities of ALL.
+
+    Attributes:
+        float_scores, int8_scores: (N,) float64.
+    """
+
+    set: CellSet
+    float_scores: Scores
+    int8_scores: Scores
+
+
+def judged(cells: CellSet, int8_scores: Scores) -> Judged:
+    """What the file at temperature 1 says, to fit a temperature and a band on."""
+    return Judged(
+        name=cells.name,
+        is_all=np.array([cell.label == "ALL" for cell in cells.cells]),
+        logits=log_odds(int8_scores),
+        patient=patients(cells.cells),
+        new_patients=cells.resample == "subjects",
+    )
+
+
+def score(run: Path, file: Path, data: Path, sets: list[CellSet]) -> list[Scored]:
+    """Score every set with both.
 
     Args:
         run: folder of the float model.
-        file: the int8 model file.
+        file: the int8 model file, its temperature 1.
         sets: of `cell_sets`.
-
-    Returns:
-        What a manifest has as `metrics` and `parity`.
     """
-    scorers = {"float": load_scorer(run)[0], "int8": int8_scorer(file)}
-    metrics: dict[str, Any] = {}
-    parity: dict[str, Any] = {}
-    for each in sets:
-        scores = {kind: score_cells(scorer, data, each.cells) for kind, scorer in scorers.items()}
-        results = {kind: figures_of(each.cells, score, each.resample) for kind, score in scores.items()}
-        if each.judges:
-            metrics[each.name] = {kind: {key: r[key] for key in _KEPT} for kind, r in results.items()}
-        if not parity:
-            parity = compare(each, scores["float"], scores["int8"])
-            parity["drop_points"] = 100 * (results["float"]["accuracy"] - results["int8"]["accuracy"])
-    return metrics, parity
+    float_scorer, int8 = load_scorer(run)[0], int8_scorer(file)
+    return [
+        Scored(each, score_cells(float_scorer, data, each.cells), score_cells(int8, data, each.cells))
+        for each in sets
+    ]
 
 
-def compare(cells: CellSet, float_scores: Scores, int8_scores: Scores) -> dict[str, Any]:
-    """How alike two scores of the same cells are, both (N,) probabilities of ALL."""
+def metrics(scored: list[Scored], temperature: float, refer_below: float) -> dict[str, Any]:
+    """Figures of both on every set that judges: the manifest's `metrics`.
+
+    The int8 ones are of what the box says, so with its temperature, and with what its band does.
+    """
+    found: dict[str, Any] = {}
+    for each in (s for s in scored if s.set.judges):
+        calibrated = at_temperature(each.int8_scores, temperature)
+        results = {
+            kind: figures_of(each.set.cells, scores, each.set.resample)
+            for kind, scores in (("float", each.float_scores), ("int8", calibrated))
+        }
+        found[each.set.name] = {kind: {key: r[key] for key in _KEPT} for kind, r in results.items()}
+        bands = np.full(len(calibrated), refer_below)
+        found[each.set.name]["int8"]["with_band"] = asdict(
+            point(judged(each.set, each.int8_scores), calibrated, bands, refer_below)
+        )
+    return found
+
+
+def parity(scored: Scored) -> dict[str, Any]:
+    """How alike the two scores of the same cells are, both at temperature 1: the manifest's `parity`."""
+    cells, float_scores, int8_scores = scored.set.cells, scored.float_scores, scored.int8_scores
     agree = (float_scores >= 0.5) == (int8_scores >= 0.5)
-    return {
-        "cells": cells.name,
-        "n": len(cells.cells),
+    both = {
+        kind: figures(judged(scored.set, int8_scores).is_all, scores)
+        for kind, scores in (("float", float_scores), ("int8", int8_scores))
+    }
+    found: dict[str, Any] = {
+        "cells": scored.set.name,
+        "n": len(cells),
         "agreement": float(agree.mean()),
         "largest_probability_change": float(np.abs(float_scores - int8_scores).max()),
         "mean_probability_change": float((int8_scores - float_scores).mean()),
-        "flipped": [cell.path for cell, same in zip(cells.cells, agree, strict=True) if not same],
+        "flipped": [cell.path for cell, same in zip(cells, agree, strict=True) if not same],
+        "drop_points": 100 * (both["float"]["accuracy"] - both["int8"]["accuracy"]),
     }
+    if scored.set.judges:
+        found |= {kind: {key: each[key] for key in _COMPARED} for kind, each in both.items()}
+    return found

@@ -65,7 +65,7 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
             f"{broken} of {len(scores)} scores are no numbers; the model is broken, train anew"
         )
     is_all = Predictions("test", 0.0, cells, scores).is_all
-    subject = _patients(cells)
+    subject = patients(cells)
     even = weighted_figures(is_all, scores, subject_weights(subject)[np.newaxis])
     plain_intervals, even_intervals = intervals(is_all, scores, subject, resample)
     return {
@@ -102,7 +102,7 @@ def rows_of(predictions: Sequence[Predictions], resample: Resample) -> list[dict
     return rows
 
 
-def _patients(cells: Sequence[Cell]) -> Integers:
+def patients(cells: Sequence[Cell]) -> Integers:
     """(N,) integers, equal where the cells are of one class and of one subject or its twins."""
     keys = np.array([f"{cell.label} {subject_group(cell.subject)}" for cell in cells])
     index: Integers = np.unique(keys, return_inverse=True)[1].astype(np.intp)

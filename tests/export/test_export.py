@@ -3,12 +3,13 @@
 import json
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from edge.cli import main
+from edge.images import read_image
 from edge.modelfile import read_model, verify
 from export.parity import unseen_subjects
 from tests.export.conftest import Case
@@ -87,10 +88,37 @@ class TestExport:
         assert manifest.parity["agreement"] == 1 - len(manifest.parity["flipped"]) / 12
         assert "test side of fold 1, split by image" in manifest.metrics
         assert "split by image, so its figures say little about a new" in model.card
+        self.check_referral(few, manifest.calibration, model.card)
+        self.check_report(tmp_path / "model.report", out)
 
         first = out.read_bytes()
         assert main(command) == 0
         assert out.read_bytes() == first
+
+    def check_referral(self, few: Few, calibration: dict[str, Any], card: str) -> None:
+        """The validation side gave temperature and band, and the card warns that it knows its patients."""
+        assert calibration["cells"] == "validation side of fold 1, split by image" and calibration["n"] == 4
+        assert calibration["judged_by"] == "this file" and calibration["wanted_sensitivity"] == 0.95
+        # few.paths draws from the same patients for every side.
+        assert calibration["new_patients"] is False and "of patients that trained the model" in card
+        assert f"Temperature {calibration['temperature']:g}; a cell" in card
+
+    def check_report(self, folder: Path, out: Path) -> None:
+        manifest = read_model(out).manifest
+        report = json.loads((folder / "report.json").read_text())
+        assert report["flatbuffer_sha256"] == manifest.flatbuffer_sha256
+        assert len(report["flips"]) == len(manifest.parity["flipped"])
+        coverage = [point["coverage"] for point in report["risk_coverage"]]
+        assert coverage[0] == 1 and coverage == sorted(coverage, reverse=True)
+        at = [p for p in report["risk_coverage"] if p["refer_below"] == (manifest.refer_below or 0.5)]
+        assert at == [manifest.calibration["with_band"]]
+        for name in ("risk_coverage.png", "reliability.png", "layers.png"):
+            pixels = read_image(folder / name)
+            assert min(pixels.shape[:2]) > 200 and pixels.std() > 10  # a drawing, not an empty sheet
+        text = (folder / "report.html").read_text()
+        assert "not a diagnosis" in text and "When it refers a cell" in text
+        located = manifest.localisation["by_verdict"]["all cells"]
+        assert located["n"] == 12 and 0 < located["chance"] < located["inside"] < 1
 
     def test_a_drop_over_the_limit_fails_and_says_where(
         self, small: Case, few: Few, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -101,8 +129,41 @@ class TestExport:
         command = ["export", str(run), "--data", str(few.root), "--out", str(out), "--max-drop", "-200"]
         assert main(command) == 1
         message = capsys.readouterr().err
-        assert "more than --max-drop -200.0; most is lost in conv" in message
-        assert "dB of signal to noise before it" in message
+        assert "more than --max-drop -200; most is lost in conv" in message
+        assert "dB of signal to noise before it" in message and "not for a box" in message
+
+    @pytest.mark.parametrize(
+        ("option", "value", "named"),
+        [
+            ("--max-drop", "nan", "--max-drop nan: give a number of points"),
+            ("--max-drop", "inf", "--max-drop inf"),
+            ("--refer-sensitivity", "95", "--refer-sensitivity 95.0: give a share from 0 to 1"),
+            ("--refer-sensitivity", "0", "--refer-sensitivity 0.0"),
+            ("--out", ".", "--out .: this is a folder"),
+            ("--data", "/no/such", "data set /no/such: no such folder"),
+        ],
+    )
+    def test_limits_that_are_none_are_wrong_usage(
+        self,
+        small: Case,
+        few: Few,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        option: str,
+        value: str,
+        named: str,
+    ) -> None:
+        run = make_run(tmp_path / "run", small, Split(1, "image", 0, few.paths(4, 0), [], few.paths(2, 4)))
+        out = tmp_path / "model.tflite"
+        command = ["export", str(run), "--data", str(few.root), "--out", str(out), option, value]
+        assert main(command) == 2 and not out.exists()
+        assert named in capsys.readouterr().err
+
+    def test_a_folder_without_a_run_is_wrong_input(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["export", str(tmp_path), "--out", str(tmp_path / "m.tflite")]) == 2
+        assert "give the folder of a `leukoscope train` run" in capsys.readouterr().err
 
     def test_a_model_trained_on_everything_with_evidence_from_elsewhere(
         self, small: Case, few: Few, tmp_path: Path, capsys: pytest.CaptureFixture[str]

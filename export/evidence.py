@@ -1,0 +1,162 @@
+"""What is known of a model from elsewhere: cross-validations and evaluations of models made the same way."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.errors import InputError, LeukoscopeError
+from export.referral import Judged, box_logits
+from train.dataset import subject_group
+from train.fit import Run
+from train.recipe import Recipe
+
+CROSS_VALIDATION = "cross-validation over subjects"
+"""Key among the manifest's metrics."""
+
+SAME_METHOD = "another model of the same method"
+"""Kind of the figures of an `evaluate` among the manifest's metrics."""
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What `export --evidence` was given.
+
+    Attributes:
+        metrics: for the manifest, by the name of the cells.
+        held_out: the cells of a cross-validation with the scores of the models that had not seen them.
+        recipe: of the cross-validation, as its run folders have it; None where they are not there.
+    """
+
+    metrics: dict[str, Figures] = field(default_factory=dict)
+    held_out: Judged | None = None
+    recipe: Recipe | None = None
+
+
+def read(paths: list[Path]) -> Evidence:
+    """Put together what some files or folders know.
+
+    Args:
+        paths: each the --out folder of `evaluate` or its metrics.json, or a JSON object of one's own with
+            a "text" in words and numbers.
+
+    Raises:
+        InputError: there is no such file, it is none of these, or two say the same thing.
+    """
+    metrics: dict[str, Figures] = {}
+    held_out, recipe = None, None
+    for path in paths:
+        file = path / "metrics.json" if path.is_dir() else path
+        found, new_patients = _metrics(file)
+        doubled = metrics.keys() & found.keys()
+        if doubled:
+            raise InputError(f"--evidence {path}: a second one for {', '.join(sorted(doubled))}; give one")
+        metrics.update(found)
+        predictions = file.with_name("predictions.csv")
+        if new_patients and predictions.is_file():
+            held_out = _held_out(predictions)
+            recipe = _recipe(file.parent)
+    return Evidence(metrics, held_out, recipe)
+
+
+def _metrics(file: Path) -> tuple[dict[str, Figures], bool]:
+    """Metrics by the name of their cells, and whether they are of a cross-validation."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--evidence {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"--evidence {file}: {error}; give a JSON object") from error
+    rows = content if isinstance(content, list) and content else [None]
+    try:
+        if all(isinstance(row, dict) and row.get("resampled") == "subjects" for row in rows):
+            return {CROSS_VALIDATION: _of_cross_validation(rows)}, True
+        if all(isinstance(row, dict) and row.get("resampled") == "cells" for row in rows):
+            return _of_image_split(rows[0]), False
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"--evidence {file}: not what `leukoscope evaluate` writes ({error!r})") from error
+    if not isinstance(content, dict) or not content:
+        raise InputError(f"--evidence {file}: not a JSON object with figures")
+    return {CROSS_VALIDATION: content}, False
+
+
+def _of_cross_validation(rows: list[Figures]) -> Figures:
+    """The figures that count of the rows of a cross-validation: each patient weighing the same."""
+    shown = []
+    for row in rows:
+        figures = row["by_subject"]
+        values = [_with_interval(figures, name) for name in ("auc", "sensitivity", "specificity")]
+        shown.append(f"- noise of sigma {row['sigma']:g}: {', '.join(values)}")
+    patients = rows[0]["groups"]
+    text = (
+        f"On patients that trained nothing ({patients['ALL']} with ALL, {patients['HEM']} healthy; {rows[0]['n']} "
+        "cells), each patient\nweighing the same within its class, 95 % intervals over patients; float models, a score "
+        "of 0.5 and above\ncalled ALL:\n\n"
+    )
+    return {
+        "text": text + "\n".join(shown),
+        "rows": [
+            row["by_subject"] | {name: row[name] for name in ("sigma", "n", "groups", "accuracy", "ece")}
+            for row in rows
+        ],
+    }
+
+
+def _with_interval(figures: Figures, name: str) -> str:
+    title = name.upper() if name == "auc" else name
+    interval = figures["intervals"][name]
+    spread = f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else ""
+    return f"{title} {figures[name]:.2f}{spread}"
+
+
+def _of_image_split(row: Figures) -> dict[str, Figures]:
+    found = {"test side of a split by image": {SAME_METHOD: dict(row)}}
+    others = found["test side of a split by image"][SAME_METHOD].pop("other_subjects", None)
+    if others:
+        found["subjects outside that split's fold"] = {SAME_METHOD: others}
+    return found
+
+
+def _held_out(file: Path) -> Judged:
+    """The judged cells of a predictions.csv, without noise or with the least that there is."""
+    rows = _rows(file)
+    least = min(float(row["sigma"]) for row in rows)
+    rows = [row for row in rows if float(row["sigma"]) == least]
+    keys = [f"{row['label']} {subject_group(row['subject'])}" for row in rows]
+    return Judged(
+        name=f"held out in the {CROSS_VALIDATION}",
+        is_all=np.array([row["label"] == "ALL" for row in rows]),
+        logits=box_logits(np.array([float(row["score"]) for row in rows])),
+        patient=np.unique(keys, return_inverse=True)[1].astype(np.intp),
+        new_patients=True,
+    )
+
+
+def _rows(file: Path) -> list[Mapping[str, str]]:
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            rows = [row for row in csv.DictReader(lines) if row["cells"] == "test"]
+        for row in rows:
+            if row["label"] not in ("ALL", "HEM") or not 0 <= float(row["score"]) <= 1:
+                raise ValueError(f"label {row['label']}, score {row['score']}")
+            float(row["sigma"])
+    except OSError as error:
+        raise InputError(f"--evidence {file}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"--evidence {file}: not what `leukoscope evaluate` writes ({error!r})") from error
+    if not rows:
+        raise InputError(f"--evidence {file}: no judged cells in it")
+    return rows
+
+
+def _recipe(folder: Path) -> Recipe | None:
+    try:
+        return Run(folder / "fold-0").recipe()
+    except LeukoscopeError:  # the predictions alone were kept
+        return None

@@ -1,0 +1,96 @@
+"""Does the activation map point at the cell? Its mass inside the cell's outline, over real cells on black."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.classifier import Classifier
+from edge.explain import Evidence, Explainer
+from edge.frame import Pixels
+from edge.modelfile import read_model
+from train import crops as crop_cache
+from train.dataset import Cell, data_root
+
+CELL_LEVELS = 8
+"""A pixel with a channel above this is of the cell: C-NMC cells are cut out on exact black, and resizing
+leaves a rim of less."""
+
+
+def localisation(file: Path, data: Path, cells: list[Cell], name: str) -> dict[str, Any]:
+    """How much of what speaks for the verdict lies inside the cell; empty for a model without a map.
+
+    Args:
+        file: a model file.
+        cells: C-NMC cells, cut out on black.
+        name: what the cells are to the model, in words.
+
+    Returns:
+        cells, n; chance: mean share of the crop's area that is cell, which a map without any idea would
+        have; for ALL and HEM verdicts and all: inside, the mean share of the positive mass that lies in
+        the cell, above_chance, the share of the cells where that is more than the cell's area, and
+        peak_inside, where the strongest position is mostly cell; `as_it_is` has the same for the map before
+        that of an empty field is taken from it.
+    """
+    model = read_model(file)
+    if model.manifest.activation_map() is None:
+        return {}
+    classifier = Classifier(model)
+    explainer = Explainer(classifier, model.manifest)
+    crops = crop_cache.load(data_root(data), cells, model.manifest.geometry)
+    rows, verdicts = [], []
+    for crop in crops:
+        probabilities = classifier.classify_crop(crop).probabilities
+        sign = 1 if probabilities["ALL"] >= 0.5 else -1
+        evidence = explainer.evidence()
+        area = cell_area(crop, evidence.shape)
+        rows.append(
+            [
+                float(area.mean()),
+                *_inside(sign * evidence, area),
+                *_inside(sign * (evidence + explainer.empty), area),
+            ]
+        )
+        verdicts.append("ALL" if sign > 0 else "HEM")
+    table, said = np.array(rows), np.array(verdicts)
+    sides = {"all cells": np.ones(len(said), np.bool_), "ALL": said == "ALL", "HEM": said == "HEM"}
+    return {
+        "cells": name,
+        "n": len(cells),
+        "by_verdict": {
+            side: {"n": int(of.sum())} | _summary(table[of, 0], table[of, 1:3])
+            for side, of in sides.items()
+            if of.any()
+        },
+        "as_it_is": {side: _summary(table[of, 0], table[of, 3:5]) for side, of in sides.items() if of.any()},
+    }
+
+
+def cell_area(crop: Pixels, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """(h, w) float32: the share of each position of a map of that shape that is cell.
+
+    Args:
+        crop: (S, S, 3) uint8 RGB, a cell on black.
+    """
+    mask = (crop.max(2) > CELL_LEVELS).astype(np.float32)
+    return np.asarray(cv2.resize(mask, (shape[1], shape[0]), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _inside(evidence: Evidence, area: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Share of the positive mass that lies in the cell, and how much of the strongest position is cell."""
+    mass = np.maximum(evidence, 0)
+    total = float(mass.sum())
+    # A map with nothing in favour points nowhere: it counts as 0, not as a cell less.
+    inside = float((mass * area).sum()) / total if total > 0 else 0.0
+    return inside, float(area.ravel()[int(evidence.argmax())])
+
+
+def _summary(chance: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]) -> dict[str, float]:
+    return {
+        "chance": float(chance.mean()),
+        "inside": float(shares[:, 0].mean()),
+        "above_chance": float((shares[:, 0] > chance).mean()),
+        "peak_inside": float((shares[:, 1] > 0.5).mean()),
+    }
