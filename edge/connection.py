@@ -2,65 +2,41 @@
 
 import logging
 import random
-import ssl
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import msgspec
-from msgspec import Meta
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge.errors import InputError
+from edge import broker_faults
+from edge.broker_faults import Fault
+from edge.credentials import Credentials
+from edge.mqtt_settings import MqttSettings
 
 log = logging.getLogger(__name__)
 
 # Back-off between attempts: doubles from the first to the last.
 FIRST_DELAY_S, LAST_DELAY_S = 0.25, 30.0
+# The least where a person has to mend it, such as a wrong password: brokers lock out who keeps knocking.
+PERSON_DELAY_S = 5.0
 # A connection that held this long was a good one: its loss is news, and the back-off begins anew.
 STABLE_S = 5.0
 # TCP and TLS, and then the broker's answer to CONNECT; the last is for an MQTT 5 CONNECT that may fall back:
 # amqtt 0.12 answers one with properties never, since it takes them for a client id of some thousand bytes.
 CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S, VERSION_TIMEOUT_S = 5.0, 10.0, 3.0
 UNSUPPORTED_VERSION = 132
-TLS_PORT = 8883
+# How often it is looked whether the certificate or password file was renewed.
+RENEWAL_CHECK_S = 1.0
 
 OnPublish = Callable[[Client, int, ReasonCode, Properties], None]
 OnMessage = Callable[[Client, MQTTMessage], None]
 OnSubscribe = Callable[[Client, list[ReasonCode]], None]
-Outcome = Literal["connected", "version", "unanswered", "failed"]
-
-
-class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The broker.
-
-    Attributes:
-        host, port: where it is; port 8883 means TLS.
-        version: "auto" tries MQTT 5, then 3.1.1.
-        topic: the root of all topics; no wildcards.
-        username: "" for none.
-        password_file: holds the password and nothing else; "" for none.
-        ca_file: PEM of the authority that signed the broker's certificate; with it, TLS; "" for the system's.
-        cert_file, key_file: PEM of this box's own certificate and key; "" for none.
-        keepalive_s: seconds without traffic until the broker is asked whether it is there.
-    """
-
-    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=1, le=65535)] = 1883
-    version: Literal["auto", "5", "3.1.1"] = "auto"
-    topic: Annotated[str, Meta(pattern=r"^[^+#/$\x00][^+#\x00]*$")] = "leukoscope"
-    username: str = ""
-    password_file: str = ""
-    ca_file: str = ""
-    cert_file: str = ""
-    key_file: str = ""
-    keepalive_s: Annotated[int, Meta(ge=5, le=65535)] = 30
+Outcome = Literal["connected", "renewed", "version", "unanswered", "failed"]
 
 
 class Connection:
@@ -71,12 +47,15 @@ class Connection:
     Args:
         settings: the broker.
         client_id: one at a time per broker.
-        password: instead of the settings' password file.
-        tls: True for TLS also without a CA file and on any port.
+        credentials: by default the settings'.
         will: topic and maker of the last will (QoS 1, retained).
         session_expiry_s: seconds that the broker keeps the session without us; 0 for a clean one each time.
         window: QoS 1 messages under way at once, in either direction.
         on_connected, on_message, on_publish, on_subscribe: what paho reports.
+
+    Attributes:
+        session: paho's client while the broker has accepted the connection.
+        connections: how often it did.
 
     Raises:
         InputError: password, CA or certificate file cannot be read.
@@ -87,8 +66,7 @@ class Connection:
         settings: MqttSettings,
         client_id: str,
         *,
-        password: str = "",
-        tls: bool = False,
+        credentials: Credentials | None = None,
         will: tuple[str, Callable[[], bytes]] | None = None,
         session_expiry_s: int = 0,
         window: int = 20,
@@ -98,13 +76,15 @@ class Connection:
         on_subscribe: OnSubscribe | None = None,
     ):
         self._settings, self._client_id = settings, client_id
-        self._password = password or _read_password(settings.password_file)
-        self._tls = _tls_context(settings, tls)
+        self._credentials = credentials or Credentials(settings)
         self._will, self._session_expiry_s, self._window = will, session_expiry_s, window
         self._on_connected, self._on_message = on_connected, on_message
         self._on_publish, self._on_subscribe = on_publish, on_subscribe
         self._stopping = threading.Event()
-        self._fault, self._logged_fault = "not tried yet", ""
+        self._fault = Fault("not tried yet")
+        self._told: set[str] = set()  # the faults that were logged since the last good connection
+        self._down_told = False
+        self.connections = 0
         self.session: Client | None = None
         self.connected = threading.Event()
         self.version = ""
@@ -128,7 +108,11 @@ class Connection:
         """ "connected, MQTT 5", "connected, MQTT 3.1.1" or "not connected: <why>"."""
         if self.connected.is_set():
             return f"connected, MQTT {self.version}"
-        return f"not connected: {self._fault}"
+        return f"not connected: {self._fault.text}"
+
+    def needs_person(self) -> bool:
+        """Whether there is no connection for a reason that trying again cannot mend, such as a wrong password."""
+        return not self.connected.is_set() and self._fault.needs_person
 
     def _run(self) -> None:
         auto = self._settings.version == "auto"
@@ -146,10 +130,20 @@ class Connection:
                 continue
             # A broker that closed by chance, or was replaced, is asked for MQTT 5 again.
             version = first
-            if outcome == "connected" and time.monotonic() - began > STABLE_S:
-                delay_s, self._logged_fault = FIRST_DELAY_S, ""
-            self._stopping.wait(delay_s * random.uniform(0.7, 1.0))
+            if outcome == "renewed" or (outcome == "connected" and time.monotonic() - began > STABLE_S):
+                delay_s = FIRST_DELAY_S
+                self._told.clear()
+            if outcome == "failed" and self._fault.needs_person:
+                delay_s = max(delay_s, PERSON_DELAY_S)
+            self._wait(delay_s * random.uniform(0.7, 1.0))
             delay_s = min(delay_s * 2, LAST_DELAY_S)
+
+    def _wait(self, delay_s: float) -> None:
+        """Until the next attempt; new credentials are tried at once."""
+        deadline = time.monotonic() + delay_s
+        while (rest_s := deadline - time.monotonic()) > 0:
+            if self._stopping.wait(min(rest_s, RENEWAL_CHECK_S)) or self._credentials.renewed():
+                return
 
     def _connected(self, client: Client, version: str, properties: Properties | None) -> None:
         """The broker has accepted the connection."""
@@ -163,18 +157,23 @@ class Connection:
                 version,
                 "" if version == "5" or self._settings.version != "auto" else ": it does not speak 5",
             )
-        elif self._logged_fault:
+        elif self._down_told:
             log.info("connected again to %s:%d", self._settings.host, self._settings.port)
-        self.version, self.session, self._fault = version, client, ""
+        self._down_told = False
+        self.connections += 1
+        self.version, self.session = version, client
         self._on_connected(client)
         self.connected.set()
 
-    def _failed(self, fault: str, quiet: bool = False) -> None:
+    def _failed(self, fault: Fault, quiet: bool = False) -> None:
         """Keep why there is no connection, and log it where it is news."""
         self._fault = fault
-        if fault != self._logged_fault and not quiet and not self._stopping.is_set():
-            log.warning("broker %s:%d: %s; trying again", self._settings.host, self._settings.port, fault)
-            self._logged_fault = fault
+        if fault.text not in self._told and not quiet and not self._stopping.is_set():
+            log.warning(
+                "broker %s:%d: %s; trying again", self._settings.host, self._settings.port, fault.text
+            )
+            self._told.add(fault.text)
+            self._down_told = True
 
 
 class _Attempt:
@@ -184,8 +183,9 @@ class _Attempt:
         self._owner, self._version = owner, version
         self._answered, self._ended = threading.Event(), threading.Event()
         self._accepted = False
-        self._reason = ""
-        self._refused_version = False
+        self._reason: Fault | None = None
+        self._alert: Fault | None = None  # what TLS says after its handshake; paho only logs it
+        self._refused_version = self._renewed = False
         self._may_fall_back = owner._settings.version == "auto" and version == "5"
         self._client = self._make_client()
 
@@ -195,7 +195,8 @@ class _Attempt:
         try:
             self._connect()
         except (OSError, ValueError) as error:
-            owner._failed(f"cannot connect: {error}")
+            host, port, tls = owner._settings.host, owner._settings.port, owner._credentials.tls
+            owner._failed(broker_faults.of_connecting(error, host, port, tls is not None))
             return "failed"
         client.loop_start()
         try:
@@ -205,18 +206,30 @@ class _Attempt:
             owner.session = None
             client.disconnect()
             client.loop_stop()
-        if self._accepted:
-            owner._failed(f"connection lost: {self._reason}")
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
+        owner = self._owner
+        if self._renewed:
+            return "renewed"
+        if self._accepted and self._alert is None:
+            owner._failed(self._reason or Fault("connection lost"))
             return "connected"
         if self._refused_version:
-            owner._failed(f"does not speak MQTT {self._version}", quiet=self._may_fall_back)
+            owner._failed(Fault(f"does not speak MQTT {self._version}"), quiet=self._may_fall_back)
             return "version"
-        if self._reason:
-            owner._failed(f"refuses the connection: {self._reason}")
+        if fault := self._alert or self._reason or self._ask_for_alert():
+            owner._failed(fault)
             return "failed"
-        fault = "closes the connection unanswered" if self._ended.is_set() else "does not answer"
-        owner._failed(fault, quiet=self._may_fall_back)
+        words = "closes the connection unanswered" if self._ended.is_set() else "does not answer"
+        owner._failed(Fault(words), quiet=self._may_fall_back)
         return "unanswered"
+
+    def _ask_for_alert(self) -> Fault | None:
+        settings, tls = self._owner._settings, self._owner._credentials.tls
+        if tls is None or not self._ended.is_set() or self._owner._stopping.is_set():
+            return None
+        return broker_faults.ask_for_alert(tls, settings.host, settings.port)
 
     def _wait(self) -> None:
         stopping = self._owner._stopping
@@ -225,8 +238,10 @@ class _Attempt:
             if stopping.is_set() or time.monotonic() > deadline:
                 return
         # Asked now and then, so that a dead network thread cannot leave us waiting for ever.
-        while self._accepted and not self._ended.wait(1.0) and self._client.is_connected():
-            pass
+        while self._accepted and not self._ended.wait(RENEWAL_CHECK_S) and self._client.is_connected():
+            if self._owner._credentials.renewed():
+                self._renewed = True
+                return
 
     def _make_client(self) -> Client:
         owner, five = self._owner, self._version == "5"
@@ -239,14 +254,16 @@ class _Attempt:
             manual_ack=owner._on_message is not None,
         )
         client.connect_timeout = CONNECT_TIMEOUT_S
-        if owner._settings.username:
-            client.username_pw_set(owner._settings.username, owner._password or None)
-        if owner._tls is not None:
-            client.tls_set_context(owner._tls)
+        credentials = owner._credentials
+        if credentials.username:
+            client.username_pw_set(credentials.username, credentials.password or None)
+        if credentials.tls is not None:
+            client.tls_set_context(credentials.tls)
         if owner._will is not None:
             topic, payload = owner._will
             client.will_set(topic, payload(), qos=1, retain=True)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        client.on_log = self._on_log
         if (on_publish := owner._on_publish) is not None:
             client.on_publish = lambda c, _u, mid, reason, props: on_publish(c, mid, reason, props)
         if (on_message := owner._on_message) is not None:
@@ -279,7 +296,8 @@ class _Attempt:
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:  # paho calls this for a refusal too
-            self._reason = str(reason)
+            username = self._owner._credentials.username
+            self._reason = broker_faults.of_refusal(reason.value, str(reason), username)
             self._refused_version = reason.value == UNSUPPORTED_VERSION
         else:
             self._accepted = True
@@ -295,29 +313,12 @@ class _Attempt:
         _properties: Properties | None,
     ) -> None:
         if self._accepted:
-            self._reason = str(reason)
+            self._reason = broker_faults.of_loss(reason.value, str(reason), self._owner._client_id)
             self._owner.connected.clear()
             self._owner.session = None
         self._ended.set()
         self._answered.set()
 
-
-def _read_password(file: str) -> str:
-    if not file:
-        return ""
-    try:
-        return Path(file).read_text().strip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"[mqtt] password_file {file}: {error}") from error
-
-
-def _tls_context(settings: MqttSettings, tls: bool) -> ssl.SSLContext | None:
-    if not (tls or settings.ca_file or settings.cert_file or settings.port == TLS_PORT):
-        return None
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file or None)
-        if settings.cert_file:
-            context.load_cert_chain(settings.cert_file, settings.key_file or None)
-    except OSError as error:  # ssl.SSLError is one too
-        raise InputError(f"[mqtt] ca_file, cert_file or key_file: {error}") from error
-    return context
+    def _on_log(self, _client: Client, _userdata: Any, level: int, text: str) -> None:
+        if level == LogLevel.MQTT_LOG_ERR:
+            self._alert = broker_faults.of_alert(text) or self._alert

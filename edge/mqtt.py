@@ -10,7 +10,8 @@ from paho.mqtt.client import Client
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge.connection import Connection, MqttSettings
+from edge.connection import Connection
+from edge.mqtt_settings import MqttSettings
 from edge.outbox import Outbox
 from edge.records import Status, encode, rfc3339
 
@@ -161,7 +162,13 @@ class Publisher:
         self._retry_at = time.monotonic() + REFUSED_RETRY_S
         fault = f"the broker refuses records: {reason}"
         if fault != self._fault:
-            log.error("%s (sequence %d) on %s/cells; they stay in the outbox", fault, sequence, self._root)
+            log.error(
+                "%s (sequence %d); let this user write to %s/cells in the broker's access list; "
+                "they stay in the outbox",
+                fault,
+                sequence,
+                self._root,
+            )
             self._fault = fault
 
     def _follow_session(self) -> None:

@@ -17,8 +17,10 @@ from urllib.parse import unquote, urlsplit
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge.connection import Connection, MqttSettings
+from edge.connection import Connection
+from edge.credentials import Credentials
 from edge.errors import InputError, LeukoscopeError
+from edge.mqtt_settings import MqttSettings
 from edge.records import Record, decode_record, rfc3339
 from edge.sinks import Reject, Sink, open_sink
 
@@ -32,7 +34,6 @@ BATCH_LIMIT = 200
 RETRY_S = 1.0
 # How long the broker keeps results for a logger that is away.
 SESSION_EXPIRY_S = 7 * 24 * 3600
-PASSWORD_VARIABLE = "LEUKOSCOPE_MQTT_PASSWORD"
 
 OnStored = Callable[[Record, bool], None]
 _Delivery = tuple[Client, int, int, str, bytes]  # session, message id, QoS, topic, payload
@@ -82,8 +83,7 @@ class Subscriber:
         self._connection = Connection(
             self._settings,
             client_id,
-            password=password,
-            tls=tls,
+            credentials=Credentials(self._settings, password, tls),
             session_expiry_s=SESSION_EXPIRY_S,
             window=BATCH_LIMIT,
             on_connected=self._subscribe,
@@ -161,6 +161,8 @@ class Subscriber:
         """Store a batch, again and again until it is done; False where the stop came first."""
         records, rejects = [], []
         for _session, _mid, _qos, topic, payload in batch:
+            if not payload:  # `leukoscope doctor` tries with it whether a box may publish
+                continue
             try:
                 records.append(decode_record(payload))
             except InputError as error:
@@ -213,7 +215,7 @@ def _parse_url(broker_url: str, version: Literal["auto", "5", "3.1.1"]) -> tuple
     settings = MqttSettings(
         host=url.hostname, port=port, version=version, username=unquote(url.username or "")
     )
-    return settings, unquote(url.password or "") or os.environ.get(PASSWORD_VARIABLE, ""), tls
+    return settings, unquote(url.password or ""), tls
 
 
 def _client_id(*identity: str) -> tuple[str, IO[str]]:

@@ -236,8 +236,8 @@ def test_a_full_outbox_shows_in_the_retained_status_until_it_has_room(mosquitto,
     publisher = Publisher(MqttSettings(port=mosquitto.port), "box", outbox)
     while not outbox.fault():
         outbox.accept(make_record(source="x" * 2000))
-    publisher.start()
     listener = Listener(mosquitto.port, topic="leukoscope/box/status")
+    publisher.start()
     eventually(lambda: publisher.wait_drained(0.1) and len(listener.messages) >= 2)
     said = [json.loads(payload) for _, payload, _ in listener.messages]
     assert any("full: 1 MB" in status.get("fault", "") for status in said)
