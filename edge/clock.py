@@ -5,14 +5,15 @@ import ctypes
 # From <sys/timex.h>; on 64-bit Linux struct timex is longs, the status the sixth.
 _STA_UNSYNC, _TIME_ERROR = 0x40, 5
 _STATUS_INDEX, _LONGS = 5, 40
+_adjtimex = getattr(ctypes.CDLL(None), "adjtimex", None)
 
 
-def synchronised() -> bool:
-    """Whether the kernel's clock follows a time source (NTP, PTP, GPS): what adjtimex(2) says of it."""
+def synchronised() -> bool | None:
+    """Whether the kernel's clock follows a time source (NTP, PTP, GPS), by adjtimex(2); None where it does not say."""
+    if _adjtimex is None:
+        return None
     timex = (ctypes.c_long * _LONGS)()  # modes 0: only read
-    try:
-        state = ctypes.CDLL(None, use_errno=True).adjtimex(timex)
-    except (OSError, AttributeError):
-        return False
-    status = timex[_STATUS_INDEX] & 0xFFFFFFFF
-    return state not in (-1, _TIME_ERROR) and not status & _STA_UNSYNC
+    state = _adjtimex(timex)
+    if state == -1:
+        return None
+    return state != _TIME_ERROR and not timex[_STATUS_INDEX] & _STA_UNSYNC

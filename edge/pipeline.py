@@ -2,6 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from edge import clock
 from edge.classifier import Classifier
 from edge.frame import Frame
 from edge.modelfile import ModelFile
@@ -46,4 +47,5 @@ class Pipeline:
             settings_sha256=self._settings_sha256,
             software=self._software,
             image=None,
+            clock_synchronised=clock.synchronised(),
         )

@@ -51,6 +51,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         settings_sha256: of the settings.
         software: name and version.
         image: the archived picture, or None.
+        clock_synchronised: whether the clock of `captured_at` followed a time source; None where that is not
+            known. Without it, order by `sequence` and, within one boot, `monotonic_ns`.
     """
 
     schema: Annotated[int, Meta(ge=1, le=1)] = 1
@@ -70,6 +72,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     settings_sha256: str
     software: str
     image: ImageReference | None = None
+    clock_synchronised: bool | None = None
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

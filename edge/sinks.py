@@ -12,8 +12,10 @@ import msgspec
 
 from edge.errors import InputError, LeukoscopeError
 from edge.records import Record
+from edge.result_tables import COLUMNS, prepare, tables
 
-COLUMNS = Record.__struct_fields__
+# What a CSV of an earlier version lacks at its end.
+LATER_COLUMNS = ("clock_synchronised",)
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +92,7 @@ class SqlSink:
         if url.drivername == "postgresql":
             url = url.set(drivername="postgresql+psycopg")
         self.name = url.render_as_string(hide_password=True)
-        self._cells, self._rejects, metadata = _tables()
+        self._cells, self._rejects, metadata = tables()
         lite = url.get_backend_name() == "sqlite"
         insert: Callable[..., Any] = sqlite.insert if lite else postgresql.insert
         once = insert(self._cells).on_conflict_do_nothing(index_elements=["id"])
@@ -99,9 +101,11 @@ class SqlSink:
             self._engine = sqlalchemy.create_engine(url, pool_pre_ping=True)
             if lite:
                 sqlalchemy.event.listen(self._engine, "connect", _durable)
-            metadata.create_all(self._engine)
+            prepare(self._engine, metadata)
         except ImportError as error:
             raise LeukoscopeError(f"{self.name} needs a driver: pip install 'leukoscope[log]'") from error
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
         except self._failure as error:
             raise LeukoscopeError(f"cannot open {self.name}: {_first_line(error)}") from error
 
@@ -123,28 +127,6 @@ class SqlSink:
     def close(self) -> None:
         """See Sink."""
         self._engine.dispose()
-
-
-def _tables() -> tuple[Any, Any, Any]:
-    import sqlalchemy
-    from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Text
-
-    metadata = sqlalchemy.MetaData()
-    types = {"schema": Integer, "sequence": BigInteger, "monotonic_ns": BigInteger}
-    columns = [
-        Column(name, types.get(name, Text), primary_key=name == "id", nullable=name == "image")
-        for name in COLUMNS
-    ]
-    cells = sqlalchemy.Table("cells", metadata, *columns)
-    rejects = sqlalchemy.Table(
-        "rejects",
-        metadata,
-        Column("received_at", Text, nullable=False),
-        Column("topic", Text, nullable=False),
-        Column("payload", LargeBinary, nullable=False),
-        Column("reason", Text, nullable=False),
-    )
-    return cells, rejects, metadata
 
 
 def _durable(connection: Any, _record: Any) -> None:
@@ -195,7 +177,7 @@ class FileSink:
         new = _new(records, set(added))
         fresh = [record for record, is_new in zip(records, new) if is_new]
         if self._path.suffix == ".csv":
-            data = _csv_lines([_row(record).values() for record in fresh])
+            data = _csv_lines([_csv_row(record) for record in fresh])
         else:
             data = b"".join(msgspec.json.encode(record) + b"\n" for record in fresh)
         try:
@@ -239,16 +221,33 @@ class FileSink:
             rows = list(csv.reader(io.StringIO(whole.decode(), newline="")))
             if not rows:
                 self._append(self._file, _csv_lines([COLUMNS]))
+            elif tuple(rows[0]) == COLUMNS[: -len(LATER_COLUMNS)]:
+                self._widen(rows)
             elif tuple(rows[0]) != COLUMNS:
                 raise ValueError(f"its columns are {', '.join(rows[0])}")
             return {row[COLUMNS.index("id")] for row in rows[1:]}
         except (msgspec.MsgspecError, LookupError, TypeError, ValueError, csv.Error) as error:
             raise InputError(f"{self._path} holds no results: {error}; name another file") from error
 
+    def _widen(self, rows: list[list[str]]) -> None:
+        """Give a file of an earlier version the columns that came later, all at once or not at all."""
+        fresh = self._path.with_suffix(".csv.new")
+        blank = [""] * len(LATER_COLUMNS)
+        with open(fresh, "w+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            self._append(file, _csv_lines([COLUMNS, *(row + blank for row in rows[1:])]))
+            fresh.replace(self._path)
+            self._file.close()
+            self._file = os.fdopen(os.dup(file.fileno()), "a+b")
+
 
 def _reject_line(reject: Reject) -> bytes:
     fields = msgspec.structs.asdict(reject)
     return msgspec.json.encode({**fields, "payload": reject.payload.decode("utf-8", "replace")}) + b"\n"
+
+
+def _csv_row(record: Record) -> list[Any]:
+    return [str(value).lower() if isinstance(value, bool) else value for value in _row(record).values()]
 
 
 def _csv_lines(rows: list[Any]) -> bytes:

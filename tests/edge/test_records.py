@@ -31,6 +31,7 @@ def test_json_has_the_contracts_fields_in_order_and_reads_back():
         "settings_sha256",
         "software",
         "image",
+        "clock_synchronised",
     ]
     assert decode_record(encode(record)) == record
     assert json.loads(encode(make_record()))["image"] is None
