@@ -1,13 +1,13 @@
 """Per-image latency, stage by stage, beside the bare interpreter."""
 
-import platform
-import resource
+import gc
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edge.bench_machine import conditions, machine, peak_rss_mb, versions
 from edge.cameras.simulator import SimulatorSettings, draw
 from edge.classifier import Classifier
 from edge.errors import InputError
@@ -20,14 +20,29 @@ WARM_UP_RUNS = 10
 DRAWN_IMAGES = 8
 DRAWN_SIDE_PX = 450  # as in C-NMC 2019
 
+WINDOW_S = 1.0
+"""Of a sustained run: the classifier and the bare interpreter take turns of so long."""
 
-def bench(model: ModelFile, images: list[Pixels], runs: int = 200, threads: int = 1) -> dict[str, Any]:
+Durations = dict[str, list[float]]
+"""Milliseconds of each run, by stage."""
+
+
+def bench(
+    model: ModelFile,
+    images: list[Pixels],
+    runs: int = 200,
+    threads: int = 1,
+    seconds: float | None = None,
+) -> dict[str, Any]:
     """Time the classifier and the bare interpreter in turn, so that both meet the same clock and load.
+
+    Then the daemon's own steps around the classifier, one frame after the other: `edge.bench_stages`.
 
     Args:
         images: (H, W, 3) uint8 RGB each, used in turn; drawn by the simulator where there are none.
         runs: how many of each are timed.
         threads: of the interpreter.
+        seconds: then run on for so long, in turns of a second, and see whether it stays as fast.
 
     Returns:
         What `bench --json` prints for one model (docs: the command's contract); times in milliseconds.
@@ -35,13 +50,51 @@ def bench(model: ModelFile, images: list[Pixels], runs: int = 200, threads: int 
     Raises:
         InputError: fewer than 1 run, or the model does not load.
     """
+    from edge.bench_stages import daemon_stages  # the daemon, for which the classifier need not wait
+
     if runs < 1:
         raise InputError(f"{runs} runs; give 1 or more")
-    images = images or [
-        draw(SimulatorSettings(), DRAWN_SIDE_PX, DRAWN_SIDE_PX, number) for number in range(DRAWN_IMAGES)
-    ]
+    images = images or drawn_images(DRAWN_SIDE_PX, DRAWN_SIDE_PX)
     classifier = Classifier(model, threads)
-    stages: dict[str, list[float]] = {"preprocess": [], "invoke": [], "total": []}
+    gc.collect()
+    gc.freeze()  # as the daemon does
+    before = conditions()
+    durations, bare_ms = _in_turn(classifier, images, runs)
+    around = daemon_stages(classifier, model, images, runs)
+    stages = {name: percentiles(times) for name, times in {**durations, **around}.items()}
+    overhead = [total - invoke for total, invoke in zip(durations["total"], durations["invoke"], strict=True)]
+    bare = percentiles(bare_ms)
+    results = {
+        "model": model.manifest.name,
+        "model_sha256": model.sha256,
+        "runs": runs,
+        "threads": threads,
+        "image_px": sorted({(image.shape[1], image.shape[0]) for image in images}),
+        "stages_ms": stages,
+        "bare_invoke_ms": bare,
+        "overhead_ms": percentiles(overhead),
+        "overhead_ratio": round(stages["total"]["p50"] / bare["p50"], 4),
+        "overhead_ratio_min": round(stages["total"]["min"] / bare["min"], 4),
+        "network": network(classifier, bare["min"]),
+    }
+    if seconds is not None:
+        results["sustained"] = sustained(classifier, images, seconds)
+    return results | {
+        "peak_rss_mb": round(peak_rss_mb(), 1),
+        "machine": machine(),
+        "conditions": {"before": before, "after": conditions()},
+        "versions": versions(),
+    }
+
+
+def drawn_images(width: int, height: int) -> list[Pixels]:
+    """Simulated cells in the middle of frames of that size, in pixels."""
+    return [draw(SimulatorSettings(), width, height, number) for number in range(DRAWN_IMAGES)]
+
+
+def _in_turn(classifier: Classifier, images: list[Pixels], runs: int) -> tuple[Durations, list[float]]:
+    """The stages of each classification, and beside each the time of the network alone."""
+    stages: Durations = {"preprocess": [], "invoke": [], "total": []}
     bare_ms: list[float] = []
     for run in range(-WARM_UP_RUNS, runs):
         image = images[run % len(images)]
@@ -55,60 +108,65 @@ def bench(model: ModelFile, images: list[Pixels], runs: int = 200, threads: int 
                 stages[stage].append(duration_ms)
             stages["total"].append((classified - started) / 1e6)
             bare_ms.append((finished - classified) / 1e6)
-    total, bare = _percentiles(stages["total"]), _percentiles(bare_ms)
+    return stages, bare_ms
+
+
+def sustained(classifier: Classifier, images: list[Pixels], seconds: float) -> dict[str, Any]:
+    """Images a second over a long run, beside the bare interpreter's rate in turns of `WINDOW_S`.
+
+    Returns:
+        rates of both, their ratio, and the p50 of the first and the last tenth of the windows: a machine
+        that gets hot and slows down shows there.
+    """
+    medians_ms: list[float] = []
+    done, bare_done, busy_s, bare_busy_s = 0, 0, 0.0, 0.0
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or not medians_ms:
+        times_ms: list[float] = []
+        started = now = time.perf_counter()
+        while now < started + WINDOW_S:
+            classifier.classify(images[done % len(images)])
+            previous, now = now, time.perf_counter()
+            times_ms.append((now - previous) * 1e3)
+            done += 1
+        busy_s += now - started
+        medians_ms.append(float(np.median(times_ms)))
+        bare_started = now
+        while now < bare_started + WINDOW_S:
+            classifier.bare_invoke()
+            now = time.perf_counter()
+            bare_done += 1
+        bare_busy_s += now - bare_started
+    tenth = max(1, len(medians_ms) // 10)
+    rate, bare_rate = done / busy_s, bare_done / bare_busy_s
     return {
-        "model": model.manifest.name,
-        "model_sha256": model.sha256,
-        "runs": runs,
-        "threads": threads,
-        "stages_ms": {stage: _percentiles(durations) for stage, durations in stages.items()},
-        "bare_invoke_ms": bare,
-        "overhead_ratio": round(total["p50"] / bare["p50"], 4),
-        "peak_rss_mb": round(_peak_rss_mb(), 1),
-        "machine": machine(),
+        "seconds": seconds,
+        "images": done,
+        "images_per_s": round(rate, 1),
+        "bare_per_s": round(bare_rate, 1),
+        "throughput_ratio": round(rate / bare_rate, 4),
+        "p50_first_ms": round(float(np.median(medians_ms[:tenth])), 4),
+        "p50_last_ms": round(float(np.median(medians_ms[-tenth:])), 4),
+        "p50_slowest_ms": round(max(medians_ms), 4),
     }
 
 
-def format_table(results: dict[str, Any]) -> str:
-    """The results of `bench` for people."""
-    columns = ("p50", "p95", "p99", "max")
-    rows = [*results["stages_ms"].items(), ("bare invoke", results["bare_invoke_ms"])]
-    lines = [
-        f"{results['model']} ({results['model_sha256'][:12]}) on {results['machine']}",
-        f"{results['runs']} runs, threads: {results['threads']}; milliseconds an image",
-        f"{'':<12}" + "".join(f"{column:>10}" for column in columns),
-    ]
-    for name, times in rows:
-        lines.append(f"{name:<12}" + "".join(f"{times[column]:>10.3f}" for column in columns))
-    lines.append(
-        f"total / bare invoke at p50: {results['overhead_ratio']:.3f}; "
-        f"peak memory: {results['peak_rss_mb']:.0f} MB"
-    )
-    return "\n".join(lines)
+def network(classifier: Classifier, fastest_ms: float) -> dict[str, float]:
+    """Multiply-adds of one image, and how many the fastest bare run did in a second."""
+    multiply_adds = classifier.multiply_adds()
+    return {
+        "multiply_adds": multiply_adds,
+        "gmac_per_s": round(multiply_adds / fastest_ms / 1e6, 2),
+    }
 
 
-def machine() -> str:
-    """The board or processor, its architecture and the Python version."""
-    name = ""
-    board = Path("/proc/device-tree/model")  # Raspberry Pi and Jetson
-    processors = Path("/proc/cpuinfo")
-    if board.is_file():
-        name = board.read_text(errors="replace").strip("\0\n ")
-    elif processors.is_file():
-        for line in processors.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    return f"{name or platform.node()} ({platform.machine()}, Python {platform.python_version()})"
-
-
-def _percentiles(durations_ms: list[float]) -> dict[str, float]:
+def percentiles(durations_ms: list[float]) -> dict[str, float]:
+    """min, p50, p95, p99 and max, to a tenth of a microsecond."""
     p50, p95, p99 = np.percentile(durations_ms, (50, 95, 99)).tolist()
-    figures = {"p50": p50, "p95": p95, "p99": p99, "max": max(durations_ms)}
+    figures = {"min": min(durations_ms), "p50": p50, "p95": p95, "p99": p99, "max": max(durations_ms)}
     return {name: round(value, 4) for name, value in figures.items()}
 
 
-def _peak_rss_mb() -> float:
-    # Linux counts in KiB, macOS in bytes.
-    divisor = 2**20 if platform.system() == "Darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / divisor
+def family(beside: Path) -> list[Path]:
+    """Every model file in the folder of `beside`, the smallest first."""
+    return sorted(beside.parent.glob("*.tflite"), key=lambda file: (file.stat().st_size, file.name))

@@ -144,6 +144,18 @@ class Classifier:
         """Run the network on what its input tensor holds, and nothing else: what the rest is measured by."""
         self._interpreter.invoke()
 
+    def multiply_adds(self) -> int:
+        """Of the convolutions for one image."""
+        shapes = {t["index"]: t["shape"] for t in self._interpreter.get_tensor_details()}
+        total = 0
+        for operator in self._interpreter._get_ops_details():
+            if operator["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+                # (out, h, w, in) or (1, h, w, channels): the multiply-adds of one output value
+                kernel = shapes[operator["inputs"][1]]
+                each = kernel[1:].prod() if operator["op_name"] == "CONV_2D" else kernel[1:3].prod()
+                total += int(shapes[operator["outputs"][0]].prod() * each)
+        return total
+
     def _input_pixels(self) -> Pixels:
         """A view of the input tensor's bytes, (size, size, 3) uint8."""
         return self._input_tensor()[0].view(np.uint8)  # type: ignore[no-any-return]

@@ -86,14 +86,7 @@ def parser() -> argparse.ArgumentParser:
         "--explain", type=Path, metavar="DIR", help="write a picture an image: where its verdict comes from"
     )
 
-    p = add(
-        "bench", "edge.commands:bench", "Per-image latency, beside the bare interpreter", "bench --runs 200"
-    )
-    p.add_argument("--model", type=Path, nargs="+", metavar="FILE", help="default: the installed one")
-    p.add_argument("--images", type=Path, metavar="DIR", help="default: simulated cells")
-    p.add_argument("--runs", type=_count, default=200, metavar="N")
-    p.add_argument("--threads", type=_count, default=1, metavar="N")
-    p.add_argument("--json", action="store_true")
+    _bench_command(add)
 
     p = add(
         "log", "edge.commands:log_results", "Store results from a broker", "log --broker mqtt://localhost"
@@ -109,6 +102,38 @@ def parser() -> argparse.ArgumentParser:
 
     _host_commands(add)
     return top
+
+
+def _bench_command(add) -> None:  # type: ignore[no-untyped-def]
+    text = "Per-image latency, beside the bare interpreter"
+    p = add("bench", "edge.bench_command:bench", text, "bench --family --runs 200")
+    p.add_argument("--model", type=Path, nargs="+", metavar="FILE", help="default: the installed one")
+    p.add_argument("--family", action="store_true", help="every model beside the installed one, in one table")
+    p.add_argument("--images", type=Path, metavar="DIR", help="default: simulated cells, 450x450")
+    p.add_argument("--frame", type=_size, metavar="WIDTHxHEIGHT", help="simulated frames of another size")
+    p.add_argument("--runs", type=_count, default=200, metavar="N")
+    p.add_argument("--seconds", type=_positive, metavar="N", help="run on for so long: does it stay as fast?")
+    p.add_argument(
+        "--threads",
+        type=_counts,
+        default=[1],
+        metavar="N[,N…]",
+        help="of the interpreter; several to compare",
+    )
+    p.add_argument(
+        "--deliver",
+        nargs="?",
+        const="",
+        metavar="HOST:PORT",
+        help="also from the frame to the broker's acknowledgement; default: a Mosquitto of its own",
+    )
+    p.add_argument(
+        "--engines",
+        action="store_true",
+        help="the same network on LiteRT, ONNX Runtime and OpenVINO: pip install 'leukoscope[bench]'",
+    )
+    p.add_argument("--plot", type=Path, metavar="FILE.png", help="needs matplotlib")
+    p.add_argument("--json", action="store_true", help="one JSON line a model")
 
 
 def _host_commands(add) -> None:  # type: ignore[no-untyped-def]
@@ -244,6 +269,15 @@ def _count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return value
+
+
+def _counts(text: str) -> list[int]:
+    return [_count(part) for part in text.split(",")]
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    return _count(width), _count(height)
 
 
 def host_and_port(text: str) -> tuple[str, int]:

@@ -11,8 +11,6 @@ from typing import Any
 import msgspec
 
 from edge import settings as settings_file
-from edge.bench import bench as run_bench
-from edge.bench import format_table
 from edge.classifier import Classifier, default_model
 from edge.daemon import Daemon
 from edge.errors import LeukoscopeError
@@ -80,15 +78,6 @@ def _classify_one(
     if explanations:
         line["explanation"] = shown(explanations.write(path, pixels, prediction))
     return line
-
-
-def bench(options: argparse.Namespace) -> int:
-    """`leukoscope bench`; with several models, one JSON line each."""
-    images = [read_image(path) for path in find_images([options.images])] if options.images else []
-    for file in options.model or [default_model()]:
-        results = run_bench(read_model(file), images, options.runs, options.threads)
-        print(msgspec.json.encode(results).decode() if options.json else format_table(results), flush=True)
-    return 0
 
 
 def log_results(options: argparse.Namespace) -> int:

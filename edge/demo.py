@@ -52,7 +52,7 @@ def command(options: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: stop.set())
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leukoscope-demo-")))
-        host, port = stack.enter_context(_broker(options.broker, folder))
+        host, port = stack.enter_context(broker(options.broker, folder))
         device = f"demo-{uuid.uuid4().hex[:8]}"
         show = Show(as_json=options.json)
         subscriber = Subscriber(
@@ -166,7 +166,7 @@ def _settings(folder: Path, device: str, host: str, port: int, model: Path, imag
 
 
 @contextmanager
-def _broker(address: str | None, folder: Path) -> Iterator[tuple[str, int]]:
+def broker(address: str | None, folder: Path) -> Iterator[tuple[str, int]]:
     """The broker that was asked for, else one of our own on a free loopback port."""
     from edge.cli import host_and_port
 

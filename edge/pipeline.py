@@ -3,7 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from edge import clock
-from edge.classifier import Classifier
+from edge.classifier import Classifier, Prediction
 from edge.frame import Frame
 from edge.modelfile import ModelFile
 from edge.records import ModelReference, Record, rfc3339, uuid7
@@ -29,7 +29,14 @@ class Pipeline:
 
     def record(self, frame: Frame) -> Record:
         """The record of one frame, its sequence still 0."""
-        prediction = self._classifier.classify(frame.pixels)
+        return self.write_up(frame, self.classify(frame))
+
+    def classify(self, frame: Frame) -> Prediction:
+        """What the classifier says about one frame."""
+        return self._classifier.classify(frame.pixels)
+
+    def write_up(self, frame: Frame, prediction: Prediction) -> Record:
+        """The record of what the classifier said, its sequence still 0."""
         return Record(
             id=uuid7(),
             device=self._device,

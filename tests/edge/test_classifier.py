@@ -1,4 +1,4 @@
-"""The classifier and its benchmark, on a tiny model with known weights: red is ALL, blue is HEM."""
+"""The classifier, on a tiny model with known weights: red is ALL, blue is HEM."""
 
 import json
 import math
@@ -12,7 +12,6 @@ import pytest
 
 from edge import classifier as classifier_module
 from edge import quality
-from edge.bench import bench, format_table
 from edge.cameras.simulator import SimulatorSettings, draw
 from edge.classifier import (
     PROBABILITY_FLOOR,
@@ -245,26 +244,3 @@ def test_without_an_interpreter_the_message_says_what_to_install(
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(LeukoscopeError, match="pip install ai-edge-litert"):
         Classifier(model)
-
-
-def test_bench_reports_every_stage_of_the_contract(model: ModelFile) -> None:
-    results = bench(model, [], runs=20, threads=1)
-    assert set(results) == {
-        *("model", "model_sha256", "runs", "threads", "stages_ms"),
-        *("bare_invoke_ms", "overhead_ratio", "peak_rss_mb", "machine"),
-    }
-    assert results["runs"] == 20 and results["model"] == "tiny" and results["model_sha256"] == model.sha256
-    assert set(results["stages_ms"]) == {"preprocess", "invoke", "total"}
-    for times in (*results["stages_ms"].values(), results["bare_invoke_ms"]):
-        assert 0 < times["p50"] <= times["p95"] <= times["p99"] <= times["max"]
-    assert results["overhead_ratio"] > 1
-    assert 10 < results["peak_rss_mb"] < 100_000
-    json.dumps(results)
-    table = format_table(results)
-    assert all(word in table for word in ("preprocess", "bare invoke", "p99", "tiny", results["machine"]))
-
-
-def test_bench_with_images_of_its_own_and_no_runs(model: ModelFile) -> None:
-    assert bench(model, [disc(RED), disc(BLUE)], runs=3)["runs"] == 3
-    with pytest.raises(InputError, match="0 runs; give 1 or more"):
-        bench(model, [], runs=0)

@@ -1,0 +1,78 @@
+"""`leukoscope bench`."""
+
+import argparse
+import importlib
+from typing import Any
+
+import msgspec
+
+from edge.bench import bench as run_bench
+from edge.bench import drawn_images, family
+from edge.bench_report import format_family, format_table, plot
+from edge.classifier import default_model
+from edge.errors import InputError
+from edge.frame import Pixels
+from edge.images import find_images, read_image
+from edge.modelfile import ModelFile, read_model
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Time every model with every number of threads; with `--json`, one line each."""
+    models = [read_model(file) for file in _files(options)]
+    images = _images(options)
+    if options.engines:
+        return _compare_engines(options, models, images)
+    all_results = []
+    for model in models:
+        for threads in options.threads:
+            results = run_bench(model, images, options.runs, threads, options.seconds)
+            if options.deliver is not None:
+                results["delivery"] = _deliver(options, model, images, threads)
+            all_results.append(results)
+            if options.json:
+                print(msgspec.json.encode(results).decode(), flush=True)
+    if options.plot:
+        plot(all_results, options.plot)
+    if not options.json:
+        print(format_table(all_results[0]) if len(all_results) == 1 else format_family(all_results))
+        for results in all_results:
+            if "delivery" in results:
+                print(_lines(results["delivery"], "edge.bench_delivery"))
+    return 0
+
+
+def _files(options: argparse.Namespace) -> list[Any]:
+    if options.family and options.model:
+        raise InputError("--family and --model: give one of them")
+    return family(default_model()) if options.family else options.model or [default_model()]
+
+
+def _images(options: argparse.Namespace) -> list[Pixels]:
+    if options.images and options.frame:
+        raise InputError("--images and --frame: give one of them")
+    if options.frame:
+        return drawn_images(*options.frame)
+    return [read_image(path) for path in find_images([options.images])] if options.images else []
+
+
+def _deliver(
+    options: argparse.Namespace, model: ModelFile, images: list[Pixels], threads: int
+) -> dict[str, Any]:
+    from edge.bench_delivery import deliver
+
+    return deliver(model, images, options.runs, threads, options.deliver, options.seconds or 10.0)
+
+
+def _compare_engines(options: argparse.Namespace, models: list[ModelFile], images: list[Pixels]) -> int:
+    engines = importlib.import_module("export.engines")  # of the host side, which knows how to write ONNX
+    for model in models:
+        for threads in options.threads:
+            results = engines.compare(model, images, options.runs, threads)
+            line = msgspec.json.encode(results).decode() if options.json else engines.format_table(results)
+            print(line, flush=True)
+    return 0
+
+
+def _lines(results: dict[str, Any], module: str) -> str:
+    text: str = importlib.import_module(module).format_table(results)
+    return text

@@ -1,0 +1,183 @@
+"""From the frame to the broker's acknowledgement, through the daemon's own parts."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from edge.bench import DRAWN_SIDE_PX, drawn_images, percentiles
+from edge.bench_stages import TIMEOUT_S, HeldCamera
+from edge.classifier import Classifier
+from edge.daemon import NewestFrame
+from edge.demo import broker
+from edge.errors import LeukoscopeError
+from edge.frame import Frame, Pixels
+from edge.modelfile import ModelFile
+from edge.mqtt import MqttSettings, Publisher
+from edge.outbox import Outbox
+from edge.pipeline import Pipeline
+from edge.records import Record
+
+WARM_UP_FRAMES = 20
+
+WINDOW_S = 2.0
+"""Of throughput: the daemon's loop and the bare interpreter take turns of so long."""
+
+
+class WatchedOutbox(Outbox):
+    """An outbox that notes when the broker has acknowledged each record."""
+
+    def __init__(self, file: Path):
+        super().__init__(file)
+        self._acknowledged_ns: dict[int, int] = {}
+        self._more = threading.Condition()
+
+    def remove(self, sequences: Iterable[int]) -> None:
+        """As ever; called when the broker has them."""
+        now = time.monotonic_ns()
+        sequences = tuple(sequences)
+        with self._more:
+            self._acknowledged_ns.update(dict.fromkeys(sequences, now))
+            self._more.notify_all()
+        super().remove(sequences)
+
+    def acknowledged_ns(self, sequence: int) -> int:
+        """When that record was acknowledged, on the monotonic clock; waits for it, and forgets it.
+
+        Raises:
+            LeukoscopeError: it was not, in `TIMEOUT_S`.
+        """
+        with self._more:
+            if not self._more.wait_for(lambda: sequence in self._acknowledged_ns, TIMEOUT_S):
+                raise LeukoscopeError(f"the broker did not acknowledge a record in {TIMEOUT_S:g} s")
+            return self._acknowledged_ns.pop(sequence)
+
+
+def deliver(
+    model: ModelFile, images: list[Pixels], runs: int, threads: int, address: str, seconds: float
+) -> dict[str, Any]:
+    """Frames one at a time from the camera's stamp to PUBACK, then as many as the classifier can.
+
+    Args:
+        address: HOST:PORT of the broker; "" for a Mosquitto on a free loopback port.
+        seconds: of the second part, in turns with the bare interpreter.
+
+    Returns:
+        "frame_to_durable_ms", "frame_to_puback_ms" and "bare_invoke_ms" of each frame, taken in turn, and
+        "throughput".
+
+    Raises:
+        LeukoscopeError: there is no broker, or it does not answer.
+    """
+    images = images or drawn_images(DRAWN_SIDE_PX, DRAWN_SIDE_PX)
+    with (
+        tempfile.TemporaryDirectory(prefix="leukoscope-bench-") as folder,
+        broker(address or None, Path(folder)) as (host, port),
+    ):
+        outbox = WatchedOutbox(Path(folder) / "outbox.db")
+        publisher = Publisher(MqttSettings(host=host, port=port), "bench", outbox)
+        publisher.start()
+        try:
+            if not publisher.connected.wait(TIMEOUT_S):
+                raise LeukoscopeError(f"broker {host}:{port}: {publisher.state()}")
+            classifier = Classifier(model, threads)
+            pipeline = Pipeline(classifier, model, "bench", "0" * 64)
+            latencies = _one_at_a_time(images, classifier, pipeline, outbox, runs)
+            rates = _throughput(images, classifier, pipeline, outbox, seconds)
+            return {**latencies, "throughput": rates, "broker": publisher.state()}
+        finally:
+            publisher.stop(TIMEOUT_S)
+            outbox.close()
+
+
+def _one_at_a_time(
+    images: list[Pixels], classifier: Classifier, pipeline: Pipeline, outbox: WatchedOutbox, runs: int
+) -> dict[str, Any]:
+    camera = HeldCamera(images)
+    newest = NewestFrame(camera)
+    times: dict[str, list[float]] = {
+        "frame_to_durable_ms": [],
+        "frame_to_puback_ms": [],
+        "bare_invoke_ms": [],
+    }
+    try:
+        for run in range(-WARM_UP_FRAMES, runs):
+            camera.show()
+            frame = newest.take(TIMEOUT_S)
+            if frame is None:
+                raise LeukoscopeError(f"no frame came in {TIMEOUT_S:g} s; is the machine overloaded?")
+            record, durable_ns = _written(outbox.accept(pipeline.record(frame)))
+            acknowledged_ns = outbox.acknowledged_ns(record.sequence)
+            outbox.wait_empty(TIMEOUT_S)  # its removal is not the next frame's business
+            started = time.monotonic_ns()
+            classifier.bare_invoke()
+            bare_ns = time.monotonic_ns() - started
+            if run >= 0:
+                times["frame_to_durable_ms"].append((durable_ns - frame.monotonic_ns) / 1e6)
+                times["frame_to_puback_ms"].append((acknowledged_ns - frame.monotonic_ns) / 1e6)
+                times["bare_invoke_ms"].append(bare_ns / 1e6)
+    finally:
+        camera.close()
+    return {name: percentiles(values) for name, values in times.items()}
+
+
+def _written(durable: "Future[Record]") -> tuple[Record, int]:
+    """The record with its sequence, and when it was on the disk."""
+    at: list[int] = []
+    durable.add_done_callback(lambda _: at.append(time.monotonic_ns()))  # in the writer's own thread
+    record = durable.result(TIMEOUT_S)
+    while not at:  # `result` returns before the callbacks are called
+        time.sleep(0)
+    return record, at[0]
+
+
+def _throughput(
+    images: list[Pixels], classifier: Classifier, pipeline: Pipeline, outbox: WatchedOutbox, seconds: float
+) -> dict[str, Any]:
+    """Records a second that the broker has acknowledged, beside the bare interpreter's rate."""
+    done, busy_s, bare_done, bare_busy_s = 0, 0.0, 0, 0.0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or not done:
+        started = now = time.monotonic()
+        while now < started + WINDOW_S:
+            pixels = images[done % len(images)]
+            outbox.accept(pipeline.record(Frame(pixels, time.time_ns(), time.monotonic_ns(), "bench")))
+            done += 1
+            now = time.monotonic()
+        if not outbox.wait_empty(TIMEOUT_S):
+            raise LeukoscopeError(f"records were not acknowledged in {TIMEOUT_S:g} s")
+        busy_s += time.monotonic() - started  # with the last records' way to the broker
+        bare_started = now = time.monotonic()
+        while now < bare_started + WINDOW_S:
+            classifier.bare_invoke()
+            bare_done += 1
+            now = time.monotonic()
+        bare_busy_s += now - bare_started
+    rate, bare_rate = done / busy_s, bare_done / bare_busy_s
+    return {
+        "records": done,
+        "per_s": round(rate, 1),
+        "bare_per_s": round(bare_rate, 1),
+        "ratio": round(rate / bare_rate, 4),
+    }
+
+
+def format_table(results: dict[str, Any]) -> str:
+    """For people."""
+    lines = [f"{results['broker']}; from the camera's stamp, milliseconds"]
+    for key, name in (
+        ("frame_to_durable_ms", "to the disk"),
+        ("frame_to_puback_ms", "to PUBACK"),
+        ("bare_invoke_ms", "bare invoke"),
+    ):
+        figures = "".join(f"{value:>10.3f}" for value in results[key].values())
+        lines.append(f"{name:<15}{figures}")
+    rates = results["throughput"]
+    lines.append(
+        f"throughput: {rates['per_s']:.1f} records a second acknowledged, {rates['ratio']:.1%} of the bare "
+        f"interpreter's {rates['bare_per_s']:.1f}"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,79 @@
+"""Where a measurement was taken: board, clock governor, temperature, throttling, load, versions."""
+
+import os
+import platform
+import resource
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edge.health import temperature_c
+
+_CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+_MEASURED = ("ai-edge-litert", "tflite-runtime", "numpy", "opencv-python-headless", "msgspec")
+
+
+def machine() -> str:
+    """The board or processor, its architecture and the Python version."""
+    name = ""
+    board = Path("/proc/device-tree/model")  # Raspberry Pi and Jetson
+    processors = Path("/proc/cpuinfo")
+    if board.is_file():
+        name = board.read_text(errors="replace").strip("\0\n ")
+    elif processors.is_file():
+        for line in processors.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
+    return f"{name or platform.node()} ({platform.machine()}, Python {platform.python_version()})"
+
+
+def conditions() -> dict[str, Any]:
+    """What moves a measurement, at this moment; None for what the machine does not show.
+
+    Returns:
+        temperature_c, governor, clock_mhz, throttling, and load_1min: processes that ran or waited for a
+        core in the last minute, this one included.
+    """
+    clock_khz = _read(_CPU / "scaling_cur_freq")
+    return {
+        "temperature_c": temperature_c(),
+        "governor": _read(_CPU / "scaling_governor"),
+        "clock_mhz": int(clock_khz) // 1000 if clock_khz else None,
+        "throttling": _throttling(),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "cores": os.cpu_count(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that do the work, those that are installed."""
+    found = {}
+    for name in _MEASURED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process has held, in MiB."""
+    # Linux counts in KiB, macOS in bytes.
+    divisor = 2**20 if platform.system() == "Darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / divisor
+
+
+def _throttling() -> str | None:
+    """The Raspberry Pi firmware's bits, "0x0" where nothing has ever held it back since it was started."""
+    for file in Path("/sys/devices/platform").glob("*/*firmware/get_throttled"):
+        bits = _read(file)
+        return f"0x{bits.removeprefix('0x')}" if bits else None
+    return None
+
+
+def _read(file: Path) -> str | None:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return None

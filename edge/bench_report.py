@@ -1,0 +1,127 @@
+"""What `leukoscope bench` shows to people: tables and a plot."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edge.errors import LeukoscopeError
+
+Results = dict[str, Any]
+
+_COLUMNS = ("min", "p50", "p95", "p99", "max")
+_PLOTTED = ("preprocess", "invoke", "record", "accept", "capture")
+
+
+def format_table(results: Results) -> str:
+    """One model, stage by stage."""
+    rows = [
+        *results["stages_ms"].items(),
+        ("total - invoke", results["overhead_ms"]),
+        ("bare invoke", results["bare_invoke_ms"]),
+    ]
+    lines = [
+        f"{results['model']} ({results['model_sha256'][:12]}) on {results['machine']}",
+        f"{results['runs']} runs, threads: {results['threads']}; milliseconds an image",
+        f"{'':<15}" + "".join(f"{column:>10}" for column in _COLUMNS),
+    ]
+    for name, times in rows:
+        lines.append(f"{name:<15}" + "".join(f"{times[column]:>10.3f}" for column in _COLUMNS))
+    network = results["network"]
+    lines.append(
+        f"total / bare invoke: {results['overhead_ratio']:.3f} at p50, {results['overhead_ratio_min']:.3f} at the "
+        f"fastest; {network['multiply_adds'] / 1e6:.1f} million multiply-adds, {network['gmac_per_s']:.1f} "
+        f"thousand million a second"
+    )
+    if "sustained" in results:
+        lines.append(_sustained(results["sustained"]))
+    lines.append(f"peak memory: {results['peak_rss_mb']:.0f} MB; {_conditions(results)}")
+    return "\n".join(lines)
+
+
+def format_family(all_results: Sequence[Results]) -> str:
+    """Several models or numbers of threads, one line each."""
+    width = max(len(results["model"]) for results in all_results)
+    head = ("threads", "bare p50", "total p50", "p99", "ratio", "- invoke", "GMAC/s", "sha256")
+    lines = [
+        f"on {all_results[0]['machine']}; milliseconds an image",
+        f"{'':<{width}}" + "".join(f"{name:>11}" for name in head),
+    ]
+    for results in all_results:
+        total = results["stages_ms"]["total"]
+        lines.append(
+            f"{results['model']:<{width}}{results['threads']:>11}{results['bare_invoke_ms']['p50']:>11.3f}"
+            f"{total['p50']:>11.3f}{total['p99']:>11.3f}{results['overhead_ratio']:>11.3f}"
+            f"{results['overhead_ms']['p50']:>11.3f}{results['network']['gmac_per_s']:>11.1f}"
+            f"   {results['model_sha256'][:8]}"
+        )
+    lines += [
+        f"{results['model']}, threads {results['threads']}: {_sustained(results['sustained'])}"
+        for results in all_results
+        if "sustained" in results
+    ]
+    return "\n".join([*lines, _conditions(all_results[-1])])
+
+
+def plot(all_results: Sequence[Results], file: Path) -> None:
+    """Bars of the stages at p50 for each result, the bare interpreter beside them; a PNG.
+
+    Raises:
+        LeukoscopeError: matplotlib is not installed, or the file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise LeukoscopeError(
+            "--plot needs matplotlib, which is not installed: pip install 'leukoscope[bench]'"
+        ) from error
+    figure = Figure(figsize=(9, 1.6 + 0.7 * len(all_results)), layout="constrained")
+    axes = figure.subplots()
+    names = [f"{results['model']}, {results['threads']} thr." for results in all_results]
+    for row, results in enumerate(all_results):
+        left = 0.0
+        for colour, stage in enumerate(_PLOTTED):
+            width = results["stages_ms"][stage]["p50"]
+            label = stage if row == 0 else None
+            axes.barh(row - 0.18, width, 0.34, left=left, color=f"C{colour}", label=label)
+            left += width
+        bare, total = results["bare_invoke_ms"], results["stages_ms"]["total"]
+        label = "bare interpreter" if row == 0 else None
+        axes.barh(row + 0.18, bare["p50"], 0.34, color="0.6", label=label)
+        axes.plot(total["p99"], row - 0.18, "k|", markersize=12, label="p99 of total" if row == 0 else None)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("milliseconds an image, p50 of each stage")
+    axes.set_title(f"{all_results[0]['machine']}; {all_results[0]['runs']} runs", fontsize=9)
+    axes.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.25), frameon=False)
+    try:
+        figure.savefig(file, dpi=120, format="png")
+    except OSError as error:
+        raise LeukoscopeError(f"--plot {file}: {error.strerror}; give a file that can be written") from error
+
+
+def _sustained(sustained: Results) -> str:
+    return (
+        f"{sustained['seconds']:g} s on end: {sustained['images_per_s']:.1f} images a second, "
+        f"{sustained['throughput_ratio']:.1%} of the bare interpreter's {sustained['bare_per_s']:.1f}; p50 of the "
+        f"first tenth {sustained['p50_first_ms']:.3f} ms, of the last {sustained['p50_last_ms']:.3f} ms"
+    )
+
+
+def _conditions(results: Results) -> str:
+    before, after = results["conditions"]["before"], results["conditions"]["after"]
+    parts = [f"load {before['load_1min']:.1f} to {after['load_1min']:.1f} on {after['cores']} cores"]
+    missing = []
+    for key, name, unit in (
+        ("temperature_c", "temperature", " °C"),
+        ("clock_mhz", "clock", " MHz"),
+        ("governor", "governor", ""),
+        ("throttling", "throttling", ""),
+    ):
+        first, last = before[key], after[key]
+        if last is None:
+            missing.append(name)
+        else:
+            parts.append(f"{name} {first} to {last}{unit}" if first != last else f"{name} {last}{unit}")
+    if missing:
+        parts.append(f"not shown by this machine: {', '.join(missing)}")
+    return "; ".join(parts)
