@@ -16,11 +16,11 @@ import tensorflow as tf
 
 from edge.errors import InputError, LeukoscopeError
 from edge.frame import Pixels
+from export.flatbuffer import Padding, same_padding
 from train.batches import scale_pixels
 from train.recipe import ModelRecipe
 
 Floats = npt.NDArray[np.float32]
-Padding = tuple[int, int]
 
 _POOLING = keras.layers.GlobalAveragePooling2D
 _NOTHING_AT_INFERENCE = (keras.layers.Dropout, keras.layers.Flatten)
@@ -144,12 +144,6 @@ class DeployGraph:
         """(N, 2) probabilities and (N, h, w, 2) activation map of (N, size, size, 3) real values."""
         evidence = self.activation_map(x)
         return tf.nn.softmax(tf.reduce_mean(evidence, (1, 2))), evidence
-
-
-def same_padding(side: int, kernel: int, stride: int) -> Padding:
-    """Rows above and below that TensorFlow's SAME adds: the odd one below, so it depends on the side."""
-    total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
-    return total // 2, total - total // 2
 
 
 def deploy_graph(model: keras.Model, recipe: ModelRecipe) -> DeployGraph:

@@ -8,6 +8,9 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge.errors import LeukoscopeError
 
+Padding = tuple[int, int]
+"""Rows above and below, and alike columns to the left and right."""
+
 INTEGER_OPERATORS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "PAD", "MEAN", "SOFTMAX"})
 """All that a deploy graph is made of. QUANTIZE and DEQUANTIZE are not among them: nothing in the network
 changes its type, and input and output are int8."""
@@ -58,6 +61,12 @@ def with_outputs(flatbuffer: bytes, tensors: Sequence[int]) -> bytes:
     builder = flatbuffers.Builder(len(flatbuffer))
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def same_padding(side: int, kernel: int, stride: int) -> Padding:
+    """Rows above and below that TensorFlow's SAME adds: the odd one below, so it depends on the side."""
+    total = max((-(-side // stride) - 1) * stride + kernel - side, 0)
+    return total // 2, total - total // 2
 
 
 def expect_integers(flatbuffer: bytes) -> None:
