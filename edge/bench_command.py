@@ -10,7 +10,7 @@ from edge.bench import bench as run_bench
 from edge.bench import drawn_images, family
 from edge.bench_report import format_family, format_table, plot
 from edge.classifier import default_model
-from edge.errors import InputError
+from edge.errors import InputError, LeukoscopeError
 from edge.frame import Pixels
 from edge.images import find_images, read_image
 from edge.modelfile import ModelFile, read_model
@@ -64,7 +64,12 @@ def _deliver(
 
 
 def _compare_engines(options: argparse.Namespace, models: list[ModelFile], images: list[Pixels]) -> int:
-    engines = importlib.import_module("export.engines")  # of the host side, which knows how to write ONNX
+    try:
+        engines = importlib.import_module("export.engines")  # of the host side, which writes the ONNX
+    except ModuleNotFoundError as error:
+        raise LeukoscopeError(
+            f"--engines: {error.name} is not installed; run it from a full install: pip install 'leukoscope[bench]'"
+        ) from error
     for model in models:
         for threads in options.threads:
             results = engines.compare(model, images, options.runs, threads)
