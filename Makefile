@@ -7,7 +7,7 @@ DEMO_SECONDS ?= 30
 IMAGES ?= $(firstword $(wildcard ../shared/cnmc/training_data/fold_2))
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
-.PHONY: demo test lint clean mosquitto
+.PHONY: demo test lint clean mosquitto family
 
 demo: $(VENV)/.demo
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
@@ -19,6 +19,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict edge
+
+# The table of the models that ship and their cards, from the files themselves.
+family: $(VENV)/.dev
+	$(BIN)/python -m export.family models/*.tflite --out models/README.md
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -205,6 +205,7 @@ def _host_commands(add) -> None:  # type: ignore[no-untyped-def]
         help="the smallest refer_below that reaches it is chosen (default: %(default)s)",
     )
     p.add_argument("--report", type=Path, metavar="DIR", help="default: MODEL.report beside the file")
+    p.add_argument("--no-map", action="store_true", help="leave the activation map out: no --explain")
     p.add_argument("--plain", action="store_true", help="TFLite's own conversion, to compare with")
 
 

@@ -120,8 +120,11 @@ def _convert(options: argparse.Namespace, run: Run, recipe: Recipe, data: Path) 
     cells, crops = load_side(data, run.split(), "train", recipe)
     sample = representative_sample([(cell.label, cell.subject) for cell in cells], options.representative)
     log.info("converting, calibrated on %d of %d training crops", len(sample), len(cells))
-    convert = plain_int8 if options.plain else to_int8
-    flatbuffer = convert(run.best_model(), np.asarray(crops[sample]), recipe.model)
+    calibrating, model = np.asarray(crops[sample]), run.best_model()
+    if options.plain:
+        flatbuffer = plain_int8(model, calibrating, recipe.model)
+    else:
+        flatbuffer = to_int8(model, calibrating, recipe.model, with_map=not options.no_map)
     return flatbuffer, [cells[i].path for i in sample]
 
 

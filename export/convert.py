@@ -45,33 +45,34 @@ def representative_sample(labels_and_groups: list[tuple[str, str]], count: int) 
     return sorted(chosen)
 
 
-def to_int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe) -> bytes:
+def to_int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe, *, with_map: bool = True) -> bytes:
     """The deploy graph in int8: every weight, activation, input and output.
 
     Args:
         model: a `train.model.mobilenet_m`.
         crops: (N, size, size, 3) uint8 RGB, the representative sample.
         recipe: input range and size.
+        with_map: whether the activation map is an output.
 
     Returns:
         The flatbuffer; a camera's pixel p is its input p - 128. One output is (1, 2), the probabilities,
-        the other (1, h, w, 2), the activation map. The same arguments give the same bytes on one machine.
+        the other, if wanted, (1, h, w, 2), the activation map. The same arguments give the same bytes on one machine.
 
     Raises:
         LeukoscopeError: the model is no MobileNet_M, or TFLite leaves something in it that is no integer.
     """
     graph = deploy_graph(model, recipe)
     expect_equal(graph, model, recipe, crops[:_COMPARED])
-    flatbuffer = transcribe(calibrate(graph, crops))
+    flatbuffer = transcribe(calibrate(graph, crops), with_map=with_map)
     expect_integers(flatbuffer)
     return flatbuffer
 
 
-def transcribe(calibrated: Calibrated) -> bytes:
+def transcribe(calibrated: Calibrated, *, with_map: bool = True) -> bytes:
     """The flatbuffer of a calibrated graph: TFLite's converter is told every range and chooses none."""
     graph = calibrated.graph
 
-    def network(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def network(x: tf.Tensor) -> tuple[tf.Tensor, ...]:
         x = _on_range(x, graph.input.low, graph.input.high)
         for layer, scales, reach in zip(
             graph.layers, calibrated.weight_scales, calibrated.ranges, strict=True
@@ -79,7 +80,7 @@ def transcribe(calibrated: Calibrated) -> bytes:
             marked = replace(layer, kernel=_on_levels(layer, scales))
             x = _on_range(marked(x), reach.low, reach.high)
         logits = _on_range(tf.reduce_mean(x, (1, 2)), calibrated.logits.low, calibrated.logits.high)
-        return tf.nn.softmax(logits), x
+        return (tf.nn.softmax(logits), x) if with_map else (tf.nn.softmax(logits),)
 
     entry = tf.TensorSpec((1, graph.size, graph.size, 3), tf.float32, name="pixels")
     concrete = tf.function(network).get_concrete_function(entry)

@@ -1,5 +1,6 @@
 """What stands in a TFLite flatbuffer: its operators, the types of its tensors, its outputs."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,6 +52,23 @@ def tensor_types(flatbuffer: bytes) -> dict[str, str]:
     model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
     types = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
     return {tensor.name.decode(): types[tensor.type] for tensor in model.subgraphs[0].tensors}
+
+
+def multiply_adds(flatbuffer: bytes) -> int:
+    """How many products one inference sums, in convolutions and dense layers."""
+    model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
+    graph = model.subgraphs[0]
+    total = 0
+    for operator, found in zip(graph.operators, operators(flatbuffer), strict=True):
+        if found.name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            continue
+        kernel, output = (
+            [int(side) for side in graph.tensors[t].shape] for t in (operator.inputs[1], operator.outputs[0])
+        )
+        # Kernels are (out, h, w, in), (1, h, w, channels) where depthwise, (out, in) where dense.
+        per_output = math.prod(kernel[1:3] if found.name == "DEPTHWISE_CONV_2D" else kernel[1:])
+        total += math.prod(output) * per_output
+    return total
 
 
 def with_outputs(flatbuffer: bytes, tensors: Sequence[int]) -> bytes:

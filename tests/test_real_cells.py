@@ -85,4 +85,4 @@ def test_the_model_file_opens_as_a_zip_and_carries_its_card(shipped_model: Path)
         card = archive.read("card.md").decode()
     assert "not a diagnosis" in card
     assert "10.7937/tcia.2019.dc64i46r" in card
-    assert card == (shipped_model.parent / "card.md").read_text()
+    assert card == shipped_model.with_suffix(".md").read_text()

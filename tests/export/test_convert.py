@@ -13,7 +13,7 @@ from edge.modelfile import InputFormat, Manifest, OutputFormat, make_interpreter
 from export.calibrate import WEIGHT_LEVELS, Moments, Range, _round, calibrate, fit
 from export.convert import representative_sample, to_int8, transcribe
 from export.deploy import Layer, deploy_graph
-from export.flatbuffer import expect_integers, operators, tensor_types
+from export.flatbuffer import expect_integers, multiply_adds, operators, tensor_types
 from export.layers import layer_errors, worst
 from tests.edge import tiny_model
 from tests.export.conftest import Case
@@ -55,6 +55,24 @@ def test_only_integer_operators_of_tflite_are_in_it(flatbuffer: bytes) -> None:
     assert names[-2:] == ["MEAN", "SOFTMAX"] and len(names) == 30
     assert set(tensor_types(flatbuffer).values()) == {"INT8", "INT32"}
     expect_integers(flatbuffer)
+
+
+def test_without_the_map_it_says_the_same(small: Case, flatbuffer: bytes) -> None:
+    without = to_int8(small.model, small.sample, small.recipe, with_map=False)
+    assert [list(o["shape"]) for o in make_interpreter(without).get_output_details()] == [[1, 2]]
+    pixels = flipped(small.judged)
+    np.testing.assert_array_equal(run(without, pixels)[2], run(flatbuffer, pixels)[2])
+
+
+def test_multiply_adds_are_those_of_mobilenet(flatbuffer: bytes) -> None:
+    # 0.25/128: 13.5 million by Howard et al. 2017 (13.6 with their 1000 classes), 28 layers counted by hand.
+    first = 64 * 64 * 8 * 27
+    blocks = [
+        (64, 8, 16), (32, 16, 32), (32, 32, 32), (16, 32, 64), (16, 64, 64), (8, 64, 128),
+        *[(8, 128, 128)] * 5, (4, 128, 256), (4, 256, 256),
+    ]  # fmt: skip
+    hand = first + sum(side**2 * (9 * entry + entry * out) for side, entry, out in blocks) + 4 * 4 * 256 * 2
+    assert multiply_adds(flatbuffer) == hand
 
 
 def test_a_float_network_is_refused() -> None:
