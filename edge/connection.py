@@ -148,7 +148,8 @@ class Connection:
     def _connected(self, client: Client, version: str, properties: Properties | None) -> None:
         """The broker has accepted the connection."""
         receive_maximum = getattr(properties, "ReceiveMaximum", None) or self._window
-        self.receive_maximum = min(self._window, receive_maximum)
+        # paho does not look at it, and a broker cuts off who has more under way; 2 are for status and answers.
+        self.receive_maximum = min(self._window, max(1, receive_maximum - 2))
         if version != self.version:
             where = f"{self._settings.host}:{self._settings.port}"
             log.info(

@@ -4,6 +4,7 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Mapping
 from typing import Literal
 
 from paho.mqtt.client import Client
@@ -14,12 +15,13 @@ from edge.connection import Connection
 from edge.mqtt_settings import MqttSettings
 from edge.outbox import Outbox
 from edge.records import Status, encode, rfc3339
+from edge.remote_commands import Handler, RemoteCommands
 
 __all__ = ["Connection", "MqttSettings", "Publisher"]
 
 log = logging.getLogger(__name__)
 
-# Records under way at once; the broker's ReceiveMaximum may make it fewer.
+# Records under way at once, as many as paho sends; the broker's ReceiveMaximum may make it fewer.
 WINDOW = 20
 # Until a record that the broker refused is sent again.
 REFUSED_RETRY_S = 5.0
@@ -34,12 +36,19 @@ class Publisher:
         settings: the broker.
         device: the box's name in topics.
         outbox: where the records wait.
+        handlers: what does the commands that arrive, by name; see `edge.remote_commands`.
 
     Raises:
         InputError: password, CA or certificate file cannot be read.
     """
 
-    def __init__(self, settings: MqttSettings, device: str, outbox: Outbox):
+    def __init__(
+        self,
+        settings: MqttSettings,
+        device: str,
+        outbox: Outbox,
+        handlers: Mapping[str, Handler] | None = None,
+    ):
         self._root = f"{settings.topic}/{device}"
         self._outbox = outbox
         self._acknowledged: queue.SimpleQueue[tuple[Client, int, ReasonCode]] = queue.SimpleQueue()
@@ -48,13 +57,17 @@ class Publisher:
         self._cursor = 0  # the last sequence that was sent in this session
         self._retry_at = 0.0  # monotonic; 0 where nothing was refused
         self._fault = self._said = ""  # of the broker; of the outbox, as the status has it
+        self._told_deaf = False
         self._stopping, self._idle = threading.Event(), threading.Event()
+        self._commands = RemoteCommands(self._root, handlers or {})
         self._connection = Connection(
             settings,
             client_id=f"leukoscope-{device}",
             will=(f"{self._root}/status", lambda: _status("offline")),
-            on_connected=self._announce,
+            on_connected=self._begin,
             on_publish=self._on_publish,
+            on_message=self._commands.receive,
+            on_subscribe=self._on_subscribe,
             window=WINDOW,
         )
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -62,6 +75,7 @@ class Publisher:
     def start(self) -> None:
         """Connect and send, in threads of their own; a broker that is absent is tried again for ever."""
         self._connection.start()
+        self._commands.start()
         self._thread.start()
 
     def state(self) -> str:
@@ -92,6 +106,7 @@ class Publisher:
         """Wait for what is under way, say "stopped" and disconnect; what is left stays in the outbox."""
         deadline = time.monotonic() + timeout_s
         self._stopping.set()
+        self._commands.stop()
         self._outbox.wake()
         if self._thread.is_alive():
             self._idle.wait(timeout_s)
@@ -106,6 +121,16 @@ class Publisher:
         self._outbox.wake()
         if self._thread.is_alive():
             self._thread.join(timeout=IDLE_S * 2)
+
+    def _begin(self, client: Client) -> None:
+        client.subscribe(self._commands.topic, qos=1)
+        self._announce(client)
+
+    def _on_subscribe(self, _client: Client, reasons: list[ReasonCode]) -> None:
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        if refused and not self._told_deaf:
+            log.warning("the broker lets no commands through: %s on %s", refused[0], self._commands.topic)
+        self._told_deaf = bool(refused)
 
     def _announce(self, client: Client) -> None:
         self._said = self._outbox.fault()
