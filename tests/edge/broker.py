@@ -85,7 +85,7 @@ def make_record(**changes: object) -> Record:
     return Record(**fields)  # type: ignore[arg-type]
 
 
-def eventually(condition, timeout_s: float = 10.0):  # type: ignore[no-untyped-def]
+def eventually(condition, timeout_s: float = 40.0):  # type: ignore[no-untyped-def]
     """Wait for something to be true, and give it."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

@@ -35,7 +35,7 @@ class Requester:
         self.client.on_subscribe = lambda *_: subscribed.set()
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
-        assert subscribed.wait(10)
+        assert subscribed.wait(40)
 
     def send(self, name, payload, response="answers/me", correlation=b"7", **options):
         properties = Properties(PacketTypes.PUBLISH)
@@ -49,7 +49,7 @@ class Requester:
 
     def ask(self, name, payload, **options):
         self.send(name, payload, **options)
-        return self.answers.get(timeout=10)
+        return self.answers.get(timeout=40)
 
     def close(self):
         self.client.disconnect()
@@ -80,7 +80,7 @@ def box(tmp_path_factory):
             {"capture": capture, "specimen": calls.append},
         )
         publisher.start()
-        assert publisher.connected.wait(10)
+        assert publisher.connected.wait(40)
         requester = Requester(broker.port)
         yield requester, publisher, outbox, calls
         requester.close()
@@ -128,7 +128,7 @@ def test_a_retained_command_is_not_done(box):
     requester, publisher, _, calls = box
     before = len(calls)
     requester.send("specimen", b'{"specimen": "old"}', retain=True)
-    requester.answers.get(timeout=10)  # live it is done, once
+    requester.answers.get(timeout=40)  # live it is done, once
     late = Publisher(publisher._connection._settings, "box2", box[2])
     assert len(calls) == before + 1
     late._commands.receive(_Deaf(), _message("leukoscope/box2/commands/specimen", retain=True))
@@ -203,7 +203,7 @@ def test_after_all_that_and_a_million_random_bytes_the_box_still_answers(box):
         except queue.Empty:
             return False
 
-    eventually(answered, 30)
+    eventually(answered, 60)
     assert publisher.connected.is_set()
 
 
@@ -216,11 +216,11 @@ def test_in_mqtt_311_the_payload_carries_topic_and_correlation(tmp_path):
     try:
         wait_for_port(port, process)
         publisher.start()
-        assert publisher.connected.wait(15) and publisher.version == "3.1.1"
+        assert publisher.connected.wait(40) and publisher.version == "3.1.1"
         requester = Requester(port, paho.MQTTv311)
         payload = {"specimen": "s", "response_topic": "answers/me", "correlation": "42"}
         requester.client.publish("leukoscope/box/commands/specimen", json.dumps(payload), qos=1)
-        _, answer = requester.answers.get(timeout=10)
+        _, answer = requester.answers.get(timeout=40)
         assert answer["ok"] and answer["correlation"] == "42" and answer["result"] == "set"
         requester.close()
     finally:

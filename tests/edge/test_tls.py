@@ -48,7 +48,7 @@ def test_records_go_over_tls_with_a_certificate_of_ones_own(tmp_path, authority,
             port=broker.port, ca_file=str(authority.file), cert_file=str(certificate), key_file=str(key)
         )
         publisher = publishes(settings, outbox)
-        assert publisher.wait_drained(10) and publisher.state() == "connected, MQTT 5"
+        assert publisher.wait_drained(60) and publisher.state() == "connected, MQTT 5"
         publisher.stop(5)
 
 
@@ -118,7 +118,7 @@ def test_a_wrong_password_is_named_and_a_corrected_file_works_without_restart(tm
         assert sum("wrong password" in r.message for r in caplog.records) == 1
         assert "right" not in publisher.state()
         secret.write_text("right\n")
-        assert publisher.wait_drained(10)
+        assert publisher.wait_drained(60)
         publisher.stop(5)
 
 
@@ -141,7 +141,7 @@ def test_a_renewed_certificate_is_used_without_restart(tmp_path, authority, outb
             port=broker.port, ca_file=str(authority.file), cert_file=str(certificate), key_file=str(key)
         )
         publisher = publishes(settings, outbox)
-        assert publisher.wait_drained(10)
+        assert publisher.wait_drained(60)
         key.write_text("half-written")  # a renewal that is under way, or went wrong
         eventually(lambda: any("earlier ones are kept" in r.message for r in caplog.records))
         assert publisher.connected.is_set()
@@ -150,7 +150,7 @@ def test_a_renewed_certificate_is_used_without_restart(tmp_path, authority, outb
         renewed.replace(certificate)
         eventually(lambda: "u'second'" in log.read_text())
         outbox.accept(make_record())
-        assert publisher.wait_drained(10)
+        assert publisher.wait_drained(60)
         publisher.stop(5)
 
 
