@@ -16,7 +16,7 @@ from edge.errors import InputError
 from edge.frame import Pixels
 from edge.modelfile import InputFormat, ModelFile, OutputFormat, open_model
 from edge.modelfile import make_interpreter as make_interpreter  # for the exporter, which reads tensors
-from edge.preprocess import expect_rgb, prepare
+from edge.preprocess import expect_rgb, prepare, with_crop
 
 Verdict = Literal["ALL", "HEM", "refer"]
 
@@ -55,15 +55,22 @@ class Classifier:
     Args:
         threads: of the interpreter.
         refer_below: in place of the model file's own threshold, where given.
+        crop_px: side of the square that is cut out, in place of the model file's own, where given.
 
     Raises:
         InputError: the model does not load, or is not what its manifest says.
         LeukoscopeError: no interpreter is installed.
     """
 
-    def __init__(self, model: ModelFile, threads: int = 1, refer_below: float | None = None):
+    def __init__(
+        self,
+        model: ModelFile,
+        threads: int = 1,
+        refer_below: float | None = None,
+        crop_px: int | None = None,
+    ):
         manifest = model.manifest
-        self._geometry = manifest.geometry
+        self._geometry = with_crop(manifest.geometry, crop_px)
         self._labels = manifest.labels
         output = manifest.probabilities()
         self._logits = logits(output, manifest.temperature)

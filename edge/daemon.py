@@ -3,11 +3,12 @@
 import logging
 import signal
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 
-from edge.cameras.base import Camera
 from edge.cameras.sources import make_camera
+from edge.capture import Capture
 from edge.classifier import Classifier, default_model
 from edge.errors import ImageError, LeukoscopeError
 from edge.frame import Frame
@@ -18,47 +19,15 @@ from edge.outbox import Outbox, OutboxFullError
 from edge.pipeline import Pipeline
 from edge.records import Record
 from edge.settings import Settings
+from edge.trigger import Gate
 
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 5.0
+# How long the loop waits for a frame before it looks for a stop.
+TICK_S = 0.5
 # A stop sends what the last moments accepted, where the broker is there to take it.
 STOP_DRAIN_S = 2.0
-
-
-class NewestFrame:
-    """Reads a live camera in a thread and keeps only the newest frame."""
-
-    def __init__(self, camera: Camera):
-        self._camera = camera
-        self._frame: Frame | None = None
-        self._error: Exception | None = None
-        self._changed = threading.Condition()
-        threading.Thread(target=self._run, name="camera", daemon=True).start()
-
-    def _run(self) -> None:
-        try:
-            while (frame := self._camera.read()) is not None:
-                with self._changed:
-                    self._frame = frame
-                    self._changed.notify()
-        except Exception as error:  # at the thread's top: handed to the taker
-            with self._changed:
-                self._error = error
-                self._changed.notify()
-
-    def take(self, timeout_s: float) -> Frame | None:
-        """The newest frame that was not taken yet, or None where none came in time.
-
-        Raises:
-            LeukoscopeError: the camera failed.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._frame or self._error, timeout_s)
-            if self._error is not None:
-                raise self._error
-            frame, self._frame = self._frame, None
-            return frame
 
 
 class Daemon:
@@ -72,10 +41,17 @@ class Daemon:
         self._settings = settings
         self._stop = threading.Event()
         model = read_model(Path(settings.model.file) if settings.model.file else default_model())
-        classifier = Classifier(model, settings.model.threads, settings.model.refer_below)
+        manifest = model.manifest
+        crop_px = settings.camera.crop_px(manifest.geometry.crop, manifest.microns_per_pixel)
+        classifier = Classifier(model, settings.model.threads, settings.model.refer_below, crop_px)
         self._pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256())
-        self._camera = make_camera(settings)
-        self._camera.open()
+        self._camera = make_camera(settings.camera, settings.simulator, crop_px)
+        if not self._camera.live:
+            self._camera.open()
+        self._capture = Capture(
+            lambda: make_camera(settings.camera, settings.simulator, crop_px), settings.camera.patience_s()
+        )
+        self.gate = Gate(settings.camera, crop_px)
         file = Path(settings.outbox.file)
         self._outbox = Outbox(file, settings.outbox.max_mb)
         self._health = Health(self._outbox, file)
@@ -97,13 +73,13 @@ class Daemon:
         reporter = threading.Thread(target=self._report_health, name="health", daemon=True)
         reporter.start()
         try:
-            self._health.camera = "ok"
             if self._camera.live:
                 self._watch()
             else:
                 self._work_through()
         finally:
             self._stop.set()
+            self._capture.close()
             self._camera.close()
             try:
                 self._outbox.flush()
@@ -117,17 +93,15 @@ class Daemon:
         return self._health.unreadable
 
     def _watch(self) -> None:
-        """A live camera: classify the newest frame, over and over."""
-        newest = NewestFrame(self._camera)
-        interval_s = self._settings.camera.interval_s
+        """A live camera: classify its newest frame whenever the trigger or a request says so."""
+        self._capture.start()
         while not self._stop.is_set():
-            if not self._outbox.wait_for_room(timeout_s=0.5):
+            self.gate.fail(f"camera: {self._capture.state}")
+            if not self._outbox.wait_for_room(TICK_S) or not self.gate.wait(TICK_S):
                 continue
-            frame = newest.take(timeout_s=0.5)
-            if frame is not None:
-                self._accept(frame)
-                if self._settings.camera.trigger == "interval":
-                    self._stop.wait(interval_s)
+            frame = self._capture.take(TICK_S, self.gate.after_ns)
+            if frame is not None and (admitted := self.gate.admit(frame)):
+                self.gate.answer(self._accept(admitted))
 
     def _work_through(self) -> None:
         """A folder: every image once, then wait until all is delivered."""
@@ -145,22 +119,24 @@ class Daemon:
         while not self._stop.is_set() and not self._publisher.wait_drained(0.2):
             pass
 
-    def _accept(self, frame: Frame) -> None:
+    def _accept(self, frame: Frame) -> "Future[Record] | None":
         record = self._pipeline.record(frame)
-        if self._offer(record):
+        stored = self._offer(record)
+        if stored is not None:
             self._health.result(frame, record)
+        return stored
 
-    def _offer(self, record: Record) -> bool:
-        """Give a record to the outbox as soon as it takes it; False where the stop came first."""
+    def _offer(self, record: Record) -> "Future[Record] | None":
+        """Give a record to the outbox as soon as it takes it; None where the stop came first."""
         while not self._stop.is_set():
             try:
-                self._outbox.accept(record)
-                return True
+                return self._outbox.accept(record)
             except OutboxFullError:
                 self._outbox.wait_for_room(timeout_s=0.5)
-        return False
+        return None
 
     def _report(self) -> bytes:
+        self._health.camera = self._capture.state if self._camera.live else "ok"
         return self._health.report(self._publisher.state())
 
     def _report_health(self) -> None:

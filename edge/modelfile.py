@@ -71,6 +71,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         refer_below: largest class probability under which the verdict is "refer"; 0 for never.
         calibration: how temperature and refer_below were found, on which cells, and what they do there.
         localisation: how much of the activation map lies on the cell, over which cells.
+        microns_per_pixel: of the images that it was trained on; 0 where that is not known.
         flatbuffer_sha256, flatbuffer_bytes: of the part before the archive; `write_model` fills them.
     """
 
@@ -85,6 +86,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     refer_below: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     calibration: dict[str, Any] = {}
     localisation: dict[str, Any] = {}
+    microns_per_pixel: Annotated[float, msgspec.Meta(ge=0, le=100)] = 0.0
     training: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     parity: dict[str, Any] = {}

@@ -34,6 +34,11 @@ class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"geometry {name} is {value}, not between 1 and 8192 pixels")
 
 
+def with_crop(geometry: Geometry, crop_px: int | None) -> Geometry:
+    """The same geometry with another crop, where one is given."""
+    return geometry if crop_px is None else msgspec.structs.replace(geometry, crop=crop_px)
+
+
 def centre_crop(pixels: Pixels, side: int) -> Pixels:
     """The centred square of `side` pixels, padded with black where the frame is smaller.
 

@@ -2,11 +2,12 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from edge.cameras.settings import CameraSettings as CameraSettings
 from edge.cameras.simulator import SimulatorSettings
 from edge.errors import InputError
 from edge.mqtt import MqttSettings
@@ -37,25 +38,6 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     file: str = ""
     threads: Annotated[int, Meta(ge=1, le=16)] = 1
     refer_below: Annotated[float, Meta(ge=0, le=1)] | None = None
-
-
-class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where frames come from and which of them become results.
-
-    Attributes:
-        source: "files:DIR" (each image once, in name order) or "simulator".
-        width, height: pixels, of the simulator's frames.
-        fps: frames a second that the simulator gives; 0 for as many as it can.
-        trigger: "continuous" (every frame, or the newest) or "interval".
-        interval_s: seconds between results where the trigger is "interval".
-    """
-
-    source: str = "simulator"
-    width: Annotated[int, Meta(ge=32, le=8192)] = 450
-    height: Annotated[int, Meta(ge=32, le=8192)] = 450
-    fps: Annotated[float, Meta(ge=0, le=1000)] = 5.0
-    trigger: Literal["continuous", "interval"] = "continuous"
-    interval_s: Annotated[float, Meta(gt=0, le=86400)] = 1.0
 
 
 class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

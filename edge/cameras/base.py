@@ -11,9 +11,14 @@ class Camera(Protocol):
     A live camera shows what is before it now: frames that nobody took are gone, and the daemon
     classifies the newest. One that is not live (a folder of images) gives each frame once, and
     waits until it is taken.
+
+    Attributes:
+        live: see above.
+        description: once it is open, what was agreed with the source: size, pixel format, rate, controls.
     """
 
     live: bool
+    description: str
 
     def open(self) -> None:
         """Make ready to read.
@@ -25,10 +30,23 @@ class Camera(Protocol):
     def read(self) -> Frame | None:
         """The next frame, waiting for it as long as the source needs; None after the last.
 
+        Of a live camera it was captured after this call, or was the newest when it came.
+
         Raises:
             ImageError: this one frame cannot be read; the next call goes on with the one after it.
             LeukoscopeError: the source failed.
         """
 
     def close(self) -> None:
-        """Give the source back; may be called twice."""
+        """Give the source back; may be called twice, and by another thread than the one that reads."""
+
+
+class SkippingCamera(Camera, Protocol):
+    """A camera whose frames queue up somewhere unless they are taken: it is run by `edge.cameras.worker`."""
+
+    def skip(self) -> None:
+        """Pass over one frame, as cheaply as the source allows, so that the next `read` is fresh.
+
+        Raises:
+            LeukoscopeError: the source failed.
+        """

@@ -156,6 +156,7 @@ class SimulatorCamera:
             InputError: the size is out of range.
         """
         _check_size(width, height)
+        self.description = f"{width} x {height} px, drawn"
         self._settings = settings
         self._width, self._height = width, height
         self._period_s = 1.0 / fps if fps > 0.0 else 0.0

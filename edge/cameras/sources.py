@@ -1,23 +1,44 @@
 """From the setting `camera.source` to the back-end that reads it."""
 
+import re
 from pathlib import Path
 
 from edge.cameras.base import Camera
-from edge.cameras.files import FilesCamera
-from edge.cameras.simulator import SimulatorCamera
+from edge.cameras.files import VIDEO_SUFFIXES, FilesCamera
+from edge.cameras.settings import CameraSettings, address
+from edge.cameras.simulator import DRAWN_SIDE_PX, SimulatorCamera, SimulatorSettings
 from edge.errors import InputError
-from edge.settings import Settings
+
+IN_A_CHILD = re.compile(r"picamera2:\d+$|/dev/.|rtsps?://.|https?://.|gstreamer:.")
+
+KNOWN = "picamera2:N, /dev/videoN, rtsp://…, http://…, gstreamer:PIPELINE, files:PATH or simulator"
 
 
-def make_camera(settings: Settings) -> Camera:
+def make_camera(camera: CameraSettings, simulator: SimulatorSettings, region_px: int = 0) -> Camera:
     """The camera that the settings name, not opened yet.
 
+    Args:
+        camera: what to open.
+        simulator: what that draws.
+        region_px: side of the centred square that is wanted of a frame; 0 for all of it. A back-end may
+            give more.
+
     Raises:
-        InputError: no back-end knows that source.
+        InputError: no back-end knows that source, or it cannot be made from these settings.
     """
-    camera = settings.camera
-    if camera.source == "simulator":
-        return SimulatorCamera(settings.simulator, camera.width, camera.height, camera.fps)
-    if camera.source.startswith("files:"):
-        return FilesCamera(Path(camera.source.removeprefix("files:")))
-    raise InputError(f"camera.source is {camera.source!r}; this version reads files:DIR and simulator")
+    source = address(camera.source)
+    if source == "simulator":
+        width, height = camera.width or DRAWN_SIDE_PX, camera.height or DRAWN_SIDE_PX
+        return SimulatorCamera(simulator, width, height, camera.fps)
+    if source.startswith("files:"):
+        path = Path(source.removeprefix("files:"))
+        if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
+            from edge.cameras.opencv import VideoFile
+
+            return VideoFile(path, camera.loop, camera.specimen)
+        return FilesCamera(path, camera.loop, camera.specimen)
+    if IN_A_CHILD.match(source):
+        from edge.cameras.child import ChildCamera
+
+        return ChildCamera(camera, region_px)
+    raise InputError(f"camera.source is {camera.source!r}; give {KNOWN}")

@@ -1,0 +1,152 @@
+"""Cameras on a Raspberry Pi's CSI connector, through picamera2 from the system's packages."""
+
+import time
+from typing import Any
+
+from edge.cameras.pixels import as_rgb
+from edge.cameras.settings import CameraSettings
+from edge.errors import InputError, LeukoscopeError
+from edge.frame import Frame
+from edge.preprocess import centre_crop
+
+DEFAULT_SIZE_PX = (1280, 960)
+"""Of the RGB stream, scaled by the Pi's image processor from a binned mode of the HQ camera's 4:3 sensor."""
+
+CONTROLS_SETTLE_S = 2.0
+"""How long the camera may find its own exposure and white balance before they are held."""
+
+
+class Picamera2Camera:
+    """One camera of libcamera. Its reads may block for ever: run it in `edge.cameras.child`.
+
+    Args:
+        settings: source is "picamera2:N", N counting from 0.
+        region_px: side of the centred square that is given; 0 for the whole frame.
+
+    Raises:
+        InputError: N is no number.
+    """
+
+    live = True
+
+    def __init__(self, settings: CameraSettings, region_px: int = 0):
+        number = settings.source.removeprefix("picamera2:")
+        if not number.isdigit():
+            raise InputError(f"camera.source is {settings.source!r}; give picamera2:0 for the first camera")
+        self._number = int(number)
+        self._settings = settings
+        self._region_px = region_px
+        self._camera: Any = None
+        self.description = ""
+
+    def open(self) -> None:
+        """Start the camera and hold exposure, gain and white balance.
+
+        Raises:
+            LeukoscopeError: picamera2 is not installed, there is no such camera, or it does not start.
+        """
+        try:
+            from picamera2 import Picamera2
+        except ImportError as error:
+            raise LeukoscopeError(
+                f"camera {self._settings.source}: picamera2 cannot be imported ({error}); apt install "
+                "python3-picamera2, and make the virtual environment with --system-site-packages"
+            ) from error
+        found = Picamera2.global_camera_info()
+        if self._number >= len(found):
+            raise LeukoscopeError(
+                f"camera {self._settings.source}: libcamera finds {len(found)} cameras; check the cable and "
+                "rpicam-hello --list-cameras"
+            )
+        try:
+            self._start(Picamera2(self._number))
+        except (RuntimeError, OSError, ValueError) as error:
+            self.close()
+            raise LeukoscopeError(
+                f"camera {self._settings.source}: {error}; is another program using it?"
+            ) from error
+
+    def _start(self, camera: Any) -> None:
+        self._camera = camera
+        wanted = self._settings
+        size = (wanted.width or DEFAULT_SIZE_PX[0], wanted.height or DEFAULT_SIZE_PX[1])
+        configuration = camera.create_video_configuration(
+            main={"size": size, "format": "BGR888"},  # named from the highest byte: RGB in memory
+            controls=self._offered({"FrameRate": wanted.fps} if wanted.fps else {}),
+            queue=False,  # a request is answered with a frame that comes after it
+        )
+        camera.configure(configuration)
+        camera.start()
+        held = self._held()
+        camera.set_controls(held)
+        width, height = camera.camera_configuration()["main"]["size"]
+        controls = ", ".join(f"{name} {value}" for name, value in held.items())
+        model = camera.camera_properties.get("Model", "camera")
+        self.description = f"{model}, {width} x {height} px, RGB888, {controls or 'no controls'}"
+
+    def _offered(self, controls: dict[str, Any]) -> dict[str, Any]:
+        """Those of some controls that this camera has; a webcam or a virtual one has few."""
+        return {name: value for name, value in controls.items() if name in self._camera.camera_controls}
+
+    def _held(self) -> dict[str, Any]:
+        """Exposure, gain and white balance from the settings, or else as the camera has found them."""
+        wanted = self._settings
+        fixed = wanted.exposure_us and wanted.gain and wanted.red_gain and wanted.blue_gain
+        if not fixed and self._offered({"ExposureTime": 0, "ColourGains": 0}):
+            time.sleep(CONTROLS_SETTLE_S)
+        found = self._camera.capture_metadata()
+        red, blue = found.get("ColourGains", (0.0, 0.0))
+        gains = (wanted.red_gain or red, wanted.blue_gain or blue)
+        held = {
+            "AeEnable": False,
+            "ExposureTime": round(wanted.exposure_us or found.get("ExposureTime", 0)),
+            "AnalogueGain": wanted.gain or found.get("AnalogueGain", 0.0),
+            "AwbEnable": False,
+            "ColourGains": gains if all(gains) else None,
+        }
+        return self._offered({name: value for name, value in held.items() if value or value is False})
+
+    def skip(self) -> None:
+        """Wait for the next frame: libcamera itself drops those that nobody asks for."""
+        self._camera.capture_metadata()
+
+    def read(self) -> Frame:
+        """The next frame, with the sensor's time.
+
+        Raises:
+            LeukoscopeError: the camera failed.
+        """
+        if self._camera is None:
+            raise LeukoscopeError("the camera is closed; open it before reading")
+        try:
+            request = self._camera.capture_request()
+        except (RuntimeError, OSError) as error:
+            raise LeukoscopeError(f"camera {self._settings.source}: {error}") from error
+        try:
+            picture = request.make_array("main")
+            stamp_ns = request.get_metadata().get("SensorTimestamp", 0)
+        finally:
+            request.release()
+        side = self._region_px
+        if side and (picture.shape[0] > side or picture.shape[1] > side):
+            picture = centre_crop(picture, side)
+        age_ns = _age_ns(stamp_ns)
+        return Frame(
+            as_rgb(picture, blue_first=False),
+            time.time_ns() - age_ns,
+            time.monotonic_ns() - age_ns,
+            self._settings.source,
+            self._settings.specimen,
+        )
+
+    def close(self) -> None:
+        """Stop the camera and give it back."""
+        camera, self._camera = self._camera, None
+        if camera is not None:
+            camera.close()
+
+
+def _age_ns(stamp_ns: int) -> int:
+    """How long ago the sensor took the frame; its stamp is of the boot clock, where it gives one."""
+    age_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - stamp_ns
+    return age_ns if 0 <= age_ns < 10_000_000_000 else 0

@@ -1,0 +1,111 @@
+"""The settings of a camera: what every back-end is made from, also in a child process."""
+
+import os
+import re
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edge.errors import InputError
+
+LARGEST_SIDE_PX = 8192
+
+
+class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where frames come from, how they are taken and which of them become results.
+
+    Attributes:
+        source: "picamera2:N", "/dev/videoN", "rtsp://…", "http://…", "gstreamer:PIPELINE", "files:PATH" (a
+            folder's images in name order, or a video file) or "simulator". ${NAME} stands for a variable
+            of the environment, so that no password has to stand in the file.
+        width, height: pixels that are asked of the source; 0 for its own choice.
+        fps: frames a second that are asked of the source; 0 for its own choice, of the simulator for as
+            many as it can.
+        loop: of "files:PATH", begin again after the last.
+        exposure_us: exposure time, microseconds; 0 lets the camera find it when it opens, and holds that.
+        gain: analogue gain, a factor (picamera2) or the driver's own unit (/dev/video); 0 as for exposure.
+        red_gain, blue_gain: white balance of picamera2, factors; 0 as for exposure.
+        white_balance_k: white balance of /dev/video, kelvin; 0 as for exposure.
+        crop: side of the centred square that shows the cell, pixels of the frame; 0 for the model's own,
+            scaled by one of the next two.
+        microns_per_pixel: of the frame; 0 where that is not known. With the model's own scale it makes a
+            cell as large in the network's input as it was in training.
+        scale: instead: how many times as large a cell is in the frame as in the images of the training.
+        trigger: which frames become results: "continuous" (the newest, over and over), "settled" (one each
+            time that the field has moved and come to rest), "interval" or "request" (only when asked).
+        interval_s: seconds between results where the trigger is "interval".
+        stall_s: a live camera that shows nothing new for so long has failed and is opened again.
+        specimen: the slide or sample in view, or "".
+    """
+
+    source: str = "simulator"
+    width: Annotated[int, Meta(ge=0, le=LARGEST_SIDE_PX)] = 0
+    height: Annotated[int, Meta(ge=0, le=LARGEST_SIDE_PX)] = 0
+    fps: Annotated[float, Meta(ge=0, le=1000)] = 5.0
+    loop: bool = False
+    exposure_us: Annotated[float, Meta(ge=0, le=10_000_000)] = 0.0
+    gain: Annotated[float, Meta(ge=0, le=1000)] = 0.0
+    red_gain: Annotated[float, Meta(ge=0, le=32)] = 0.0
+    blue_gain: Annotated[float, Meta(ge=0, le=32)] = 0.0
+    white_balance_k: Annotated[int, Meta(ge=0, le=20_000)] = 0
+    crop: Annotated[int, Meta(ge=0, le=LARGEST_SIDE_PX)] = 0
+    microns_per_pixel: Annotated[float, Meta(ge=0, le=100)] = 0.0
+    scale: Annotated[float, Meta(gt=0, le=100)] = 1.0
+    trigger: Literal["continuous", "settled", "interval", "request"] = "continuous"
+    interval_s: Annotated[float, Meta(gt=0, le=86400)] = 1.0
+    stall_s: Annotated[float, Meta(ge=0.5, le=3600)] = 5.0
+    specimen: Annotated[str, Meta(max_length=200)] = ""
+
+    def crop_px(self, model_crop_px: int, model_microns_per_pixel: float) -> int:
+        """Side of the square that is cut out of a frame, so that a cell has the size that the model knows.
+
+        Args:
+            model_crop_px: the model's own crop, pixels of the images that it was trained on.
+            model_microns_per_pixel: of those images; 0 where the model file does not tell.
+
+        Raises:
+            InputError: microns_per_pixel is set, and the model file tells no scale to compare it with; or
+                the crop is too large.
+        """
+        if self.crop:
+            return self.crop
+        scale = self.scale
+        if self.microns_per_pixel:
+            if not model_microns_per_pixel:
+                raise InputError(
+                    f"camera.microns_per_pixel is {self.microns_per_pixel:g}, but the model file does not tell its "
+                    "own scale; give camera.scale or camera.crop instead"
+                )
+            scale = model_microns_per_pixel / self.microns_per_pixel
+        crop_px = max(1, round(model_crop_px * scale))
+        if crop_px > LARGEST_SIDE_PX:
+            raise InputError(
+                f"camera: a crop of {crop_px} px is over {LARGEST_SIDE_PX}; see microns_per_pixel and scale"
+            )
+        return crop_px
+
+    def patience_s(self) -> float:
+        """`stall_s`, but never less than a slow camera needs for two frames."""
+        return max(self.stall_s, 2.5 / self.fps if self.fps else 0.0)
+
+
+def address(source: str) -> str:
+    """The source with each ${NAME} replaced from the environment.
+
+    Raises:
+        InputError: such a variable is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise InputError(f"camera.source names ${{{name}}}, and the environment has no {name}; set it")
+        return os.environ[name]
+
+    return re.sub(r"\$\{(\w+)\}", value, source)
+
+
+def without_password(source: str) -> str:
+    """The source as it may stand in a record or a log: user and password of an address left out."""
+    return re.sub(r"^(\w+://)[^/@]*@", r"\1", source)
