@@ -25,8 +25,9 @@ OPEN_TIMEOUT_S = 20.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
 """The pause before a camera is opened again; it doubles from one failure to the next."""
 
-SOUND_S = 10.0
-"""A camera that has worked for so long is sound: its next failure begins with the shortest pause."""
+SOUND_STALLS = 2.0
+"""A camera that has worked for so many times `stall_s` is sound: its next failure begins with the shortest
+pause. One that fails again and again after a moment is tried ever more seldom."""
 
 FRESH_S = 0.5
 """A frame that nobody has taken for so long is old, and is not given any more."""
@@ -110,13 +111,14 @@ class Capture:
                     raise self._lost
                 now_s = time.monotonic()
                 frame, self._frame = self._frame, None
+                # The next is probably wanted soon after this one.
+                self._wanted_until_s = now_s + IDLE_READ_S
                 if frame and now_s - self._arrived_s <= FRESH_S and frame.monotonic_ns >= after_ns:
                     return frame
                 if now_s >= deadline_s or self._closing.is_set():
                     return None
-                self._wanted_until_s = deadline_s + IDLE_READ_S
                 self._wanted.set()
-                self._changed.wait(deadline_s - now_s)
+                self._changed.wait(min(deadline_s - now_s, IDLE_READ_S / 2))
 
     def _supervise(self) -> None:
         retry_s = FIRST_RETRY_S
@@ -202,7 +204,7 @@ class _Session:
         while not self._capture._closing.is_set():
             now_s = time.monotonic()
             patience_s = stall_s if self._opened_s else max(stall_s, OPEN_TIMEOUT_S)
-            self.sound = bool(self._opened_s) and self._new_s - self._opened_s > SOUND_S
+            self.sound = bool(self._opened_s) and self._new_s - self._opened_s > SOUND_STALLS * stall_s
             if self.ended.wait(min(0.1, stall_s / 5)):
                 return str(self.error)
             if now_s - self._new_s > patience_s:
