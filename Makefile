@@ -7,12 +7,12 @@ DEMO_SECONDS ?= 30
 IMAGES ?= $(firstword $(wildcard ../shared/cnmc/training_data/fold_2))
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
-.PHONY: demo test lint clean mosquitto family
+.PHONY: demo test lint clean mosquitto streams family
 
 demo: $(VENV)/.demo
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
 
-test: $(VENV)/.dev mosquitto
+test: $(VENV)/.dev mosquitto streams
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
@@ -44,6 +44,15 @@ mosquitto:
 	    echo "Installing Mosquitto from the Debian package."; \
 	    $(APT) update && DEBIAN_FRONTEND=noninteractive $(APT) install --yes --no-install-recommends mosquitto; \
 	  else echo "mosquitto is missing: apt install mosquitto; the tests that need it will skip"; fi; fi
+
+# A camera stream to test with: GStreamer's RTSP server and its Python bindings.
+STREAMS := ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-good python3-gi gir1.2-gst-rtsp-server-1.0
+streams:
+	@if ! /usr/bin/python3 -c "import gi; gi.require_version('GstRtspServer', '1.0')" 2>/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing GStreamer's RTSP server from the Debian packages."; \
+	    $(APT) update && DEBIAN_FRONTEND=noninteractive $(APT) install --yes --no-install-recommends $(STREAMS); \
+	  else echo "GStreamer's RTSP server is missing: apt install $(STREAMS); the tests that need it will skip"; fi; fi
 
 clean:
 	rm -rf $(VENV) build *.egg-info

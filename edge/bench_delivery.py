@@ -10,8 +10,8 @@ from typing import Any
 
 from edge.bench import DRAWN_SIDE_PX, drawn_images, percentiles
 from edge.bench_stages import TIMEOUT_S, HeldCamera
+from edge.capture import Capture
 from edge.classifier import Classifier
-from edge.daemon import NewestFrame
 from edge.demo import broker
 from edge.errors import LeukoscopeError
 from edge.frame import Frame, Pixels
@@ -97,7 +97,8 @@ def _one_at_a_time(
     images: list[Pixels], classifier: Classifier, pipeline: Pipeline, outbox: WatchedOutbox, runs: int
 ) -> dict[str, Any]:
     camera = HeldCamera(images)
-    newest = NewestFrame(camera)
+    newest = Capture(lambda: camera, TIMEOUT_S)
+    newest.start()
     times: dict[str, list[float]] = {
         "frame_to_durable_ms": [],
         "frame_to_puback_ms": [],
@@ -120,7 +121,7 @@ def _one_at_a_time(
                 times["frame_to_puback_ms"].append((acknowledged_ns - frame.monotonic_ns) / 1e6)
                 times["bare_invoke_ms"].append(bare_ns / 1e6)
     finally:
-        camera.close()
+        newest.close()
     return {name: percentiles(values) for name, values in times.items()}
 
 
