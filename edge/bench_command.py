@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from edge.bench import DRAWN_SIDE_PX, drawn_images, family
 from edge.bench import bench as run_bench
-from edge.bench import drawn_images, family
 from edge.bench_report import format_family, format_table, plot
 from edge.classifier import default_model
 from edge.errors import InputError, LeukoscopeError
@@ -22,6 +22,8 @@ def bench(options: argparse.Namespace) -> int:
     images = _images(options)
     if options.engines:
         return _compare_engines(options, models, images)
+    if options.memory:
+        return _flat_memory(options, models[0], images)
     all_results = []
     for model in models:
         for threads in options.threads:
@@ -52,7 +54,9 @@ def _images(options: argparse.Namespace) -> list[Pixels]:
         raise InputError("--images and --frame: give one of them")
     if options.frame:
         return drawn_images(*options.frame)
-    return [read_image(path) for path in find_images([options.images])] if options.images else []
+    if options.images:
+        return [read_image(path) for path in find_images([options.images])]
+    return drawn_images(DRAWN_SIDE_PX, DRAWN_SIDE_PX)
 
 
 def _deliver(
@@ -61,6 +65,14 @@ def _deliver(
     from edge.bench_delivery import deliver
 
     return deliver(model, images, options.runs, threads, options.deliver, options.seconds or 10.0)
+
+
+def _flat_memory(options: argparse.Namespace, model: ModelFile, images: list[Pixels]) -> int:
+    from edge.bench_memory import flat_memory, format_table
+
+    memory = flat_memory(model, images, options.memory, options.deliver or "", options.seconds or 900.0)
+    print(msgspec.json.encode(memory).decode() if options.json else format_table(memory), flush=True)
+    return 0 if memory["flat"] else 1
 
 
 def _compare_engines(options: argparse.Namespace, models: list[ModelFile], images: list[Pixels]) -> int:

@@ -3,8 +3,9 @@
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,11 @@ WINDOW_S = 2.0
 
 
 class WatchedOutbox(Outbox):
-    """An outbox that notes when the broker has acknowledged each record."""
+    """An outbox that notes when the broker has acknowledged each of its latest records."""
 
     def __init__(self, file: Path):
         super().__init__(file)
-        self._acknowledged_ns: dict[int, int] = {}
+        self._acknowledged_ns: dict[int, int] = {}  # of the last commit's removals
         self._more = threading.Condition()
 
     def remove(self, sequences: Iterable[int]) -> None:
@@ -40,12 +41,12 @@ class WatchedOutbox(Outbox):
         now = time.monotonic_ns()
         sequences = tuple(sequences)
         with self._more:
-            self._acknowledged_ns.update(dict.fromkeys(sequences, now))
+            self._acknowledged_ns = dict.fromkeys(sequences, now)
             self._more.notify_all()
         super().remove(sequences)
 
     def acknowledged_ns(self, sequence: int) -> int:
-        """When that record was acknowledged, on the monotonic clock; waits for it, and forgets it.
+        """When that record was acknowledged, on the monotonic clock; waits for it. One on its way at a time.
 
         Raises:
             LeukoscopeError: it was not, in `TIMEOUT_S`.
@@ -53,7 +54,7 @@ class WatchedOutbox(Outbox):
         with self._more:
             if not self._more.wait_for(lambda: sequence in self._acknowledged_ns, TIMEOUT_S):
                 raise LeukoscopeError(f"the broker did not acknowledge a record in {TIMEOUT_S:g} s")
-            return self._acknowledged_ns.pop(sequence)
+            return self._acknowledged_ns[sequence]
 
 
 def deliver(
@@ -73,21 +74,35 @@ def deliver(
         LeukoscopeError: there is no broker, or it does not answer.
     """
     images = images or drawn_images(DRAWN_SIDE_PX, DRAWN_SIDE_PX)
+    classifier = Classifier(model, threads)
+    pipeline = Pipeline(classifier, model, "bench", "0" * 64)
     with (
         tempfile.TemporaryDirectory(prefix="leukoscope-bench-") as folder,
-        broker(address or None, Path(folder)) as (host, port),
+        started_delivery(Path(folder), address) as (outbox, publisher),
     ):
-        outbox = WatchedOutbox(Path(folder) / "outbox.db")
+        latencies = _one_at_a_time(images, classifier, pipeline, outbox, runs)
+        rates = _throughput(images, classifier, pipeline, outbox, seconds)
+        return {**latencies, "throughput": rates, "broker": publisher.state()}
+
+
+@contextmanager
+def started_delivery(folder: Path, address: str) -> Iterator[tuple[WatchedOutbox, Publisher]]:
+    """An outbox in `folder` whose publisher is connected to a broker.
+
+    Args:
+        address: HOST:PORT; "" for a broker of its own on a free loopback port.
+
+    Raises:
+        LeukoscopeError: there is no broker, or it does not answer.
+    """
+    with broker(address or None, folder) as (host, port):
+        outbox = WatchedOutbox(folder / "outbox.db")
         publisher = Publisher(MqttSettings(host=host, port=port), "bench", outbox)
         publisher.start()
         try:
             if not publisher.connected.wait(TIMEOUT_S):
                 raise LeukoscopeError(f"broker {host}:{port}: {publisher.state()}")
-            classifier = Classifier(model, threads)
-            pipeline = Pipeline(classifier, model, "bench", "0" * 64)
-            latencies = _one_at_a_time(images, classifier, pipeline, outbox, runs)
-            rates = _throughput(images, classifier, pipeline, outbox, seconds)
-            return {**latencies, "throughput": rates, "broker": publisher.state()}
+            yield outbox, publisher
         finally:
             publisher.stop(TIMEOUT_S)
             outbox.close()

@@ -64,6 +64,12 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / divisor
 
 
+def rss_mb() -> float:
+    """The memory that this process holds now, in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def _throttling() -> str | None:
     """The Raspberry Pi firmware's bits, "0x0" where nothing has ever held it back since it was started."""
     for file in Path("/sys/devices/platform").glob("*/*firmware/get_throttled"):

@@ -23,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     options = parser().parse_args(arguments)
+    if options.command.startswith("edge."):  # nothing here multiplies matrices in numpy
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         module, _, function = options.command.partition(":")
         status: int = getattr(_load(module), function)(options)
@@ -131,6 +133,13 @@ def _bench_command(add) -> None:  # type: ignore[no-untyped-def]
         "--engines",
         action="store_true",
         help="the same network on LiteRT, ONNX Runtime and OpenVINO: pip install 'leukoscope[bench]'",
+    )
+    p.add_argument(
+        "--memory",
+        type=_count,
+        metavar="RESULTS",
+        help="instead: does memory stay flat over so many simulated results to a broker? 1 where it does not; "
+        "--seconds bounds it (default: 900)",
     )
     p.add_argument("--plot", type=Path, metavar="FILE.png", help="needs matplotlib")
     p.add_argument("--json", action="store_true", help="one JSON line a model")

@@ -1,5 +1,6 @@
 """The daemon: camera, pipeline, outbox and publisher, put together and watched over."""
 
+import gc
 import logging
 import signal
 import threading
@@ -72,6 +73,8 @@ class Daemon:
         self._publisher.start()
         reporter = threading.Thread(target=self._report_health, name="health", daemon=True)
         reporter.start()
+        gc.collect()
+        gc.freeze()  # what is here now stays: a full collection need not go through it between two frames
         try:
             if self._camera.live:
                 self._watch()

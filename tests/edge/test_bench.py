@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from edge.bench import bench, drawn_images
-from edge.bench_delivery import deliver
+from edge.bench_delivery import WatchedOutbox, deliver
+from edge.bench_memory import flat_memory
 from edge.bench_report import format_family, format_table, plot
 from edge.classifier import Classifier, default_model
 from edge.cli import main
 from edge.errors import InputError, LeukoscopeError
 from edge.modelfile import ModelFile, read_model
+from edge.outbox import Outbox
+from edge.records import Record
 from tests.edge.broker import Mosquitto
 from tests.edge.tiny_model import write_tiny
 
@@ -134,3 +137,32 @@ def test_every_frame_is_on_the_disk_before_the_broker_has_it(model: ModelFile, t
         assert results["bare_invoke_ms"]["min"] < durable < acknowledged
     assert results["throughput"]["records"] >= 1
     assert results["throughput"]["per_s"] > 0
+
+
+def test_results_to_a_broker_are_counted_and_the_memory_is_watched(
+    model: ModelFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Mosquitto(tmp_path).start() as mosquitto:
+        address = f"127.0.0.1:{mosquitto.port}"
+        command = ["bench", "--model", str(model.path), "--memory", "2000", "--deliver", address, "--json"]
+        status = main(command)
+    memory = json.loads(capsys.readouterr().out)
+    assert memory["results"] == 2000 and memory["undelivered"] == 0
+    assert [count for count, _ in memory["samples"]] == list(range(50, 2001, 50))
+    assert status == (0 if memory["flat"] else 1)
+
+
+def test_memory_that_grows_is_said_to_grow(
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaked: list[bytes] = []
+
+    def accept(self: WatchedOutbox, record: Record) -> object:
+        leaked.append(b"x" * 200_000)
+        return Outbox.accept(self, record)
+
+    monkeypatch.setattr(WatchedOutbox, "accept", accept)
+    with Mosquitto(tmp_path).start() as mosquitto:
+        address = f"127.0.0.1:{mosquitto.port}"
+        memory = flat_memory(model, drawn_images(64, 64), 500, address, max_seconds=60)
+    assert not memory["flat"] and memory["growth_mb"] > 5
