@@ -98,3 +98,29 @@ def test_a_bgr_picture_looked_at_as_rgb_is_only_turned_when_it_is_small() -> Non
     rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
     for geometry in (Geometry(), Geometry(crop=320), Geometry(crop=500, interpolation="linear")):
         np.testing.assert_array_equal(prepare(bgr[..., ::-1], geometry), prepare(rgb, geometry))
+
+
+@pytest.mark.parametrize("crop", [448, 896, 1080, 1081, 1792])
+def test_linear_skips_no_pixel_of_a_large_crop(crop: int) -> None:
+    """A lone bright pixel shows, wherever it is, as strongly as its share of the area."""
+    geometry = Geometry(crop=crop, size=224, interpolation="linear")
+    for row, column in ((crop // 2, crop // 2), (crop // 3, crop // 5), (5, crop - 7)):
+        pixels = np.zeros((crop, crop, 3), np.uint8)
+        pixels[row - 3 : row + 4, column - 3 : column + 4] = 255
+        share = prepare(pixels, geometry).sum() / (3 * 255) * (crop / 224) ** 2
+        assert share == pytest.approx(49, rel=0.25)
+
+
+def test_linear_at_twice_the_size_is_the_same_as_area() -> None:
+    pixels = noise(640, 640)
+    for crop, size in ((448, 224), (320, 160), (256, 128)):
+        one, other = Geometry(crop, size, "linear"), Geometry(crop, size, "area")
+        np.testing.assert_array_equal(prepare(pixels, one), prepare(pixels, other))
+
+
+def test_linear_is_near_to_area_on_a_smooth_picture() -> None:
+    picture = cv2.GaussianBlur(noise(1080, 1080), (0, 0), 12).astype(float)
+    pixels = np.clip((picture - 127) * 8 + 127, 0, 255).astype(np.uint8)
+    for crop in (320, 1080):
+        small = [prepare(pixels, Geometry(crop, 224, way)).astype(int) for way in ("linear", "area")]  # type: ignore[arg-type]
+        assert np.abs(small[0] - small[1]).mean() < 1.5
