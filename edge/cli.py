@@ -90,12 +90,28 @@ def parser() -> argparse.ArgumentParser:
 
     _bench_command(add)
 
-    p = add(
-        "log", "edge.commands:log_results", "Store results from a broker", "log --broker mqtt://localhost"
-    )
+    p = add("log", "edge.log_command:command", "Store results from a broker", "log --broker mqtt://localhost")
     p.add_argument("--broker", required=True, metavar="mqtt://…")
     p.add_argument("--to", default="sqlite:///results.db", metavar="TARGET", help="default: %(default)s")
     p.add_argument("--group", metavar="NAME", help="share the stream with the loggers of this name")
+    p.add_argument("--topic", default="leukoscope/+/cells", metavar="FILTER", help="default: %(default)s")
+    p.add_argument(
+        "--password-file", type=Path, metavar="FILE", help="default: the address, or LEUKOSCOPE_MQTT_PASSWORD"
+    )
+    p.add_argument("--ca-file", type=Path, metavar="FILE", help="the authority that the broker's must be of")
+    p.add_argument("--cert-file", type=Path, metavar="FILE", help="this logger's own certificate")
+    p.add_argument("--key-file", type=Path, metavar="FILE")
+
+    p = add(
+        "results", "edge.results:command", "Totals or rows of a logger's database", "results --by specimen"
+    )
+    p.add_argument("database", nargs="?", default="sqlite:///results.db", help="default: %(default)s")
+    p.add_argument("--by", choices=("specimen", "device"), default="specimen")
+    p.add_argument("--device", metavar="ID", help="only of this device")
+    p.add_argument("--specimen", metavar="NAME", help="only of this specimen")
+    p.add_argument("--last", metavar="1h", help="captured in the last 90s, 15m, 1h or 7d")
+    p.add_argument("--csv", metavar="FILE", help="write the rows themselves there; - for standard output")
+    p.add_argument("--json", action="store_true", help="one line a total")
 
     p = add("model", "edge.commands:model", "Show or verify a model file", "model show FILE")
     p.add_argument("action", choices=("show", "verify"))

@@ -2,9 +2,7 @@
 
 import argparse
 import logging
-import signal
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -78,28 +76,6 @@ def _classify_one(
     if explanations:
         line["explanation"] = shown(explanations.write(path, pixels, prediction))
     return line
-
-
-def log_results(options: argparse.Namespace) -> int:
-    """`leukoscope log`: store until stopped, one line an event."""
-    from edge.records import Record
-    from edge.sinks import open_sink
-    from edge.subscriber import Subscriber
-
-    def stored(record: Record, new: bool) -> None:
-        note = "" if new else "  (again)"
-        print(f"{record.captured_at}  {record.device} {record.sequence}  {record.verdict}{note}", flush=True)
-
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    subscriber = Subscriber(options.broker, open_sink(options.to), group=options.group, on_stored=stored)
-    log.info("storing results of %s to %s; research and second opinion only", options.broker, options.to)
-    subscriber.start()
-    while not stop.wait(0.5):
-        pass
-    subscriber.stop()
-    return 0
 
 
 def model(options: argparse.Namespace) -> int:

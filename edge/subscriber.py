@@ -9,7 +9,8 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 from urllib.parse import unquote, urlsplit
@@ -20,6 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge.connection import Connection
 from edge.credentials import Credentials
 from edge.errors import InputError, LeukoscopeError
+from edge.group import Feed, Group
 from edge.mqtt_settings import MqttSettings
 from edge.records import Record, decode_record, rfc3339
 from edge.sinks import Reject, Sink, open_sink
@@ -36,7 +38,7 @@ RETRY_S = 1.0
 SESSION_EXPIRY_S = 7 * 24 * 3600
 
 OnStored = Callable[[Record, bool], None]
-_Delivery = tuple[Client, int, int, str, bytes]  # session, message id, QoS, topic, payload
+_Delivery = tuple[Feed, Client, int, int, str, bytes]  # session, message id, QoS, topic, payload
 
 
 class Subscriber:
@@ -48,8 +50,9 @@ class Subscriber:
         sink: where to; the subscriber closes it.
         topic: filter of the topics that carry records.
         client_id: by default one that is the same at every start on this machine for this sink.
-        group: several loggers of one group share the results (MQTT 5 only).
+        group: several loggers of one group share the results (MQTT 5 only); see `edge.group`.
         version: of MQTT; "auto" tries 5, then 3.1.1.
+        files: `password_file`, `ca_file`, `cert_file`, `key_file` as in the settings [mqtt].
         on_stored: called in the writer's thread with each record and whether it was new.
 
     Raises:
@@ -65,8 +68,9 @@ class Subscriber:
         group: str | None = None,
         on_stored: OnStored | None = None,
         version: Literal["auto", "5", "3.1.1"] = "auto",
+        files: Mapping[str, str] | None = None,
     ):
-        self._settings, password, tls = _parse_url(broker_url, version)
+        self._settings, password, tls = _parse_url(broker_url, version, files or {})
         if group is not None and (not group or set(group) & set("/+#")):
             raise InputError(f"group {group!r}: a name without /, + and #")
         self._slot: IO[str] | None = None
@@ -74,22 +78,17 @@ class Subscriber:
             client_id, self._slot = _client_id(
                 f"{self._settings.host}:{self._settings.port}", sink.name, topic, group or ""
             )
-        self._sink, self._topic, self._group, self._on_stored = sink, topic, group, on_stored
+        self._sink, self._topic, self.on_stored = sink, topic, on_stored
+        self._credentials = Credentials(self._settings, password, tls)
         self._deliveries: queue.SimpleQueue[_Delivery] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._fault = ""
         self._told_unshared = False
         self.subscribed = threading.Event()
-        self._connection = Connection(
-            self._settings,
-            client_id,
-            credentials=Credentials(self._settings, password, tls),
-            session_expiry_s=SESSION_EXPIRY_S,
-            window=BATCH_LIMIT,
-            on_connected=self._subscribe,
-            on_message=self._on_message,
-            on_subscribe=self._on_subscribe,
-        )
+        self._group = Group(group, client_id, topic, self._feed) if group else None
+        feed = self._feed(client_id, self._subscribe, self._group.will() if self._group else None)
+        assert feed.connection is not None
+        self._connection = feed.connection
         self._thread = threading.Thread(target=self._run, name="subscriber", daemon=True)
 
     def start(self) -> None:
@@ -99,6 +98,9 @@ class Subscriber:
 
     def stop(self) -> None:
         """Store what has arrived, disconnect (the broker keeps what comes later) and close the sink."""
+        session = self._connection.session
+        if self._group is not None and session is not None:
+            self._group.leave(session)
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -116,27 +118,54 @@ class Subscriber:
         """ "5" or "3.1.1", or "" before the first connection."""
         return self._connection.version
 
+    def _feed(
+        self,
+        client_id: str,
+        on_connected: Callable[[Client], None],
+        will: tuple[str, Callable[[], bytes]] | None = None,
+    ) -> Feed:
+        """A connection whose messages are stored here."""
+        feed = Feed()
+        feed.connection = Connection(
+            self._settings,
+            client_id,
+            credentials=self._credentials,
+            will=will,
+            session_expiry_s=SESSION_EXPIRY_S,
+            window=BATCH_LIMIT,
+            on_connected=on_connected,
+            on_message=partial(self._on_message, feed),
+            on_subscribe=self._on_subscribe,
+        )
+        return feed
+
     def _subscribe(self, client: Client) -> None:
-        topic = self._topic
-        if self._group and self._connection.version == "5":
-            topic = f"$share/{self._group}/{topic}"
-        elif self._group and not self._told_unshared:
+        if self._group is not None and self._connection.version == "5":
+            self._group.begin(client)
+            return
+        if self._group is not None and not self._told_unshared:
             self._told_unshared = True
             log.warning(
                 "the broker speaks only MQTT 3.1.1: a group cannot share, this logger gets all results"
             )
-        client.subscribe(topic, qos=1)
+        client.subscribe(self._topic, qos=1)
 
     def _on_subscribe(self, client: Client, reasons: list[ReasonCode]) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
         if refused:
             log.error("the broker refuses the subscription to %s: %s", self._topic, refused[0])
             client.disconnect()  # and so tried again, with back-off
-        else:
+        elif not self.subscribed.is_set():
+            log.info("subscribed to %s", self._topic)
             self.subscribed.set()
 
-    def _on_message(self, client: Client, message: MQTTMessage) -> None:
-        self._deliveries.put((client, message.mid, message.qos, message.topic, bytes(message.payload)))
+    def _on_message(self, feed: Feed, client: Client, message: MQTTMessage) -> None:
+        if self._group is not None and self._group.notice(message):
+            client.ack(message.mid, message.qos)
+            return
+        feed.last_s = time.monotonic()
+        feed.received += 1
+        self._deliveries.put((feed, client, message.mid, message.qos, message.topic, bytes(message.payload)))
 
     def _run(self) -> None:
         while not (self._stopping.is_set() and self._deliveries.empty()):
@@ -160,7 +189,7 @@ class Subscriber:
     def _store(self, batch: list[_Delivery]) -> bool:
         """Store a batch, again and again until it is done; False where the stop came first."""
         records, rejects = [], []
-        for _session, _mid, _qos, topic, payload in batch:
+        for *_, topic, payload in batch:
             if not payload:  # `leukoscope doctor` tries with it whether a box may publish
                 continue
             try:
@@ -183,25 +212,28 @@ class Subscriber:
             log.info("results are stored again")
             self._fault = ""
         for record, is_new in zip(records, new):
-            if self._on_stored is not None:
+            if self.on_stored is not None:
                 self._tell(record, is_new)
         return True
 
     def _tell(self, record: Record, new: bool) -> None:
-        assert self._on_stored is not None
+        assert self.on_stored is not None
         try:
-            self._on_stored(record, new)
+            self.on_stored(record, new)
         except Exception:  # not ours: it must not keep a stored result from its acknowledgement
             log.exception("on_stored failed")
 
     def _acknowledge(self, batch: list[_Delivery]) -> None:
         """Acknowledge to the connection that delivered; after its end the broker delivers again."""
-        for session, message_id, qos, _topic, _payload in batch:
-            if session is self._connection.session:
+        for feed, session, message_id, qos, *_ in batch:
+            feed.acknowledged += 1
+            if feed.connection is not None and session is feed.connection.session:
                 session.ack(message_id, qos)
 
 
-def _parse_url(broker_url: str, version: Literal["auto", "5", "3.1.1"]) -> tuple[MqttSettings, str, bool]:
+def _parse_url(
+    broker_url: str, version: Literal["auto", "5", "3.1.1"], files: Mapping[str, str]
+) -> tuple[MqttSettings, str, bool]:
     """Settings, password and whether TLS is asked for."""
     advice = "use mqtt://[user@]host[:port], or mqtts:// for TLS"
     try:
@@ -213,7 +245,14 @@ def _parse_url(broker_url: str, version: Literal["auto", "5", "3.1.1"]) -> tuple
     if url.scheme not in ("mqtt", "mqtts") or not url.hostname or url.path not in ("", "/"):
         raise InputError(f"the broker's address is not {url.scheme}://{url.hostname}{url.path}: {advice}")
     settings = MqttSettings(
-        host=url.hostname, port=port, version=version, username=unquote(url.username or "")
+        host=url.hostname,
+        port=port,
+        version=version,
+        username=unquote(url.username or ""),
+        password_file=files.get("password_file", ""),
+        ca_file=files.get("ca_file", ""),
+        cert_file=files.get("cert_file", ""),
+        key_file=files.get("key_file", ""),
     )
     return settings, unquote(url.password or ""), tls
 
