@@ -40,7 +40,7 @@ class Mosquitto:
         user = "user root\n" if folder.owner() == "root" else ""
         self._config.write_text(
             f"listener {self.port} 127.0.0.1\nallow_anonymous {str(anonymous).lower()}\n{user}{extra}\n"
-            f"persistence true\npersistence_location {folder}/\nautosave_on_changes true\nautosave_interval 1\n"
+            f"persistence true\npersistence_location {folder}/\nmax_queued_messages 0\nautosave_on_changes true\nautosave_interval 1\n"
         )
         self._command = [program, "-c", str(self._config)]
         self.process: subprocess.Popen[bytes] | None = None
