@@ -7,13 +7,19 @@ DEMO_SECONDS ?= 30
 IMAGES ?= $(firstword $(wildcard ../shared/cnmc/training_data/fold_2))
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
-.PHONY: demo test lint clean mosquitto streams family
+.PHONY: demo test lint soak clean mosquitto postgresql streams family
 
 demo: $(VENV)/.demo
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
 
-test: $(VENV)/.dev mosquitto streams
+test: $(VENV)/.dev mosquitto postgresql streams
 	$(BIN)/python -m pytest
+
+# Every fault of delivery in random order, for as long as one likes: make soak SOAK_SECONDS=3600 SOAK_SEED=2
+SOAK_SECONDS ?= 300
+SOAK_SEED ?= 0
+soak: $(VENV)/.dev mosquitto
+	$(BIN)/python tests/soak.py --seconds $(SOAK_SECONDS) --seed $(SOAK_SEED)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -42,8 +48,17 @@ mosquitto:
 	@if [ -z "$$(PATH=$$PATH:/usr/sbin command -v mosquitto)" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "Installing Mosquitto from the Debian package."; \
-	    $(APT) update && DEBIAN_FRONTEND=noninteractive $(APT) install --yes --no-install-recommends mosquitto; \
+	    $(APT) update && DEBIAN_FRONTEND=noninteractive $(APT) install --yes --no-install-recommends mosquitto mosquitto-clients jq; \
 	  else echo "mosquitto is missing: apt install mosquitto; the tests that need it will skip"; fi; fi
+
+# They store into a real PostgreSQL too; only its programs are needed, the tests start a server of their own.
+postgresql:
+	@if [ -z "$$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing PostgreSQL from the Debian package."; \
+	    $(APT) update && DEBIAN_FRONTEND=noninteractive $(APT) install --yes --no-install-recommends postgresql || \
+	      echo "PostgreSQL could not be installed; the tests that need it will skip"; \
+	  else echo "PostgreSQL is missing: apt install postgresql; the tests that need it will skip"; fi; fi
 
 # A camera stream to test with: GStreamer's RTSP server and its Python bindings.
 STREAMS := ffmpeg gstreamer1.0-tools gstreamer1.0-plugins-good python3-gi gir1.2-gst-rtsp-server-1.0

@@ -8,6 +8,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
 
+import msgspec
+
 from edge.cameras.sources import make_camera
 from edge.capture import Capture
 from edge.classifier import Classifier, default_model
@@ -19,6 +21,7 @@ from edge.mqtt import Publisher
 from edge.outbox import Outbox, OutboxFullError
 from edge.pipeline import Pipeline
 from edge.records import Record
+from edge.remote_commands import Handler
 from edge.settings import Settings
 from edge.trigger import Gate
 
@@ -56,11 +59,19 @@ class Daemon:
         file = Path(settings.outbox.file)
         self._outbox = Outbox(file, settings.outbox.max_mb)
         self._health = Health(self._outbox, file)
-        self._publisher = Publisher(settings.mqtt, settings.device.id, self._outbox)
+        self._publisher = Publisher(settings.mqtt, settings.device.id, self._outbox, self._handlers())
 
     def stop(self, signal_number: int = 0, _frame: FrameType | None = None) -> None:
         """End the run; what was accepted stays in the outbox."""
         self._stop.set()
+
+    def _handlers(self) -> dict[str, Handler]:
+        """What the commands of MQTT do; see `edge.remote_commands`."""
+        handlers: dict[str, Handler] = {"health": lambda _request: msgspec.Raw(self._report())}
+        if self._camera.live:
+            handlers["capture"] = lambda request: self.gate.request(request.specimen)
+            handlers["specimen"] = lambda request: self.gate.set_specimen(request.specimen)
+        return handlers
 
     def run(self) -> int:
         """Work until stopped or until the camera has no more frames and all records are delivered.

@@ -189,7 +189,10 @@ def _broker_command(host: str, port: int, folder: Path) -> list[str]:
     mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     if mosquitto:
         config = folder / "mosquitto.conf"
-        config.write_text(f"listener {port} {host}\nallow_anonymous true\nmax_queued_messages 0\nlog_type error\n", encoding="utf-8")
+        config.write_text(
+            f"listener {port} {host}\nallow_anonymous true\nmax_queued_messages 0\nlog_type error\n",
+            encoding="utf-8",
+        )
         return [mosquitto, "-c", str(config)]
     return [sys.executable, "-m", "edge.embedded_broker", host, str(port)]
 

@@ -266,7 +266,9 @@ def soak(folder: Path, seed: int, seconds: float, rounds: int) -> tuple[Soak, li
         run.run(seconds, rounds)
         last = run.finish()
         wrong = run.verdict(last)
-        print(f"seed {seed}, {time.monotonic() - began:.0f} s: {sum(run.faults.values())} faults {dict(run.faults)}")
+        print(
+            f"seed {seed}, {time.monotonic() - began:.0f} s: {sum(run.faults.values())} faults {dict(run.faults)}"
+        )
         print(f"{last} results accepted, {len(run.rows())} rows, {len(run.promised())} promises written down")
         print(f"peak memory, MB: {dict(run.peak_mb)}", *(f"\nleft out: {text}" for text in run.skipped))
         print("\n".join(wrong) if wrong else "every accepted result is stored once, in order")
