@@ -24,6 +24,8 @@ def bench(options: argparse.Namespace) -> int:
         return _compare_engines(options, models, images)
     if options.memory:
         return _flat_memory(options, models[0], images)
+    if options.start:
+        return _start(options, models[0], images)
     all_results = []
     for model in models:
         for threads in options.threads:
@@ -73,6 +75,14 @@ def _flat_memory(options: argparse.Namespace, model: ModelFile, images: list[Pix
     memory = flat_memory(model, images, options.memory, options.deliver or "", options.seconds or 900.0)
     print(msgspec.json.encode(memory).decode() if options.json else format_table(memory), flush=True)
     return 0 if memory["flat"] else 1
+
+
+def _start(options: argparse.Namespace, model: ModelFile, images: list[Pixels]) -> int:
+    from edge.bench_start import format_table, start_and_idle
+
+    results = start_and_idle(model, images)
+    print(msgspec.json.encode(results).decode() if options.json else format_table(results), flush=True)
+    return 0
 
 
 def _compare_engines(options: argparse.Namespace, models: list[ModelFile], images: list[Pixels]) -> int:

@@ -157,6 +157,11 @@ def _bench_command(add) -> None:  # type: ignore[no-untyped-def]
         help="instead: does memory stay flat over so many simulated results to a broker? 1 where it does not; "
         "--seconds bounds it (default: 900)",
     )
+    p.add_argument(
+        "--start",
+        action="store_true",
+        help="instead: from the start of the daemon's process to its first result, its memory, idle CPU",
+    )
     p.add_argument("--plot", type=Path, metavar="FILE.png", help="needs matplotlib")
     p.add_argument("--json", action="store_true", help="one JSON line a model")
 

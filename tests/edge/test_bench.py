@@ -13,6 +13,7 @@ from edge.bench import bench, drawn_images
 from edge.bench_delivery import WatchedOutbox, deliver
 from edge.bench_memory import flat_memory
 from edge.bench_report import format_family, format_table, plot
+from edge.bench_start import start_and_idle
 from edge.classifier import Classifier, default_model
 from edge.cli import main
 from edge.errors import InputError, LeukoscopeError
@@ -166,3 +167,11 @@ def test_memory_that_grows_is_said_to_grow(
         address = f"127.0.0.1:{mosquitto.port}"
         memory = flat_memory(model, drawn_images(64, 64), 500, address, max_seconds=60)
     assert not memory["flat"] and memory["growth_mb"] > 5
+
+
+def test_the_daemon_as_a_process_starts_and_idles(model: ModelFile) -> None:
+    results = start_and_idle(model, drawn_images(450, 450), starts=1, idle_seconds=1.0)
+    assert 0.05 < results["cpu_s"]["p50"] < results["first_result_s"]["p50"] * 2
+    assert 20 < results["peak_rss_mb"] < 200
+    assert set(results["idle_cpu"]) == {"request", "settled"}
+    assert results["idle_cpu"]["request"] < results["idle_cpu"]["settled"] < 1

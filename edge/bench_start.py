@@ -1,0 +1,165 @@
+"""The daemon as a process: how soon its first result is on the disk, its memory, and what it costs idle."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge.bench import percentiles
+from edge.cameras.settings import CameraSettings
+from edge.capture import Capture
+from edge.errors import LeukoscopeError
+from edge.frame import Frame, Pixels
+from edge.modelfile import ModelFile
+from edge.trigger import Gate
+
+TIMEOUT_S = 60.0
+POLL_S = 0.002
+AFTER_S = 2.0
+"""The memory of the daemon is looked at so long after its first result."""
+
+FRAMES_PER_S = 30.0
+
+
+class PacedCamera:
+    """A live camera that costs nothing: frames that lie ready, 30 a second."""
+
+    live = True
+    description = "frames of the bench"
+
+    def __init__(self, images: list[Pixels]):
+        self._images = cycle(images)
+        self._due_s = 0.0
+
+    def open(self) -> None:
+        """Nothing to open."""
+
+    def read(self) -> Frame:
+        """The next frame, at its time."""
+        self._due_s = max(self._due_s + 1.0 / FRAMES_PER_S, time.monotonic())
+        time.sleep(max(0.0, self._due_s - time.monotonic()))
+        return Frame(next(self._images), time.time_ns(), time.monotonic_ns(), "bench")
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def start_and_idle(
+    model: ModelFile, images: list[Pixels], starts: int = 5, idle_seconds: float = 10.0
+) -> dict[str, Any]:
+    """Start `leukoscope run` on the simulator a few times, then watch idle triggers at 30 frames a second.
+
+    Returns:
+        "first_result_s": percentiles from the start of the process to its first record on the disk;
+        "peak_rss_mb" of it and "cpu_s" that it took until then; "idle_cpu": share of a core by trigger, of
+        capture and trigger alone (the camera itself costs nothing here).
+
+    Raises:
+        LeukoscopeError: the daemon gave no result.
+    """
+    runs = [_one_start(model) for _ in range(starts)]
+    return {
+        "model": model.manifest.name,
+        "first_result_s": percentiles([run["first_result_s"] for run in runs]),
+        "cpu_s": percentiles([run["cpu_s"] for run in runs]),
+        "peak_rss_mb": max(run["peak_rss_mb"] for run in runs),
+        "idle_cpu": {
+            trigger: _idle(trigger, images, model.manifest.geometry.crop, idle_seconds)
+            for trigger in ("request", "settled")
+        },
+    }
+
+
+def _one_start(model: ModelFile) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(prefix="leukoscope-bench-") as folder:
+        outbox, config = Path(folder) / "outbox.db", Path(folder) / "leukoscope.toml"
+        config.write_text(
+            f"[model]\nfile = {json.dumps(str(model.path.resolve()))}\n"
+            # No broker is there: the first result must not wait for one.
+            f"[mqtt]\nport = 1\n[outbox]\nfile = {json.dumps(str(outbox))}\n"
+        )
+        started = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edge", "run", "--config", str(config)], stderr=subprocess.DEVNULL
+        )
+        try:
+            while not _has_record(outbox):
+                if process.poll() is not None or time.monotonic() - started > TIMEOUT_S:
+                    raise LeukoscopeError("the daemon gave no result; try leukoscope run by hand")
+                time.sleep(POLL_S)
+            first_result_s, cpu_s = time.monotonic() - started, _cpu_s(process.pid)
+            time.sleep(AFTER_S)
+            peak_rss_mb = _peak_rss_mb(process.pid)
+        finally:
+            process.terminate()
+            process.wait(TIMEOUT_S)
+    return {"first_result_s": first_result_s, "cpu_s": cpu_s, "peak_rss_mb": round(peak_rss_mb, 1)}
+
+
+def _has_record(outbox: Path) -> bool:
+    if not outbox.exists():
+        return False
+    try:
+        connection = sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)
+        try:
+            return connection.execute("SELECT 1 FROM records LIMIT 1").fetchone() is not None
+        finally:
+            connection.close()
+    except sqlite3.Error:  # not made yet
+        return False
+
+
+def _cpu_s(process_id: int) -> float:
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_rss_mb(process_id: int) -> float:
+    for line in Path(f"/proc/{process_id}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def _idle(trigger: str, images: list[Pixels], region_px: int, seconds: float) -> float:
+    """CPU time over time of the daemon's loop while nothing moves and nobody asks."""
+    settings = CameraSettings(trigger=trigger)  # type: ignore[arg-type]
+    # Nearly the same field over and over, as of a real camera: never quite the same picture.
+    still = [images[0], images[0] ^ np.uint8(1)]
+    capture, gate = Capture(lambda: PacedCamera(still), TIMEOUT_S), Gate(settings, region_px)
+    capture.start()
+    try:
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:  # until it is open, and has come to rest
+            _look(capture, gate)
+        started, cpu_started = time.monotonic(), time.process_time()
+        while time.monotonic() - started < seconds:
+            _look(capture, gate)
+        return round((time.process_time() - cpu_started) / (time.monotonic() - started), 5)
+    finally:
+        capture.close()
+
+
+def _look(capture: Capture, gate: Gate) -> None:
+    """One turn of the daemon's loop."""
+    if gate.wait(0.5) and (frame := capture.take(0.5, gate.after_ns)):
+        gate.admit(frame)
+
+
+def format_table(results: dict[str, Any]) -> str:
+    """For people."""
+    first, cpu = results["first_result_s"], results["cpu_s"]
+    idle = ", ".join(f"{share:.2%} ({trigger})" for trigger, share in results["idle_cpu"].items())
+    return (
+        f"{results['model']}: first result on the disk {first['min']:.2f} s after the start of the process, "
+        f"p50 {first['p50']:.2f}, max {first['max']:.2f}; {cpu['p50']:.2f} s of CPU time until then\n"
+        f"peak memory {results['peak_rss_mb']:.0f} MB; idle by trigger at {FRAMES_PER_S:g} frames/s: {idle} of a core"
+    )
