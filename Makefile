@@ -7,7 +7,7 @@ DEMO_SECONDS ?= 30
 IMAGES ?= $(firstword $(wildcard ../shared/cnmc/training_data/fold_2))
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
-.PHONY: demo test lint soak clean mosquitto postgresql streams family
+.PHONY: demo test bench-check lint soak clean mosquitto postgresql streams family
 
 demo: $(VENV)/.demo
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
@@ -25,6 +25,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict edge
+
+# Is it still as fast? Ratios of times that are taken in turn, so that it holds on any machine.
+bench-check: $(VENV)/.dev mosquitto
+	$(BIN)/python -m pytest -m speed tests/edge/test_speed.py
 
 # The table of the models that ship and their cards, from the files themselves.
 family: $(VENV)/.dev
