@@ -84,10 +84,11 @@ def test_the_size_of_the_frame_costs_nothing(model: ModelFile, images: list[Pixe
             lambda: classifier.classify(images[0]),
             lambda: classifier.classify(large),
             lambda: classifier.classify(bgr),
+            runs=100,
         )
         return max(others) / small
 
-    expect_at_most(1.15, ratio)
+    expect_at_most(1.4, ratio)  # converting the whole of it would take 10 ms, beside 4 for the network
 
 
 def test_a_linear_resize_and_the_quality_cost_about_as_much_as_halving(images: list[Pixels]) -> None:
