@@ -1,5 +1,6 @@
 """Frame → prediction → record."""
 
+import time
 from importlib.metadata import PackageNotFoundError, version
 
 from edge import clock
@@ -7,6 +8,9 @@ from edge.classifier import Classifier, Prediction
 from edge.frame import Frame
 from edge.modelfile import ModelFile
 from edge.records import ModelReference, Record, rfc3339, uuid7
+
+CLOCK_INTERVAL_S = 1.0
+"""The kernel is asked so often whether its clock follows a time source."""
 
 
 def software_version() -> str:
@@ -26,6 +30,8 @@ class Pipeline:
         self._settings_sha256 = settings_sha256
         self._model = ModelReference(name=model.manifest.name, sha256=model.sha256)
         self._software = software_version()
+        self._clock: bool | None = None
+        self._ask_clock_at_s = 0.0
 
     def record(self, frame: Frame) -> Record:
         """The record of one frame, its sequence still 0."""
@@ -54,5 +60,12 @@ class Pipeline:
             settings_sha256=self._settings_sha256,
             software=self._software,
             image=None,
-            clock_synchronised=clock.synchronised(),
+            clock_synchronised=self._clock_synchronised(),
         )
+
+    def _clock_synchronised(self) -> bool | None:
+        """As it was within the last second: it changes once in a boot, and asking costs as much as the record."""
+        now_s = time.monotonic()
+        if now_s >= self._ask_clock_at_s:
+            self._ask_clock_at_s, self._clock = now_s + CLOCK_INTERVAL_S, clock.synchronised()
+        return self._clock

@@ -1,8 +1,8 @@
 """The messages: what the box sends, the outbox keeps and the subscriber reads."""
 
-import secrets
+import os
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -10,7 +10,6 @@ from msgspec import Meta
 
 from edge.errors import InputError
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # What a database's 64-bit integer column holds.
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Uuid = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
@@ -122,15 +121,18 @@ def uuid7() -> str:
     """A UUIDv7 (RFC 9562 §5.7): milliseconds, 12 bits of their fraction (§6.2, method 3), then chance."""
     milliseconds, rest_ns = divmod(time.time_ns(), 1_000_000)
     fraction = rest_ns * 4096 // 1_000_000
-    value = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | fraction << 64 | 2 << 62 | secrets.randbits(62)
+    chance = int.from_bytes(os.urandom(8), "big") >> 2
+    value = (milliseconds & (1 << 48) - 1) << 80 | 7 << 76 | fraction << 64 | 2 << 62 | chance
     text = f"{value:032x}"
-    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def rfc3339(ns: int) -> str:
     """A moment in nanoseconds since the Unix epoch as RFC 3339: UTC, microseconds, "Z"."""
-    moment = _EPOCH + timedelta(microseconds=ns // 1000)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # Not by datetime, whose strftime is six times as slow and is called for every record.
+    seconds, rest_ns = divmod(ns, 1_000_000_000)
+    year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{rest_ns // 1000:06d}Z"
 
 
 def seconds_since(moment: str) -> float:
