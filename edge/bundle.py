@@ -47,10 +47,12 @@ def read_bounded(path: Path) -> bytes:
         if not path.is_file():
             raise InputError(f"{path}: no such model file")
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            file_bytes = os.fstat(file.fileno()).st_size
+            # No more than there is: the buffer is taken before it is filled, and a box has little memory.
+            data = file.read(file_bytes) if file_bytes <= MAX_FILE_BYTES else b""
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
-    if len(data) > MAX_FILE_BYTES:
+    if file_bytes > MAX_FILE_BYTES:
         raise InputError(f"{path}: larger than {MAX_FILE_BYTES // 2**20} MiB; not one of our model files")
     return data
 

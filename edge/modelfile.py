@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 
 from edge import bundle
 from edge.bundle import MAX_FILE_BYTES as MAX_FILE_BYTES  # a limit of the model file as a whole
@@ -16,6 +17,12 @@ from edge.preprocess import Geometry
 
 SCHEMA = 1
 LABELS = frozenset({"ALL", "HEM"})
+
+MAX_TENSOR_BYTES = 64 * 2**20
+"""Of one tensor of a network; the largest of MobileNet 1.0/224 has 0.8 MB."""
+
+Name = Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+"""It stands in logs, records and terminals: nothing in it that steers those."""
 
 _RANGE_TOLERANCE = 8
 """Quantised levels; a network that was calibrated on images without pure white or black may lack a few."""
@@ -52,9 +59,9 @@ class OutputFormat(msgspec.Struct, frozen=True):
         shape: with the batch of 1 first.
     """
 
-    name: str
+    name: Name
     index: Annotated[int, msgspec.Meta(ge=0, le=255)]
-    shape: list[int]
+    shape: Annotated[list[int], msgspec.Meta(max_length=8)]
     dtype: str
     scale: float
     zero_point: int
@@ -76,11 +83,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     schema: int = SCHEMA
-    name: str
-    labels: list[str]
+    name: Name
+    labels: Annotated[list[str], msgspec.Meta(max_length=16)]
     geometry: Geometry
     input: InputFormat
-    outputs: list[OutputFormat]
+    outputs: Annotated[list[OutputFormat], msgspec.Meta(max_length=16)]
     # Beyond these the probabilities say nothing: 100 makes all of them 0.5, 0.01 makes all of them 0 or 1.
     temperature: Annotated[float, msgspec.Meta(ge=0.01, le=100)] = 1.0
     refer_below: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
@@ -154,7 +161,7 @@ def read_model(path: Path) -> ModelFile:
         flatbuffer, members = bundle.split(data)
         try:
             manifest = msgspec.json.decode(members["manifest.json"], type=Manifest)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(f"manifest.json: {error}") from error
         _check_manifest(manifest, members["labels.txt"])
         if len(flatbuffer) != manifest.flatbuffer_bytes:
@@ -220,7 +227,7 @@ def open_model(model: ModelFile, threads: int = 1) -> Any:
     try:
         interpreter = make_interpreter(model.flatbuffer, threads)
         _check_tensors(model.manifest, interpreter)
-    except InputError as error:
+    except (InputError, UnicodeDecodeError) as error:  # the latter: of a tensor's name
         raise InputError(f"{model.path}: {error}") from error
     return interpreter
 
@@ -235,10 +242,22 @@ def make_interpreter(flatbuffer: bytes, threads: int = 1) -> Any:
     interpreter_class = _interpreter_class()
     try:
         interpreter = interpreter_class(model_content=flatbuffer, num_threads=threads)
+        _check_sizes(interpreter)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise InputError(f"the interpreter cannot load the network: {error}") from error
     return interpreter
+
+
+def _check_sizes(interpreter: Any) -> None:
+    """Refuse tensors that would fill the memory, before they are made."""
+    for tensor in interpreter.get_tensor_details():
+        tensor_bytes = math.prod(int(side) for side in tensor["shape"]) * np.dtype(tensor["dtype"]).itemsize
+        if tensor_bytes > MAX_TENSOR_BYTES:
+            raise InputError(
+                f"tensor {tensor['name']} would take {tensor_bytes / 2**20:.0f} MiB; "
+                f"{MAX_TENSOR_BYTES // 2**20} are the most"
+            )
 
 
 def _check_tensors(manifest: Manifest, interpreter: Any) -> None:
@@ -253,6 +272,12 @@ def _check_tensors(manifest: Manifest, interpreter: Any) -> None:
             raise InputError(f"{name} has index {output.index}, the network has {len(outputs)} outputs")
         details = outputs[output.index]
         _check_tensor(name, details, output.shape, output.dtype, output.scale, output.zero_point)
+    for tensor in interpreter.get_tensor_details():
+        if np.issubdtype(tensor["dtype"], np.floating):
+            kind = np.dtype(tensor["dtype"]).name
+            raise InputError(
+                f"the network computes in {kind} inside (tensor {tensor['name']}); export it all in int8"
+            )
 
 
 def _check_tensor(

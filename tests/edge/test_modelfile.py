@@ -1,15 +1,21 @@
 """The model file: written whole, read back, and refused with the reason where anything is wrong."""
 
 import io
+import random
 import shutil
 import struct
 import subprocess
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import flatbuffers
 import msgspec
+import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from edge.errors import InputError
 from edge.modelfile import (
@@ -22,7 +28,7 @@ from edge.modelfile import (
     write_model,
 )
 from edge.preprocess import Geometry
-from tests.edge.tiny_model import CARD, flatbuffer, input_quantisation, manifest, write_tiny
+from tests.edge.tiny_model import CARD, SIDE_PX, flatbuffer, input_quantisation, manifest, write_tiny
 
 
 @pytest.fixture
@@ -185,6 +191,11 @@ def test_labels_txt_in_another_order_is_refused(model: ModelFile) -> None:
         (b'"softmax"', b'"linear"', "it must be an int8 softmax"),
         (b'"name": "tiny"', b'"nom": "tiny"', "`name`"),
         (b"{", b"[", "manifest.json"),
+        (b'"name": "tiny"', b'"name": "ti\xff"', "manifest.json: 'utf-8' codec"),
+        (b'"name": "tiny"', b'"name": "\\u001b[2Jtiny"', "matching regex"),
+        (b'"name": "tiny"', b'"name": "' + b"tiny" * 1000 + b'"', "length <= 100"),
+        (b'"training": {}', b'"training": {"a": ' + b"[" * 10**5 + b"]" * 10**5 + b"}", "recursion"),
+        (b"[\n        1,\n        2\n      ]", b"[1, 2" + b", 1" * 10**5 + b"]", "length <= 8"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(
@@ -236,7 +247,28 @@ def test_a_missing_member_is_refused(model: ModelFile) -> None:
     refused(model.path, "0 members named card.md")
 
 
+def peak_bytes(work: Callable[[], object]) -> int:
+    """The most that Python holds at once in the course of some work."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 class TestArchivesThatWouldFillTheMemory:
+    def test_what_is_held_at_once_is_a_few_times_the_file_however_much_it_would_unpack_to(
+        self, model: ModelFile
+    ) -> None:
+        for name in ("card.md", "manifest.json"):
+            bomb = archive_of(members_of(model) | {name: bytes(300 * 2**20)}, zipfile.ZIP_DEFLATED)
+            path = model.path.with_name(f"bomb-{name}.tflite")
+            path.write_bytes(bomb)
+            peak = peak_bytes(lambda path=path, name=name: refused(path, f"{name} is larger than 1 MiB"))
+            assert peak < 8 * 2**20
+        assert peak_bytes(lambda: read_model(model.path)) < 2**20
+
     def test_a_member_that_unpacks_to_too_much(self, model: ModelFile) -> None:
         bomb = archive_of(members_of(model) | {"card.md": bytes(200 * 2**20)}, zipfile.ZIP_DEFLATED)
         assert len(bomb) < 2**20
@@ -293,6 +325,56 @@ def test_a_float_network_and_one_of_three_classes_are_refused(tmp_path: Path) ->
         InputError, match=r"output probabilities has shape \[1, 3\], the manifest says \[1, 2\]"
     ):
         verify(write_model(path, flatbuffer(classes=3), manifest(), CARD))
+
+
+def test_a_network_with_tensors_that_would_fill_the_memory_is_refused_before_they_are_made(
+    tmp_path: Path,
+) -> None:
+    network = schema.ModelT.InitFromPackedBuf(flatbuffer(), 0)
+    graph = network.subgraphs[0]
+    graph.tensors[graph.inputs[0]].shape = [1, 100_000, 100_000, 3]
+    builder = flatbuffers.Builder(4096)
+    builder.Finish(network.Pack(builder), b"TFL3")
+    file = write_model(tmp_path / "huge.tflite", bytes(builder.Output()), manifest(), CARD)
+    with pytest.raises(InputError, match=r"would take 28610 MiB; 64 are the most"):
+        verify(file)
+
+
+def test_a_network_that_computes_in_float_inside_is_refused(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    def network(pictures: Any) -> Any:
+        # TFLite has no sine of integers.
+        return tf.nn.softmax(tf.math.sin(tf.reduce_mean(pictures, axis=(1, 2))[:, :2]))
+
+    def representative() -> Any:
+        for _ in range(4):
+            pixels = np.zeros((1, SIDE_PX, SIDE_PX, 3), np.float32)
+            pixels[0, ::2] = 1.0
+            yield [pixels]
+
+    concrete = tf.function(network).get_concrete_function(tf.TensorSpec((1, SIDE_PX, SIDE_PX, 3)))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = representative
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    file = write_model(tmp_path / "mixed.tflite", bytes(converter.convert()), manifest(), CARD)
+    with pytest.raises(InputError, match=r"the network computes in float32 inside \(tensor .*all in int8"):
+        verify(file)
+
+
+def test_damage_under_a_hash_that_was_made_to_fit_is_refused_or_harmless(model: ModelFile) -> None:
+    rng, refusals = random.Random(5), 0
+    for _ in range(150):
+        damaged = bytearray(model.flatbuffer)
+        for _ in range(rng.choice((1, 2, 5))):
+            damaged[rng.randrange(8, len(damaged))] ^= 1 << rng.randrange(8)
+        try:
+            verify(ModelFile(model.path, model.manifest, bytes(damaged), CARD))
+        except InputError as error:
+            refusals += 1
+            assert str(error).startswith(f"{model.path}: ")
+    assert refusals > 30
 
 
 def test_a_flatbuffer_that_is_garbage_is_refused_by_the_interpreter(tmp_path: Path) -> None:
