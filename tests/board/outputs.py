@@ -1,0 +1,41 @@
+"""What a model file gives for some images, as the box computes it: run here and on 64-bit ARM.
+
+python -m tests.board.outputs MODEL.tflite IMAGES.txt OUT.npz
+"""
+
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from edge.classifier import quantisation_table
+from edge.images import read_image
+from edge.modelfile import open_model, read_model
+from edge.preprocess import prepare
+
+
+def main(file: str, listed: str, out: str) -> None:
+    """Write the prepared crops, (N, size, size, 3) uint8, and every output tensor, (N, …) int8."""
+    model = read_model(Path(file))
+    interpreter = open_model(model)
+    entry = interpreter.get_input_details()[0]["index"]
+    outputs = interpreter.get_output_details()
+    table = quantisation_table(model.manifest.input)
+    images = [Path(line) for line in Path(listed).read_text().splitlines()]
+    crops = np.stack([prepare(read_image(image), model.manifest.geometry) for image in images])
+    found: dict[str, list[np.ndarray]] = {output.name: [] for output in model.manifest.outputs}
+    started = time.monotonic()
+    for crop in crops:
+        interpreter.set_tensor(entry, table[crop][np.newaxis])
+        interpreter.invoke()
+        for output in model.manifest.outputs:
+            found[output.name].append(interpreter.get_tensor(outputs[output.index]["index"])[0].copy())
+    seconds = time.monotonic() - started
+    np.savez(out, crops=crops, **{name: np.stack(values) for name, values in found.items()})
+    print(f"{platform.machine()}: {len(images)} images in {seconds:.1f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
