@@ -7,7 +7,7 @@ DEMO_SECONDS ?= 30
 IMAGES ?= $(firstword $(wildcard ../shared/cnmc/training_data/fold_2))
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
-.PHONY: demo test bench-check lint soak clean mosquitto postgresql streams family
+.PHONY: demo test bench-check lint soak clean mosquitto postgresql streams family arm64-parity
 
 demo: $(VENV)/.demo
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
@@ -33,6 +33,13 @@ bench-check: $(VENV)/.dev mosquitto
 # The table of the models that ship and their cards, from the files themselves.
 family: $(VENV)/.dev
 	$(BIN)/python -m export.family models/*.tflite --out models/README.md
+
+# The same outputs on x86-64 and on 64-bit ARM, bit by bit; as root, with a Debian arm64 root that has python3
+# (make board builds one) and the package qemu-user-static. Half an hour.
+ARM64_ROOT ?= $(HOME)/.cache/leukoscope-board/root
+CNMC ?= ../shared/cnmc
+arm64-parity: $(VENV)/.dev
+	$(BIN)/python -m tests.board.arm64_parity --root $(ARM64_ROOT) --data $(CNMC) models/*.tflite
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
