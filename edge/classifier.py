@@ -56,6 +56,7 @@ class Classifier:
         threads: of the interpreter.
         refer_below: in place of the model file's own threshold, where given.
         crop_px: side of the square that is cut out, in place of the model file's own, where given.
+        limits: of the quality gate.
 
     Raises:
         InputError: the model does not load, or is not what its manifest says.
@@ -68,8 +69,10 @@ class Classifier:
         threads: int = 1,
         refer_below: float | None = None,
         crop_px: int | None = None,
+        limits: quality.QualitySettings = quality.DEFAULT,
     ):
         manifest = model.manifest
+        self._limits = limits
         self._geometry = with_crop(manifest.geometry, crop_px)
         self._labels = manifest.labels
         output = manifest.probabilities()
@@ -132,7 +135,7 @@ class Classifier:
         self._interpreter.invoke()
         invoked = time.perf_counter_ns()
         probabilities = self._probabilities()
-        verdict, reasons = judge(probabilities, measured, self._refer_below)
+        verdict, reasons = judge(probabilities, measured, self._refer_below, self._limits)
         timings_ms = {"preprocess": (prepared - started) / 1e6, "invoke": (invoked - prepared) / 1e6}
         return Prediction(verdict, probabilities, reasons, measured, timings_ms)
 
@@ -231,7 +234,10 @@ def _two(first: float, second: float, labels: list[str]) -> dict[str, float]:
 
 
 def judge(
-    probabilities: dict[str, float], measured: dict[str, float], refer_below: float
+    probabilities: dict[str, float],
+    measured: dict[str, float],
+    refer_below: float,
+    limits: quality.QualitySettings = quality.DEFAULT,
 ) -> tuple[Verdict, list[str]]:
     """The verdict, and why where it is "refer".
 
@@ -239,8 +245,9 @@ def judge(
         probabilities: of ALL and HEM; at a tie, ALL, whose miss costs more.
         measured: the quality figures of the crop.
         refer_below: probability of the likelier class under which the cell is referred.
+        limits: of the quality gate.
     """
-    reasons = quality.reasons(measured)
+    reasons = quality.reasons(measured, limits)
     likelier: Verdict = "ALL" if probabilities["ALL"] >= probabilities["HEM"] else "HEM"
     highest = probabilities[likelier]
     if highest < refer_below:

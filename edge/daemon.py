@@ -47,7 +47,9 @@ class Daemon:
         model = read_model(Path(settings.model.file) if settings.model.file else default_model())
         manifest = model.manifest
         crop_px = settings.camera.crop_px(manifest.geometry.crop, manifest.microns_per_pixel)
-        classifier = Classifier(model, settings.model.threads, settings.model.refer_below, crop_px)
+        classifier = Classifier(
+            model, settings.model.threads, settings.model.refer_below, crop_px, settings.quality
+        )
         self._pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256())
         self._camera = make_camera(settings.camera, settings.simulator, crop_px)
         if not self._camera.live:

@@ -1,15 +1,25 @@
-"""Is there a cell in the crop, is it sharp, is it overexposed: cheap figures that go with each record."""
+"""Is there a cell in the crop, is it in focus, is it well exposed: cheap figures that go with each record.
 
-from typing import Any
+The limits come from `python -m train.quality`, which blurs, darkens and brightens real cells and draws the
+curves of docs/cameras.md.
+"""
+
+from typing import Annotated, Any
 
 import cv2
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
 from edge.frame import Pixels
 
 COARSE_SIDE = 28
-"""Contrast is measured on a plane averaged to this many pixels a side, where sensor noise is gone."""
+"""Cell and light are judged on a picture averaged to so many pixels a side, where sensor noise is gone."""
+
+STAINED_LEVELS = 20
+"""By how much blue is above green where Giemsa's and Leishman's violet is: a nucleus has 50 to 110 levels, a
+red cell -10, an empty field about 0."""
 
 MIN_CONTRAST_LEVELS = 3.0
 """Less is no cell. Of the 3715 C-NMC images at hand the lowest has 4.4, the median 10.6; an evenly lit
@@ -17,8 +27,29 @@ empty frame has 0.7 with noise of sigma 10 levels, 1.3 with 20, and 2.9 where 5 
 to one side."""
 
 
+class QualitySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When a crop is referred whatever the network says; figures as in `measure`.
+
+    Attributes:
+        min_stained: less is no cell, or one that is not in the middle; 0 for no limit.
+        min_sharpness: less is out of focus; 0 for no limit.
+        min_brightness: less is underexposed, levels; 0 for no limit.
+        max_brightness: more is overexposed, levels; 255 for no limit.
+        max_saturated: more is overexposed; 1 for no limit.
+    """
+
+    min_stained: Annotated[float, Meta(ge=0, le=1)] = 0.2
+    min_sharpness: Annotated[float, Meta(ge=0, le=10)] = 0.5
+    min_brightness: Annotated[float, Meta(ge=0, le=255)] = 40.0
+    max_brightness: Annotated[float, Meta(ge=0, le=255)] = 235.0
+    max_saturated: Annotated[float, Meta(ge=0, le=1)] = 0.5
+
+
+DEFAULT = QualitySettings()
+
+
 def measure(crop: Pixels) -> dict[str, float]:
-    """Contrast, sharpness and saturation of a crop.
+    """What can be said of a crop without knowing the cell.
 
     Green is what a Giemsa or Leishman stain absorbs most.
 
@@ -27,26 +58,40 @@ def measure(crop: Pixels) -> dict[str, float]:
 
     Returns:
         contrast: standard deviation of the coarse green plane, in levels (0…255).
-        sharpness: variance of the green plane's Laplacian divided by the plane's own variance; no unit.
-            About 20 for pure noise, under 0.1 for a picture far out of focus.
+        stained: share of the crop's middle (half its side) that is stained violet, 0…1.
+        brightness: mean over what is stained, anywhere in the crop, of the brightest channel; levels.
+        sharpness: of green, the detail at half the crop's size over that at a quarter, as the ratio of two
+            Laplacians. Blur takes from the finer first, so it falls with focus whatever the cell or its
+            contrast. No unit; 2 for pure noise.
         saturated: share of the pixels with any channel at 255, 0…1.
     """
-    green = cv2.extractChannel(crop, 1)
-    side = min(COARSE_SIDE, crop.shape[0])
-    coarse = cv2.resize(green, (side, side), interpolation=cv2.INTER_AREA)
-    contrast = float(cv2.meanStdDev(coarse)[1][0, 0])
-    spread = float(cv2.meanStdDev(green)[1][0, 0])
-    edges = cv2.Laplacian(green, cv2.CV_16S)
+    half = _halved(crop)  # averages by steps of an exact ratio are the cheapest
+    coarse = cv2.resize(half, (COARSE_SIDE, COARSE_SIDE), interpolation=cv2.INTER_AREA)
+    red, green, blue = cv2.split(coarse)
+    stained = cv2.threshold(cv2.subtract(blue, green), STAINED_LEVELS, 255, cv2.THRESH_BINARY)[1]
+    quarter = COARSE_SIDE // 4
+    middle = stained[quarter:-quarter, quarter:-quarter]
+    brightest = cv2.max(cv2.max(red, green), blue)
     return {
-        "contrast": round(contrast, 2),
-        "sharpness": round(_variance(edges) / spread**2, 4) if spread > 0 else 0.0,
+        "contrast": round(float(cv2.meanStdDev(green)[1][0, 0]), 2),
+        "stained": round(cv2.countNonZero(middle) / middle.size, 4),
+        "brightness": round(cv2.mean(brightest, stained)[0], 1),
+        "sharpness": round(_sharpness(cv2.extractChannel(half, 1)), 4),
         "saturated": round(_saturated(crop), 5),
     }
 
 
-def _variance(plane: npt.NDArray[Any]) -> float:
-    """As meanStdDev's, which for 16 bits takes twelve times as long as these two sums."""
-    return cv2.norm(plane, cv2.NORM_L2SQR) / plane.size - (cv2.sumElems(plane)[0] / plane.size) ** 2
+def _halved(picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    side = max(picture.shape[0] // 2, 1)
+    return cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+
+
+def _sharpness(half: npt.NDArray[Any]) -> float:
+    fine, coarse = (
+        cv2.norm(cv2.Laplacian(plane, cv2.CV_16S), cv2.NORM_L2) / plane.shape[0]
+        for plane in (half, _halved(half))
+    )
+    return fine / coarse if coarse > 0 else 0.0
 
 
 def _saturated(crop: Pixels) -> float:
@@ -57,8 +102,19 @@ def _saturated(crop: Pixels) -> float:
     return int(np.count_nonzero(brightest == 255)) / brightest.size
 
 
-def reasons(quality: dict[str, float]) -> list[str]:
+def reasons(quality: dict[str, float], limits: QualitySettings = DEFAULT) -> list[str]:
     """Why a person should look at this crop instead; empty where nothing is wrong with it."""
     if quality["contrast"] < MIN_CONTRAST_LEVELS:
         return ["no cell: the crop is empty"]
-    return []
+    found = []
+    if quality["stained"] < limits.min_stained:
+        found.append(f"no cell in the middle: {quality['stained']:.1%} of it is stained")
+    elif quality["brightness"] < limits.min_brightness:
+        found.append(f"underexposed: the cell has {quality['brightness']:.0f} levels")
+    elif quality["brightness"] > limits.max_brightness:
+        found.append(f"overexposed: the cell has {quality['brightness']:.0f} levels")
+    if quality["saturated"] > limits.max_saturated:
+        found.append(f"overexposed: {quality['saturated']:.0%} of the crop is saturated")
+    if quality["sharpness"] < limits.min_sharpness:
+        found.append(f"out of focus: sharpness {quality['sharpness']:.2f}, under {limits.min_sharpness:g}")
+    return found

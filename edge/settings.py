@@ -11,6 +11,7 @@ from edge.cameras.settings import CameraSettings as CameraSettings
 from edge.cameras.simulator import SimulatorSettings
 from edge.errors import InputError
 from edge.mqtt import MqttSettings
+from edge.quality import QualitySettings
 
 
 class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -69,6 +70,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     model: ModelSettings = ModelSettings()
     camera: CameraSettings = CameraSettings()
     simulator: SimulatorSettings = SimulatorSettings()
+    quality: QualitySettings = QualitySettings()
     mqtt: MqttSettings = MqttSettings()
     outbox: OutboxSettings = OutboxSettings()
     health: HealthSettings = HealthSettings()
