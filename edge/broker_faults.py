@@ -12,7 +12,14 @@ _NOT_YET_VALID, _EXPIRED = 9, 10
 _UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
 _OTHER_NAME = (62, 64)
 # Reason codes of MQTT 5; paho gives those of 3.1.1 the same numbers.
-_BAD_CLIENT_ID, _BAD_PASSWORD, _NOT_AUTHORISED, _BANNED, _TAKEN_OVER = 133, 134, 135, 138, 142
+_UNSPECIFIED, _BAD_CLIENT_ID, _BAD_PASSWORD, _NOT_AUTHORISED, _BANNED, _TAKEN_OVER = (
+    128,
+    133,
+    134,
+    135,
+    138,
+    142,
+)
 ALERT_TIMEOUT_S = 2.0
 # What the broker says of our certificate, as OpenSSL words it.
 _ALERTS = {
@@ -129,4 +136,6 @@ def of_loss(value: int, reason: str, client_id: str) -> Fault:
         return Fault(
             f"connection lost: another client came with the id {client_id}; every [device] id must differ"
         )
+    if value == _UNSPECIFIED:  # what paho says where TCP ended without a word of MQTT
+        return Fault("connection lost: the broker or the network went away")
     return Fault(f"connection lost: {reason}")

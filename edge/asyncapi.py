@@ -1,0 +1,137 @@
+"""The AsyncAPI 3 document of all messages, made from the same types that the box writes and the logger reads.
+
+python -m edge.asyncapi > docs/asyncapi.json
+"""
+
+import sys
+from typing import Any
+
+import msgspec
+
+from edge.records import Record, Status
+from edge.remote_commands import NOTICE, REQUESTS, Answer
+
+_SCHEMAS = "#/components/schemas/"
+_ROOT = "{topic}/{device}"
+_TEXTS = {
+    "status": "Whether a box is there; retained, and its last will.",
+    "health": "Rates, latencies, outbox, camera, broker, machine, versions; retained.",
+    "cells": "One record a cell. Once stored it is identified by its id, however often it comes.",
+}
+# What every health message holds; more is added from version to version.
+HEALTH_KEYS = (
+    "at",
+    "uptime_s",
+    "frames",
+    "rate_per_s",
+    "latency_ms",
+    "outbox",
+    "camera",
+    "broker",
+    "versions",
+)
+
+
+def document() -> dict[str, Any]:
+    """The whole document."""
+    types = [Record, Status, Answer, *REQUESTS.values()]
+    _, schemas = msgspec.json.schema_components(types, ref_template=_SCHEMAS + "{name}")
+    schemas["Health"] = {
+        "title": "Health",
+        "description": "What the box says of itself; fields are added freely.",
+        "type": "object",
+        "required": list(HEALTH_KEYS),
+        "properties": {
+            "at": {"type": "string", "format": "date-time"},
+            "uptime_s": {"type": "number"},
+            "rate_per_s": {"type": "number", "description": "Results a second."},
+            "outbox": {
+                "type": "object",
+                "required": ["depth", "oldest_age_s", "used_mb", "max_mb", "fault", "recovered"],
+            },
+            "camera": {"type": "string"},
+            "broker": {"type": "string"},
+        },
+    }
+    schemas["Record"]["description"] += " Research and second opinion only, not a diagnosis."
+    messages = {"status": "Status", "health": "Health", "cells": "Record", "answer": "Answer"} | {
+        name: kind.__name__ for name, kind in REQUESTS.items() if name != "health"
+    }
+    messages["askHealth"] = REQUESTS["health"].__name__
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Leukoscope",
+            "version": "1.0.0",
+            "description": f"Messages of a Leukoscope box. {NOTICE.capitalize()}, not a diagnosis.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": _channels(),
+        "operations": _operations(),
+        "components": {
+            "messages": {
+                name: {"name": name, "payload": {"$ref": _SCHEMAS + schema}}
+                for name, schema in messages.items()
+            },
+            "schemas": schemas,
+        },
+    }
+
+
+def _message_of(command: str) -> str:
+    return "askHealth" if command == "health" else command
+
+
+def _channel(address: str | None, message: str, text: str) -> dict[str, Any]:
+    channel: dict[str, Any] = {"address": address, "description": text}
+    if address is not None:
+        channel["parameters"] = {
+            "topic": {"description": "Setting [mqtt] topic.", "default": "leukoscope"},
+            "device": {"description": "Setting [device] id."},
+        }
+    channel["messages"] = {message: {"$ref": f"#/components/messages/{message}"}}
+    return channel
+
+
+def _channels() -> dict[str, Any]:
+    channels = {name: _channel(f"{_ROOT}/{name}", name, text) for name, text in _TEXTS.items()}
+    for command, kind in REQUESTS.items():
+        text = (kind.__doc__ or "").split("\n", maxsplit=1)[0]
+        address = f"{_ROOT}/commands/{command}"
+        channels[f"command_{command}"] = _channel(address, _message_of(command), text)
+    channels["answers"] = _channel(
+        None,
+        "answer",
+        "The request's response topic: a property in MQTT 5, else response_topic in its payload.",
+    )
+    return channels
+
+
+def _operation(action: str, channel: str, message: str, qos: int, retain: bool) -> dict[str, Any]:
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{message}"}],
+        "bindings": {"mqtt": {"qos": qos, "retain": retain, "bindingVersion": "0.2.0"}},
+    }
+
+
+def _operations() -> dict[str, Any]:
+    operations = {
+        "sendStatus": _operation("send", "status", "status", qos=1, retain=True),
+        "sendHealth": _operation("send", "health", "health", qos=0, retain=True),
+        "sendCell": _operation("send", "cells", "cells", qos=1, retain=False),
+    }
+    for command in REQUESTS:
+        operation = _operation("receive", f"command_{command}", _message_of(command), qos=1, retain=False)
+        operation["reply"] = {
+            "channel": {"$ref": "#/channels/answers"},
+            "messages": [{"$ref": "#/channels/answers/messages/answer"}],
+        }
+        operations[f"do{command.capitalize()}"] = operation
+    return operations
+
+
+if __name__ == "__main__":
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(document()), indent=2).decode() + "\n")
