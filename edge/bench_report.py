@@ -87,12 +87,16 @@ def plot(all_results: Sequence[Results], file: Path) -> None:
         bare, total = results["bare_invoke_ms"], results["stages_ms"]["total"]
         label = "bare interpreter" if row == 0 else None
         axes.barh(row + 0.18, bare["p50"], 0.34, color="0.6", label=label)
-        axes.plot(total["p99"], row - 0.18, "k|", markersize=12, label="p99 of total" if row == 0 else None)
+        axes.text(left, row - 0.18, f"  p99 {total['p99']:.2f}", va="center", fontsize=8)
+        axes.text(bare["p50"], row + 0.18, f"  p99 {bare['p99']:.2f}", va="center", fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel("milliseconds an image, p50 of each stage")
+    axes.margins(x=0.15)
     axes.set_title(f"{all_results[0]['machine']}; {all_results[0]['runs']} runs", fontsize=9)
-    axes.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.25), frameon=False)
+    axes.legend(
+        fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.8 / len(all_results)), frameon=False
+    )
     try:
         figure.savefig(file, dpi=120, format="png")
     except OSError as error:

@@ -35,6 +35,9 @@ def light(pixels: Pixels) -> str:
     """
     sample = pixels[::SAMPLE_STEP_PX, ::SAMPLE_STEP_PX]
     limit = ALL_BUT * sample.shape[0] * sample.shape[1]
+    green = sample[..., 1]
+    if min(np.count_nonzero(green > BLACK_LEVEL), np.count_nonzero(green < SATURATED_LEVEL)) > limit:
+        return ""  # nearly every frame: one channel is enough to see that it is neither
     if np.count_nonzero(sample.max(axis=2) > BLACK_LEVEL) <= limit:
         return "black"
     if np.count_nonzero(sample.min(axis=2) < SATURATED_LEVEL) <= limit:
