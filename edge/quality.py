@@ -15,7 +15,8 @@ from msgspec import Meta
 from edge.frame import Pixels
 
 COARSE_SIDE = 28
-"""Cell and light are judged on a picture averaged to so many pixels a side, where sensor noise is gone."""
+"""Cell and light are judged on a picture halved by averages until so many pixels a side are left, or not quite
+twice as many: there sensor noise is gone."""
 
 STAINED_LEVELS = 20
 """By how much blue is above green where Giemsa's and Leishman's violet is: a nucleus has 50 to 110 levels, a
@@ -65,18 +66,20 @@ def measure(crop: Pixels) -> dict[str, float]:
             contrast. No unit; 2 for pure noise.
         saturated: share of the pixels with any channel at 255, 0…1.
     """
-    half = _halved(crop)  # averages by steps of an exact ratio are the cheapest
-    coarse = cv2.resize(half, (COARSE_SIDE, COARSE_SIDE), interpolation=cv2.INTER_AREA)
+    half = _halved(crop)  # averages by halves are by far the cheapest
+    coarse = quarter = _halved(half)
+    while coarse.shape[0] >= 2 * COARSE_SIDE:
+        coarse = _halved(coarse)
     red, green, blue = cv2.split(coarse)
     stained = cv2.threshold(cv2.subtract(blue, green), STAINED_LEVELS, 255, cv2.THRESH_BINARY)[1]
-    quarter = COARSE_SIDE // 4
-    middle = stained[quarter:-quarter, quarter:-quarter]
+    margin = coarse.shape[0] // 4
+    middle = stained[margin : coarse.shape[0] - margin, margin : coarse.shape[0] - margin]
     brightest = cv2.max(cv2.max(red, green), blue)
     return {
         "contrast": round(float(cv2.meanStdDev(green)[1][0, 0]), 2),
         "stained": round(cv2.countNonZero(middle) / middle.size, 4),
         "brightness": round(cv2.mean(brightest, stained)[0], 1),
-        "sharpness": round(_sharpness(cv2.extractChannel(half, 1)), 4),
+        "sharpness": round(_sharpness(half, quarter), 4),
         "saturated": round(_saturated(crop), 5),
     }
 
@@ -86,10 +89,10 @@ def _halved(picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
 
 
-def _sharpness(half: npt.NDArray[Any]) -> float:
+def _sharpness(half: npt.NDArray[Any], quarter: npt.NDArray[Any]) -> float:
     fine, coarse = (
-        cv2.norm(cv2.Laplacian(plane, cv2.CV_16S), cv2.NORM_L2) / plane.shape[0]
-        for plane in (half, _halved(half))
+        cv2.norm(cv2.Laplacian(cv2.extractChannel(picture, 1), cv2.CV_16S), cv2.NORM_L2) / picture.shape[0]
+        for picture in (half, quarter)
     )
     return fine / coarse if coarse > 0 else 0.0
 
