@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edge.health import temperature_c
+from edge.machine import temperature_c
 
 _CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _MEASURED = ("ai-edge-litert", "tflite-runtime", "numpy", "opencv-python-headless", "msgspec")

@@ -15,6 +15,8 @@ from edge.health import Health
 from edge.modelfile import ModelFile
 from edge.outbox import Outbox
 from edge.pipeline import Pipeline
+from edge.records import ModelReference
+from edge.runlog import Restarts
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,8 @@ def flat_memory(
         started_delivery(Path(folder), address) as (outbox, _),
     ):
         pipeline = Pipeline(Classifier(model), model, "bench", "0" * 64)
-        health = Health(outbox, Path(folder) / "outbox.db")
+        reference = ModelReference(name=model.manifest.name, sha256=model.sha256)
+        health = Health(outbox, Path(folder), reference, Restarts())
         samples = []
         done = 0
         for done in _send(pipeline, outbox, health, images, results):

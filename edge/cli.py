@@ -2,12 +2,12 @@
 
 import argparse
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge import journal
 from edge.errors import InputError, LeukoscopeError
 
 NOTICE = "Research and second opinion only: not a diagnosis."
@@ -18,7 +18,7 @@ _HOST_PACKAGES = ("train", "export", "tensorflow", "keras", "sklearn", "matplotl
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0 done, 1 failed, 2 wrong usage, settings or input."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    journal.set_up()
     # Decoders and TensorFlow report on standard error what the commands say in their own words.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -79,6 +79,20 @@ def parser() -> argparse.ArgumentParser:
     for name, text in (("run", "The daemon in the foreground"), ("check", "Is the settings file valid?")):
         p = add(name, f"edge.commands:{name}", text, f"{name} --config leukoscope.toml")
         p.add_argument("--config", type=Path, required=True, metavar="FILE")
+        if name == "run":
+            p.add_argument(
+                "--metrics", default="", metavar="HOST:PORT", help="answer Prometheus at /metrics there"
+            )
+
+    p = add(
+        "doctor",
+        "edge.doctor:command",
+        "Tries everything that a support call would ask",
+        "doctor --config leukoscope.toml",
+    )
+    p.add_argument("--config", type=Path, required=True, metavar="FILE")
+    p.add_argument("--json", action="store_true")
+    p.add_argument("--bundle", type=Path, metavar="FILE", help="pack what support needs, without secrets")
 
     p = add("classify", "edge.commands:classify", "Classify image files or folders", "classify cells/ --json")
     p.add_argument("paths", type=Path, nargs="+", metavar="PATH")

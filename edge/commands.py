@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 def run(options: argparse.Namespace) -> int:
     """`leukoscope run`; 1 where a folder's images could not all be read."""
-    unreadable = Daemon(settings_file.load(options.config)).run()
+    unreadable = Daemon(settings_file.load(options.config), options.metrics).run()
     return 1 if unreadable else 0
 
 

@@ -91,6 +91,11 @@ class Connection:
         self.receive_maximum = window
         self._thread = threading.Thread(target=self._run, name=f"mqtt {client_id}", daemon=True)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that connects runs."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to connect, in a thread of its own."""
         self._thread.start()

@@ -7,8 +7,7 @@ import threading
 from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
-
-import msgspec
+from typing import Any
 
 from edge.cameras.sources import make_camera
 from edge.capture import Capture
@@ -16,14 +15,18 @@ from edge.classifier import Classifier, default_model
 from edge.errors import ImageError, LeukoscopeError
 from edge.frame import Frame
 from edge.health import Health
+from edge.metrics import MetricsServer
 from edge.modelfile import read_model
 from edge.mqtt import Publisher
 from edge.outbox import Outbox, OutboxFullError
 from edge.pipeline import Pipeline
-from edge.records import Record
+from edge.records import ModelReference, Record
 from edge.remote_commands import Handler
+from edge.reporter import Reporter
+from edge.runlog import RunLog
 from edge.settings import Settings
 from edge.trigger import Gate
+from edge.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +40,15 @@ STOP_DRAIN_S = 2.0
 class Daemon:
     """One box at work.
 
+    Args:
+        settings: of the box.
+        metrics: "HOST:PORT" where Prometheus is answered, or "".
+
     Raises:
         LeukoscopeError: model, outbox or camera cannot be opened.
     """
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, metrics: str = ""):
         self._settings = settings
         self._stop = threading.Event()
         model = read_model(Path(settings.model.file) if settings.model.file else default_model())
@@ -60,8 +67,21 @@ class Daemon:
         self.gate = Gate(settings.camera, crop_px)
         file = Path(settings.outbox.file)
         self._outbox = Outbox(file, settings.outbox.max_mb)
-        self._health = Health(self._outbox, file)
+        self._runs = RunLog(file.parent)
+        reference = ModelReference(name=manifest.name, sha256=model.sha256)
+        self._health = Health(self._outbox, file.parent, reference, self._runs.begin())
         self._publisher = Publisher(settings.mqtt, settings.device.id, self._outbox, self._handlers())
+        self._watchdog = Watchdog({"publisher": self._publisher.hangs, "outbox": self._outbox.hangs})
+        self._reporter = Reporter(
+            self._report,
+            self._publisher.publish_health,
+            self._late,
+            self._runs.fault,
+            settings.health.interval_s,
+            file.parent,
+        )
+        self._metrics = metrics
+        self._frames_seen = self._faults_seen = 0
 
     def stop(self, signal_number: int = 0, _frame: FrameType | None = None) -> None:
         """End the run; what was accepted stays in the outbox."""
@@ -69,7 +89,7 @@ class Daemon:
 
     def _handlers(self) -> dict[str, Handler]:
         """What the commands of MQTT do; see `edge.remote_commands`."""
-        handlers: dict[str, Handler] = {"health": lambda _request: msgspec.Raw(self._report())}
+        handlers: dict[str, Handler] = {"health": lambda _request: self._report()}
         if self._camera.live:
             handlers["capture"] = lambda request: self.gate.request(request.specimen)
             handlers["specimen"] = lambda request: self.gate.set_specimen(request.specimen)
@@ -80,47 +100,85 @@ class Daemon:
 
         Returns:
             How many images could not be read.
+
+        Raises:
+            LeukoscopeError: the camera failed for good; the reason is kept for the next start.
         """
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGINT, self.stop)
         self._publisher.start()
-        reporter = threading.Thread(target=self._report_health, name="health", daemon=True)
-        reporter.start()
+        self._reporter.start()
+        metrics: MetricsServer | None = None
+        fault = ""
         gc.collect()
         gc.freeze()  # what is here now stays: a full collection need not go through it between two frames
         try:
+            metrics = MetricsServer(self._metrics, self._prometheus) if self._metrics else None
             if self._camera.live:
                 self._watch()
             else:
                 self._work_through()
+        except LeukoscopeError as error:
+            fault = str(error)
+            raise
         finally:
+            self._watchdog.stopping()
             self._stop.set()
+            if metrics is not None:
+                metrics.close()
             self._capture.close()
             self._camera.close()
-            try:
-                self._outbox.flush()
-            except LeukoscopeError as error:  # a full disk, say; what is in the outbox is still sent
-                log.error("%s", error)
-            if self._publisher.connected.is_set():  # what is left stays in the outbox for the next start
-                self._publisher.wait_drained(STOP_DRAIN_S)
-            self._publisher.publish_health(self._report())
-            self._publisher.stop(STOP_TIMEOUT_S)
-            self._outbox.close()
+            self._close(fault)
         return self._health.unreadable
+
+    def _close(self, fault: str) -> None:
+        """Send what the broker takes, keep the rest, and note how the run ended."""
+        try:
+            self._outbox.flush()
+        except LeukoscopeError as error:  # a full disk, say; what is in the outbox is still sent
+            log.error("%s", error)
+        if self._publisher.connected.is_set():  # what is left stays in the outbox for the next start
+            self._publisher.wait_drained(STOP_DRAIN_S)
+        self._reporter.stop()
+        self._publisher.stop(STOP_TIMEOUT_S)
+        self._runs.end(fault)
+        self._outbox.close()
 
     def _watch(self) -> None:
         """A live camera: classify its newest frame whenever the trigger or a request says so."""
         self._capture.start()
         while not self._stop.is_set():
             self.gate.fail(f"camera: {self._capture.state}")
-            if not self._outbox.wait_for_room(TICK_S) or not self.gate.wait(TICK_S):
+            self._look_at_camera()
+            if not self._has_room() or not self.gate.wait(TICK_S):
                 continue
             frame = self._capture.take(TICK_S, self.gate.after_ns)
             if frame is not None and (admitted := self.gate.admit(frame)):
                 self.gate.answer(self._accept(admitted))
+            elif frame is not None:
+                self._watchdog.worked()  # the camera answers, and the trigger wants no result of it
+
+    def _look_at_camera(self) -> None:
+        """Ready with its first frame; while no result is wanted, each frame shows that it answers."""
+        read, faults = self._capture.counts.read, self._capture.counts.faults
+        if read > self._frames_seen:
+            self._watchdog.ready(f"{self._settings.device.id}: {self._capture.description}")
+            if self.gate.idle:
+                self._watchdog.worked()
+        elif faults > self._faults_seen:  # an attempt to open it came to an end; the next one follows
+            self._watchdog.waits(f"camera: {self._capture.state}")
+        self._frames_seen, self._faults_seen = read, faults
+
+    def _has_room(self) -> bool:
+        """Whether the outbox takes records, waiting a moment for it; a full disk is no fault of this process."""
+        if self._outbox.wait_for_room(TICK_S):
+            return True
+        self._watchdog.worked()  # a restart would lose what waits in memory, and free nothing
+        return False
 
     def _work_through(self) -> None:
         """A folder: every image once, then wait until all is delivered."""
+        self._watchdog.ready(f"{self._settings.device.id}: {self._settings.camera.source}")
         while not self._stop.is_set():
             try:
                 frame = self._camera.read()
@@ -133,14 +191,22 @@ class Daemon:
             self._accept(frame)
         self._outbox.flush()
         while not self._stop.is_set() and not self._publisher.wait_drained(0.2):
-            pass
+            self._watchdog.worked()  # all is classified; only the broker is waited for
 
     def _accept(self, frame: Frame) -> "Future[Record] | None":
+        self._watchdog.enters("in the classifier")
         record = self._pipeline.record(frame)
+        self._watchdog.enters("at the outbox")
         stored = self._offer(record)
         if stored is not None:
+            stored.add_done_callback(self._committed)
             self._health.result(frame, record)
+        self._watchdog.enters("waiting for a frame")
         return stored
+
+    def _committed(self, record: "Future[Record]") -> None:
+        if record.exception() is None:
+            self._watchdog.worked()
 
     def _offer(self, record: Record) -> "Future[Record] | None":
         """Give a record to the outbox as soon as it takes it; None where the stop came first."""
@@ -148,16 +214,31 @@ class Daemon:
             try:
                 return self._outbox.accept(record)
             except OutboxFullError:
-                self._outbox.wait_for_room(timeout_s=0.5)
+                self._has_room()
         return None
 
-    def _report(self) -> bytes:
-        self._health.camera = self._capture.state if self._camera.live else "ok"
-        return self._health.report(self._publisher.state())
+    def _late(self) -> str:
+        """Why systemd will soon restart the service, or ""."""
+        late = self._watchdog.late()
+        camera = self._camera_state()
+        return f"{late}; camera: {camera}" if late and camera != "ok" else late
 
-    def _report_health(self) -> None:
-        while not self._stop.wait(self._settings.health.interval_s):
-            try:
-                self._publisher.publish_health(self._report())
-            except (OSError, LeukoscopeError) as error:
-                log.warning("health not published: %s", error)
+    def _camera_state(self) -> str:
+        return self._capture.state if self._camera.live else "ok"
+
+    def _count(self) -> None:
+        """Take over what others have counted."""
+        counts = self._capture.counts
+        self._health.camera = self._camera_state()
+        self._health.skipped = max(0, counts.read - self._health.accepted) if self._camera.live else 0
+        self._health.withheld = counts.withheld
+        self._health.camera_faults = counts.faults
+        self._health.connections = self._publisher.connections
+
+    def _report(self) -> dict[str, Any]:
+        self._count()
+        return self._health.report(self._publisher.state(), self._late())
+
+    def _prometheus(self) -> str:
+        self._count()
+        return self._health.prometheus(self._publisher.state(), self._late())

@@ -27,6 +27,8 @@ WINDOW = 20
 REFUSED_RETRY_S = 5.0
 # How long the publisher sleeps where nothing wakes it.
 IDLE_S = 1.0
+# The thread that sends turns at least every IDLE_S; after so long without a turn it hangs.
+HANG_S = 20.0
 
 
 class Publisher:
@@ -58,6 +60,7 @@ class Publisher:
         self._retry_at = 0.0  # monotonic; 0 where nothing was refused
         self._fault = self._said = ""  # of the broker; of the outbox, as the status has it
         self._told_deaf = False
+        self._turned_at = time.monotonic()
         self._stopping, self._idle = threading.Event(), threading.Event()
         self._commands = RemoteCommands(self._root, handlers or {})
         self._connection = Connection(
@@ -81,6 +84,18 @@ class Publisher:
     def state(self) -> str:
         """For health: "connected, MQTT 5", "not connected: <why>"."""
         return self._connection.state() + (f"; {self._fault}" if self._fault else "")
+
+    def hangs(self) -> str:
+        """What is wrong with the threads that send, or ""; a broker that is away is nothing wrong here."""
+        if not (self._thread.is_alive() and self._connection.alive):
+            return "its thread has ended"
+        idle_s = time.monotonic() - self._turned_at
+        return f"its thread hangs for {idle_s:.0f} s" if idle_s > HANG_S else ""
+
+    @property
+    def connections(self) -> int:
+        """How often the broker has accepted the connection."""
+        return self._connection.connections
 
     @property
     def connected(self) -> threading.Event:
@@ -152,6 +167,7 @@ class Publisher:
 
     def _run(self) -> None:
         while not self._idle.is_set():
+            self._turned_at = time.monotonic()
             try:
                 self._take_acknowledgements()
                 self._follow_session()

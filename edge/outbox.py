@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -22,6 +23,8 @@ BATCH_LIMIT = 500
 ACCEPT_TIMEOUT_S = 5.0
 # Between attempts while the disk refuses.
 RETRY_S = 1.0
+# A commit that takes so long hangs.
+HANG_S = 20.0
 # A full outbox takes records again when it is down to this share, so that it does not flap.
 ROOM_SHARE = 0.95
 
@@ -65,6 +68,7 @@ class Outbox:
         self._fault = ""
         self._store = OutboxFile(file)
         self._measure()
+        self._turned_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
 
@@ -94,6 +98,15 @@ class Outbox:
         """Why no new frame should be taken: the outbox is full, or its disk refuses; "" where it takes them."""
         with self._state:
             return self._why_not()
+
+    def hangs(self) -> str:
+        """What is wrong with the thread that writes, or ""; a disk that refuses is nothing wrong here."""
+        if not self._thread.is_alive():
+            return "its thread has ended"
+        with self._state:
+            busy = bool(self._waiting or self._removals)
+        busy_s = time.monotonic() - self._turned_at
+        return f"its thread hangs for {busy_s:.0f} s" if busy and busy_s > HANG_S else ""
 
     def report(self) -> dict[str, object]:
         """For health: how much waits, for how long, and what is wrong."""
@@ -226,6 +239,7 @@ class Outbox:
                 )
                 if not self._waiting and not self._removals and not self._store.damaged:
                     return
+                self._turned_at = time.monotonic()
                 batch = [self._waiting[i] for i in range(min(BATCH_LIMIT, len(self._waiting)))]
                 removals, self._removals = self._removals, []
             try:

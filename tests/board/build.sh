@@ -1,0 +1,84 @@
+#!/bin/bash
+# Builds, once, the disk of the virtual board: Debian 13 (trixie) for 64-bit ARM with its own kernel.
+#   sudo tests/board/build.sh FOLDER
+# FOLDER gets root/ (the tree), disk.img, vmlinuz, initrd.img and the key for ssh. The packages come from the
+# Debian mirror that this machine's own apt uses, or from MIRROR=URL. Programs of the second stage run under
+# user-mode emulation: 20 to 45 minutes of one core.
+set -euo pipefail
+FOLDER=${1:?usage: build.sh FOLDER}
+HERE=$(cd "$(dirname "$0")" && pwd)
+SUITE=trixie
+DISK_GB=6
+# vivid (a real /dev/video0) is in the full kernel, not in the one for clouds. libcamera has its virtual camera.
+PACKAGES=linux-image-arm64,systemd,systemd-sysv,systemd-timesyncd,udev,dbus,kmod,openssh-server,iproute2
+PACKAGES+=,python3,python3-venv,python3-prctl,python3-libcamera,libcamera-ipa,v4l-utils
+PACKAGES+=,mosquitto,mosquitto-clients,ca-certificates,procps,sqlite3
+
+[ "$(id -u)" = 0 ] || { echo "build.sh: run it as root: debootstrap makes device nodes" >&2; exit 2; }
+for program in debootstrap mkfs.ext4 ssh-keygen; do
+  command -v $program >/dev/null || { echo "build.sh: $program is missing: apt install debootstrap e2fsprogs openssh-client" >&2; exit 2; }
+done
+
+# The Debian archive among this machine's own apt sources.
+MIRROR=${MIRROR:-$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
+  sed -n 's/^Debian|Debian|//p' | head -n 1)}
+[ -n "$MIRROR" ] || { echo "build.sh: apt here has no Debian mirror (run apt-get update); name one: MIRROR=URL" >&2; exit 2; }
+
+# The kernel hands ARM programs to QEMU; flag F opens QEMU at once, so that it is found inside the new root too.
+register_emulation() {
+  local table=/proc/sys/fs/binfmt_misc
+  [ "$(uname -m)" = aarch64 ] && return
+  [ -e $table/register ] || mount -t binfmt_misc binfmt_misc $table
+  [ -e $table/qemu-aarch64 ] && return
+  local qemu magic mask
+  qemu=$(command -v qemu-aarch64-static) || { echo "build.sh: apt install qemu-user-static" >&2; exit 2; }
+  magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
+  mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
+  echo ":qemu-aarch64:M::$magic:$mask:$qemu:OCF" >$table/register
+}
+
+build_tree() {
+  local root=$FOLDER/root.partial
+  rm -rf "$root"
+  debootstrap --arch=arm64 --foreign --variant=minbase --include=$PACKAGES $SUITE "$root" "$MIRROR"
+  cp -r "$HERE/root/." "$root/"
+  chroot "$root" /debootstrap/debootstrap --second-stage
+  cp -r "$HERE/root/." "$root/"
+  mv "$root" "$FOLDER/root"
+}
+
+configure_tree() {
+  local root=$FOLDER/root
+  echo board >"$root/etc/hostname"
+  printf '127.0.0.1 localhost board\n' >"$root/etc/hosts"
+  printf '/dev/vda / ext4 errors=remount-ro 0 1\n' >"$root/etc/fstab"
+  : >"$root/etc/machine-id"
+  [ -e "$FOLDER/key" ] || ssh-keygen -q -t ed25519 -N '' -C board -f "$FOLDER/key"
+  install -d -m 700 "$root/root/.ssh"
+  install -m 600 "$FOLDER/key.pub" "$root/root/.ssh/authorized_keys"
+  chroot "$root" systemctl --quiet enable systemd-networkd
+  chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer e2scrub_reap.service
+  rm -f "$root"/var/cache/apt/archives/*.deb
+}
+
+build_disk() {
+  local root=$FOLDER/root
+  cp -L "$root/vmlinuz" "$FOLDER/vmlinuz"
+  cp -L "$root/initrd.img" "$FOLDER/initrd.img"
+  rm -f "$FOLDER/disk.partial"
+  truncate -s ${DISK_GB}G "$FOLDER/disk.partial"
+  mkfs.ext4 -q -L board -d "$root" "$FOLDER/disk.partial"
+  mv "$FOLDER/disk.partial" "$FOLDER/disk.img"
+}
+
+mkdir -p "$FOLDER"
+[ -e "$FOLDER/disk.img" ] && { echo "build.sh: $FOLDER/disk.img is there already; remove it to build anew"; exit 0; }
+if [ ! -d "$FOLDER/root" ]; then
+  echo "build.sh: Debian $SUITE for arm64 into $FOLDER; 20 to 45 minutes"
+  register_emulation
+  build_tree
+fi
+register_emulation
+configure_tree
+build_disk
+echo "build.sh: $FOLDER/disk.img is ready"
