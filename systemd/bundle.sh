@@ -11,7 +11,7 @@ trap 'rm -rf "$WORK"' EXIT
 # ai-edge-litert needs glibc 2.27; all three systems have 2.35 or newer.
 PLATFORMS=(--platform manylinux2014_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux_2_24_aarch64)
 PLATFORMS+=(--platform manylinux_2_26_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux_2_28_aarch64)
-PIP=("$PYTHON" -m pip --quiet --disable-pip-version-check)
+PIP=("$PYTHON" -m pip --quiet --quiet --disable-pip-version-check)
 
 mkdir -p "$WORK/source"
 git -C "$SOURCE" archive HEAD edge train export models systemd docs pyproject.toml README.md LICENSE CHANGELOG.md |
@@ -27,6 +27,8 @@ for python in 3.10 3.11 3.13; do
   "${PIP[@]}" download --only-binary=:all: "${PLATFORMS[@]}" --python-version $python --implementation cp \
     --dest "$WORK/wheels" "$numpy" "$WHEEL[log]"
 done
+# pip looks at this machine's Python where a package asks for another only in some versions.
+"${PIP[@]}" download --only-binary=:all: --no-deps --platform any --python-version 3.10 --dest "$WORK/wheels" 'tomli>=2'
 
 NAME=leukoscope-$VERSION-arm64
 mkdir "$WORK/$NAME"
