@@ -7,7 +7,7 @@ DEMO_SECONDS ?= 30
 IMAGES ?= $(firstword $(wildcard ../shared/cnmc/training_data/fold_2))
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
-.PHONY: demo test bench-check lint soak clean mosquitto postgresql streams family arm64-parity
+.PHONY: demo test bench-check lint soak clean mosquitto postgresql streams family arm64-parity bundle board board-test
 
 demo: $(VENV)/.demo
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
@@ -79,6 +79,18 @@ streams:
 	    echo "Installing GStreamer's RTSP server from the Debian packages."; \
 	    $(APT) update && DEBIAN_FRONTEND=noninteractive $(APT) install --yes --no-install-recommends $(STREAMS); \
 	  else echo "GStreamer's RTSP server is missing: apt install $(STREAMS); the tests that need it will skip"; fi; fi
+
+# For a box without internet: dist/leukoscope-VERSION-arm64.tar.gz with all wheels.
+bundle: $(VENV)/bin/python
+	PYTHON=$(BIN)/python systemd/bundle.sh dist
+
+# A virtual ARM box, built once outside the project (about an hour), and the project put through its paces on it.
+BOARD ?= $(HOME)/.cache/leukoscope-board
+board:
+	tests/board/build.sh $(BOARD)
+
+board-test: board bundle $(VENV)/.demo
+	$(BIN)/python -m tests.board.run --board $(BOARD) --bundle dist
 
 clean:
 	rm -rf $(VENV) build *.egg-info

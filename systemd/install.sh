@@ -101,10 +101,6 @@ install_settings() {
   [ -n "$ROOT" ] || install -d -m 750 -o leukoscope -g leukoscope "$STATE"
 }
 
-drop_in() { # UNIT FILE NAME
-  install -D -m 644 "$SOURCE/systemd/drop-ins/$2" "$UNITS/$1.d/$3"
-}
-
 # The units lie with their version, so that a rollback brings the old ones back too.
 collect_units() {
   install -d "$NEW/systemd"
@@ -194,10 +190,12 @@ start_log() {
 }
 
 forget_old_versions() { # never the one that runs, nor the one before it
-  local version current
+  local current version kept=1
   current=$(readlink -f "$OPT/current")
-  ls -d "$OPT"/versions/* | sort -r | grep -v -x "$current" | tail -n +$KEPT | while read -r version; do
-    rm -rf "$version"
+  for version in $(ls -d "$OPT"/versions/* | sort -r); do
+    [ "$version" != "$current" ] || continue
+    kept=$((kept + 1))
+    [ $kept -le $KEPT ] || rm -rf "$version"
   done
 }
 

@@ -37,11 +37,26 @@ register_emulation() {
   echo ":qemu-aarch64:M::$magic:$mask:$qemu:OCF" >$table/register
 }
 
+# The second stage reads the index of all 68000 packages again and again, with Perl under emulation: minutes each
+# time. Those that it installs are enough.
+shorten_index() {
+  local root=$1 index
+  for index in "$root"/var/lib/apt/lists/*_Packages; do
+    { tr -s ' ' '\n' <"$root/debootstrap/required"; echo; tr -s ' ' '\n' <"$root/debootstrap/base"; echo; } |
+      awk -v index_file="$index" '
+        NF { wanted[$1] = 1 }
+        END { RS = ""; while ((getline stanza < index_file) > 0) {
+          split(stanza, word); if (word[2] in wanted) print stanza "\n" } }' >"$index.short"
+    mv "$index.short" "$index"
+  done
+}
+
 build_tree() {
   local root=$FOLDER/root.partial
   rm -rf "$root"
   debootstrap --arch=arm64 --foreign --variant=minbase --include=$PACKAGES $SUITE "$root" "$MIRROR"
   cp -r "$HERE/root/." "$root/"
+  shorten_index "$root"
   chroot "$root" /debootstrap/debootstrap --second-stage
   cp -r "$HERE/root/." "$root/"
   mv "$root" "$FOLDER/root"
