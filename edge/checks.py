@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from edge import clock as wall_clock
 from edge import machine
+from edge.broker_check import check_broker
 from edge.cameras.sources import make_camera
 from edge.classifier import Classifier, default_model
 from edge.errors import LeukoscopeError
 from edge.frame import Frame
 from edge.health import versions
 from edge.modelfile import read_model, verify
-from edge.mqtt import Connection
 from edge.reporter import HISTORY_FILE
 from edge.settings import Settings
 
@@ -164,22 +165,13 @@ def _camera_of_service(settings: Settings) -> str:
 
 
 def broker(settings: Settings) -> str:
-    """The broker accepts us, over TLS where that is set."""
-    mqtt = settings.mqtt
-    connection = Connection(
-        mqtt, client_id=f"leukoscope-doctor-{os.getpid()}", on_connected=lambda _client: None
-    )
-    connection.start()
-    try:
-        began = time.monotonic()
-        if not connection.connected.wait(BROKER_TIMEOUT_S):
-            raise LeukoscopeError(
-                f"{mqtt.host}:{mqtt.port}: {connection.state()}; check [mqtt] host, port and password, and that "
-                "the broker runs"
-            )
-        return f"{mqtt.host}:{mqtt.port}: {connection.state()}, {(time.monotonic() - began) * 1e3:.0f} ms"
-    finally:
-        connection.stop()
+    """The broker accepts us, over TLS where that is set, and lets us publish."""
+    began = time.monotonic()
+    well, said = check_broker(settings.mqtt, settings.device.id, BROKER_TIMEOUT_S)
+    where = f"{settings.mqtt.host}:{settings.mqtt.port}"
+    if not well:
+        raise LeukoscopeError(f"{where}: {said}")
+    return f"{where}: {said}, {(time.monotonic() - began) * 1e3:.0f} ms"
 
 
 def clock(_settings: Settings) -> str:
@@ -190,12 +182,12 @@ def clock(_settings: Settings) -> str:
         raise LeukoscopeError(
             f"{said}: wrong; connect to a network with NTP, or: sudo timedatectl set-time …"
         )
-    answer = output_of("timedatectl", "show", "--property=NTPSynchronized", "--value")
-    if answer == "no":
+    synchronised = wall_clock.synchronised()
+    if synchronised is False:
         raise CautionError(
             f"{said}, not synchronised; allow NTP (UDP port 123): sudo timedatectl set-ntp true"
         )
-    return f"{said}, {'synchronised' if answer == 'yes' else 'nothing here tells whether it is synchronised'}"
+    return f"{said}, {'synchronised' if synchronised else 'nothing here tells whether it is synchronised'}"
 
 
 def temperature(_settings: Settings) -> str:

@@ -65,7 +65,7 @@ def test_each_fault_is_found_beside_the_others(tmp_path: Path) -> None:
     assert "broken.tflite" in found["model"][1]
     assert "create it" in found["outbox"][1]
     assert "nowhere" in found["camera"][1]
-    assert "refused" in found["broker"][1]
+    assert "nothing listens" in found["broker"][1]
     assert "check [mqtt] host" in found["broker"][1]
 
 
