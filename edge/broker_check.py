@@ -9,6 +9,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.connection import Connection
 from edge.errors import LeukoscopeError
+from edge.mqtt import NO_SUBSCRIBERS
 from edge.mqtt_settings import MqttSettings
 
 POLL_S = 0.05
@@ -23,11 +24,14 @@ def check_broker(settings: MqttSettings, device: str, timeout_s: float = 10.0) -
     topic = f"{settings.topic}/{device}/cells"
     answered = threading.Event()
     refusals: list[str] = []
+    heard = True
 
     def on_connected(client: Client) -> None:
         client.publish(topic, b"", qos=1)
 
     def on_publish(_client: Client, _message_id: int, reason: ReasonCode, _properties: Properties) -> None:
+        nonlocal heard
+        heard = reason.value != NO_SUBSCRIBERS
         if reason.is_failure:
             refusals.append(str(reason))
         answered.set()
@@ -53,4 +57,7 @@ def check_broker(settings: MqttSettings, device: str, timeout_s: float = 10.0) -
         return False, state
     if connection.version == "3.1.1":
         return True, f"{state}; whether it may publish, a broker of 3.1.1 does not tell"
-    return True, f"{state}, may publish"
+    nobody = (
+        "" if heard else "; but no logger has subscribed yet, and nothing is kept: start leukoscope log once"
+    )
+    return True, f"{state}, may publish{nobody}"

@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 WINDOW = 20
 # Until a record that the broker refused is sent again.
 REFUSED_RETRY_S = 5.0
+# What a broker of MQTT 5 may answer where nobody has subscribed.
+NO_SUBSCRIBERS = 16
+# How long records are sent again for a logger that was there and is not, and after what pause each.
+HOLD_S, HELD_RETRY_S = 120.0, 1.0
 # How long the publisher sleeps where nothing wakes it.
 IDLE_S = 1.0
 # The thread that sends turns at least every IDLE_S; after so long without a turn it hangs.
@@ -59,6 +63,8 @@ class Publisher:
         self._cursor = 0  # the last sequence that was sent in this session
         self._retry_at = 0.0  # monotonic; 0 where nothing was refused
         self._fault = self._said = ""  # of the broker; of the outbox, as the status has it
+        self.heard = True  # False where the broker says that nobody has subscribed
+        self._had_logger, self._unheard_since = False, 0.0
         self._told_deaf = False
         self._turned_at = time.monotonic()
         self._stopping, self._idle = threading.Event(), threading.Event()
@@ -190,6 +196,8 @@ class Publisher:
                 continue
             if reason.is_failure:
                 self._refused(sequence, str(reason))
+            elif self._held(reason.value == NO_SUBSCRIBERS):
+                self._retry_at = time.monotonic() + HELD_RETRY_S
             else:
                 accepted.append(sequence)
         if accepted:
@@ -197,6 +205,30 @@ class Publisher:
             if self._fault and not self._retry_at:
                 log.info("the broker accepts records again")
                 self._fault = ""
+
+    def _held(self, unheard: bool) -> bool:
+        """Whether a record that the broker took, but keeps for nobody, is sent again.
+
+        It is for a while where a logger was there before: a broker that came back without its sessions is
+        found by the box before the logger has found it. Else it counts as delivered, and that is said.
+        """
+        if not unheard:
+            if not self.heard:
+                log.info("a logger takes the records")
+            self.heard, self._had_logger, self._unheard_since = True, True, 0.0
+            return False
+        self._unheard_since = self._unheard_since or time.monotonic()
+        if self._had_logger and time.monotonic() - self._unheard_since < HOLD_S:
+            return True
+        self._had_logger = False
+        if self.heard:
+            log.warning(
+                "no logger has subscribed to %s/cells at this broker, which keeps the records for none; "
+                "start leukoscope log there once",
+                self._root,
+            )
+        self.heard = False
+        return False
 
     def _refused(self, sequence: int, reason: str) -> None:
         """The broker refused a record: it stays in the outbox and is sent again later."""

@@ -31,7 +31,9 @@ __all__ = ["Sink", "Subscriber", "open_sink"]
 log = logging.getLogger(__name__)
 
 # What one transaction takes; the broker sends no more than this without an acknowledgement.
-BATCH_LIMIT = 200
+BATCH_LIMIT = 500
+# Of a message that is no record: what is kept of it, and how many different reasons are logged.
+REJECT_BYTES, LOGGED_LIMIT = 16 * 1024, 50
 # Between attempts while the store refuses.
 RETRY_S = 1.0
 # How long the broker keeps results for a logger that is away.
@@ -83,6 +85,7 @@ class Subscriber:
         self._deliveries: queue.SimpleQueue[_Delivery] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._fault = ""
+        self._told: set[str] = set()
         self._told_unshared = False
         self.subscribed = threading.Event()
         self._group = Group(group, client_id, topic, self._feed) if group else None
@@ -195,9 +198,7 @@ class Subscriber:
             try:
                 records.append(decode_record(payload))
             except InputError as error:
-                log.warning("rejected a message on %s: %s", topic, error)
-                now, reason = rfc3339(time.time_ns()), str(error).replace("\x00", "")
-                rejects.append(Reject(received_at=now, topic=topic, payload=payload, reason=reason))
+                rejects.append(self._reject(topic, payload, str(error)))
         while True:
             try:
                 new = self._sink.store(records, rejects)
@@ -215,6 +216,20 @@ class Subscriber:
             if self.on_stored is not None:
                 self._tell(record, is_new)
         return True
+
+    def _reject(self, topic: str, payload: bytes, reason: str) -> Reject:
+        fault = f"{topic}: {reason}"
+        if fault not in self._told and len(self._told) < LOGGED_LIMIT:
+            self._told.add(fault)
+            log.warning("rejected a message on %s", fault)
+        if len(payload) > REJECT_BYTES:
+            reason = f"{reason} (the first {REJECT_BYTES} of {len(payload)} bytes are kept)"
+        return Reject(
+            received_at=rfc3339(time.time_ns()),
+            topic=topic,
+            payload=payload[:REJECT_BYTES],
+            reason=reason.replace("\x00", ""),
+        )
 
     def _tell(self, record: Record, new: bool) -> None:
         assert self.on_stored is not None

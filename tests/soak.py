@@ -71,6 +71,7 @@ class Soak:
         self.environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
         self.faults: Counter[str] = Counter()
         self.skipped: list[str] = []
+        self.last = 0
         self.peak_mb: Counter[str] = Counter()
         self.disk = folder / "disk"
         self.disk.mkdir()
@@ -264,7 +265,7 @@ def soak(folder: Path, seed: int, seconds: float, rounds: int) -> tuple[Soak, li
     try:
         began = time.monotonic()
         run.run(seconds, rounds)
-        last = run.finish()
+        last = run.last = run.finish()
         wrong = run.verdict(last)
         print(
             f"seed {seed}, {time.monotonic() - began:.0f} s: {sum(run.faults.values())} faults {dict(run.faults)}"

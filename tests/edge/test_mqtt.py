@@ -245,3 +245,20 @@ def test_a_full_outbox_shows_in_the_retained_status_until_it_has_room(mosquitto,
     publisher.stop(5)
     outbox.close()
     listener.close()
+
+
+def test_a_broker_that_keeps_the_records_for_nobody_is_told_once(mosquitto, outbox, caplog):
+    caplog.set_level(logging.INFO)
+    mosquitto.start()
+    publisher = Publisher(MqttSettings(port=mosquitto.port), "box", outbox)
+    publisher.start()
+    for _ in range(5):
+        outbox.accept(make_record())
+    assert publisher.wait_drained(60)
+    assert sum("start leukoscope log there once" in r.message for r in caplog.records) == 1
+    assert not publisher.heard
+    listener = Listener(mosquitto.port)
+    outbox.accept(make_record())
+    eventually(lambda: publisher.heard)
+    publisher.stop(5)
+    listener.close()

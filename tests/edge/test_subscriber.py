@@ -2,6 +2,7 @@
 
 import csv
 import json
+import random
 import signal
 import sqlite3
 import subprocess
@@ -12,6 +13,8 @@ import time
 import paho.mqtt.client as paho
 import pytest
 from broker import Mosquitto, eventually, free_port, make_record, wait_for_port
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import edge.subscriber
 from edge.errors import InputError, LeukoscopeError
@@ -235,3 +238,72 @@ def test_without_sqlalchemy_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     with pytest.raises(LeukoscopeError, match=r"pip install 'leukoscope\[log\]'"):
         open_sink("sqlite:///x.db")
+
+
+def test_a_million_random_bytes_and_what_hypothesis_finds_crash_nothing(mosquitto, tmp_path, caplog):
+    mosquitto.start()
+    file = tmp_path / "results.db"
+    subscriber = Subscriber(f"mqtt://127.0.0.1:{mosquitto.port}", open_sink(f"sqlite:///{file}"))
+    subscriber.start()
+    assert subscriber.subscribed.wait(40)
+    noise = random.Random(0).randbytes(1_000_000)
+    payloads = [noise, *(noise[start : start + 5000] for start in range(0, len(noise), 5000))]
+    template = json.loads(encode(make_record()))
+    kinds = st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+        max_leaves=8,
+    )
+
+    @settings(max_examples=200, deadline=None, database=None)
+    @given(st.fixed_dictionaries({}, optional=dict.fromkeys(template, kinds)) | kinds)
+    def collect(change):
+        whole = {**template, **change} if isinstance(change, dict) else change
+        payloads.append(json.dumps(whole).encode())
+
+    collect()
+    last = make_record(device="last")
+    send(mosquitto.port, [*payloads, encode(last)])
+    eventually(lambda: rows(file, "SELECT id FROM cells WHERE device = 'last'") == [(last.id,)])
+    subscriber.stop()
+    ((longest,),) = rows(file, "SELECT max(length(payload)) FROM rejects")
+    assert longest == edge.subscriber.REJECT_BYTES
+    ((reasons,),) = rows(file, "SELECT count(*) FROM rejects WHERE reason LIKE '%of 1000000 bytes%'")
+    assert reasons == 1
+    assert sum("rejected" in r.message for r in caplog.records) <= edge.subscriber.LOGGED_LIMIT
+    assert not any("unexpected error" in r.message for r in caplog.records)
+
+
+def test_a_broker_that_comes_back_without_its_sessions_costs_no_record(tmp_path):
+    """The box finds it before the logger does: until somebody takes them, records stay in the outbox."""
+    file = tmp_path / "results.db"
+    with Mosquitto(tmp_path, persistent=False) as broker:
+        broker.start()
+
+        def logger():
+            started = Subscriber(f"mqtt://127.0.0.1:{broker.port}", open_sink(f"sqlite:///{file}"))
+            started.start()
+            assert started.subscribed.wait(40)
+            return started
+
+        subscriber = logger()
+        outbox = Outbox(tmp_path / "outbox.db")
+        publisher = Publisher(MqttSettings(port=broker.port), "box", outbox)
+        publisher.start()
+        for _ in range(50):
+            outbox.accept(make_record())
+        eventually(lambda: rows(file, "SELECT count(*) FROM cells") == [(50,)])
+        subscriber.stop()
+        broker.kill()
+        broker.start()
+        for _ in range(50):
+            outbox.accept(make_record())
+        eventually(publisher.connected.is_set)
+        assert not publisher.wait_drained(3)
+        subscriber = logger()
+        assert publisher.wait_drained(60)
+        eventually(lambda: rows(file, "SELECT count(*) FROM cells") == [(100,)])
+        subscriber.stop()
+        publisher.stop(5)
+        outbox.close()
+    assert rows(file, "SELECT sequence FROM cells ORDER BY rowid") == [(n,) for n in range(1, 101)]
