@@ -67,6 +67,7 @@ class Outbox:
         self._closing = self._closed = self._full = False
         self._fault = ""
         self._store = OutboxFile(file)
+        self._used_bytes = self._store.used_bytes  # as of the last commit whose records wait no more
         self._measure()
         self._turned_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
@@ -265,6 +266,7 @@ class Outbox:
             self._store.keep_reserve()
         with self._state:
             self._fault = ""
+            self._used_bytes = self._store.used_bytes
             for item in batch:
                 self._waiting.popleft()
                 self._waiting_bytes -= item.size
@@ -298,7 +300,7 @@ class Outbox:
 
     def _measure(self) -> None:
         """Whether the bound is reached; called with the lock held."""
-        share = (self._store.used_bytes + self._waiting_bytes) / (self._max_mb * 2**20)
+        share = (self._used_bytes + self._waiting_bytes) / (self._max_mb * 2**20)
         if self._full and share < ROOM_SHARE:
             self._full = False
             log.info("outbox %s: has room again", self._file)

@@ -18,7 +18,7 @@ import edge.connection
 import edge.mqtt
 from edge.errors import InputError
 from edge.mqtt import MqttSettings, Publisher
-from edge.outbox import Outbox
+from edge.outbox import Outbox, OutboxFullError
 
 
 class Listener:
@@ -234,8 +234,9 @@ def test_a_full_outbox_shows_in_the_retained_status_until_it_has_room(mosquitto,
     outbox = Outbox(tmp_path / "small.db", max_mb=1)
     mosquitto.start()
     publisher = Publisher(MqttSettings(port=mosquitto.port), "box", outbox)
-    while not outbox.fault():
-        outbox.accept(make_record(source="x" * 2000))
+    with pytest.raises(OutboxFullError):
+        while True:
+            outbox.accept(make_record(source="x" * 2000))
     listener = Listener(mosquitto.port, topic="leukoscope/box/status")
     publisher.start()
     eventually(lambda: publisher.wait_drained(0.1) and len(listener.messages) >= 2)
