@@ -84,7 +84,7 @@ class Subscriber:
         self._credentials = Credentials(self._settings, password, tls)
         self._deliveries: queue.SimpleQueue[_Delivery] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._fault = ""
+        self._fault = self._denied = ""  # of the store; of the subscription
         self._told: set[str] = set()
         self._told_unshared = False
         self.subscribed = threading.Event()
@@ -114,7 +114,7 @@ class Subscriber:
 
     def state(self) -> str:
         """ "connected, MQTT 5" or "not connected: <why>", and what is wrong with the store."""
-        return self._connection.state() + (f"; {self._fault}" if self._fault else "")
+        return "; ".join(filter(None, (self._connection.state(), self._denied, self._fault)))
 
     @property
     def version(self) -> str:
@@ -156,9 +156,14 @@ class Subscriber:
     def _on_subscribe(self, client: Client, reasons: list[ReasonCode]) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
         if refused:
-            log.error("the broker refuses the subscription to %s: %s", self._topic, refused[0])
+            denied = f"the broker refuses the subscription to {self._topic}: {refused[0]}"
+            if denied != self._denied:
+                log.error("%s; let this user read it in the broker's access list", denied)
+            self._denied = denied
             client.disconnect()  # and so tried again, with back-off
-        elif not self.subscribed.is_set():
+            return
+        self._denied = ""
+        if not self.subscribed.is_set():
             log.info("subscribed to %s", self._topic)
             self.subscribed.set()
 
