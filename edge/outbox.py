@@ -105,7 +105,8 @@ class Outbox:
         if not self._thread.is_alive():
             return "its thread has ended"
         with self._state:
-            busy = bool(self._waiting or self._removals)
+            # Setting a damaged file aside takes as long as it takes; a restart would begin it anew.
+            busy = bool(self._waiting or self._removals) and not self._store.damaged
         busy_s = time.monotonic() - self._turned_at
         return f"its thread hangs for {busy_s:.0f} s" if busy and busy_s > HANG_S else ""
 
