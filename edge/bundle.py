@@ -143,7 +143,7 @@ def replace_file(path: Path, data: bytes) -> None:
     try:
         _replace(path, data)
     except OSError as error:
-        raise LeukoscopeError(f"{path}: the model file cannot be written: {error.strerror}") from error
+        raise LeukoscopeError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -94,6 +94,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true")
     p.add_argument("--bundle", type=Path, metavar="FILE", help="pack what support needs, without secrets")
 
+    text = "Measure an empty field: even light and white balance"
+    p = add("calibrate", "edge.calibrate:command", text, "calibrate --config leukoscope.toml")
+    p.add_argument("--config", type=Path, required=True, metavar="FILE")
+    p.add_argument("--json", action="store_true")
+
     p = add("classify", "edge.commands:classify", "Classify image files or folders", "classify cells/ --json")
     p.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     _model_option(p)

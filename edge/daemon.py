@@ -20,6 +20,7 @@ from edge.modelfile import read_model
 from edge.mqtt import Publisher
 from edge.outbox import Outbox, OutboxFullError
 from edge.pipeline import Pipeline
+from edge.preparation import Preparation
 from edge.records import ModelReference, Record
 from edge.remote_commands import Handler
 from edge.reporter import Reporter
@@ -57,7 +58,8 @@ class Daemon:
         classifier = Classifier(
             model, settings.model.threads, settings.model.refer_below, crop_px, settings.quality
         )
-        self._pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256())
+        self._preparation = Preparation(settings.camera, crop_px)
+        self._pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256(), self._preparation)
         self._camera = make_camera(settings.camera, settings.simulator, crop_px)
         if not self._camera.live:
             self._camera.open()
@@ -229,7 +231,7 @@ class Daemon:
     def _count(self) -> None:
         """Take over what others have counted."""
         counts = self._capture.counts
-        self._health.camera = self._camera_state()
+        self._health.camera = "; ".join(filter(None, (self._camera_state(), self._preparation.fault)))
         self._health.skipped = max(0, counts.read - self._health.accepted) if self._camera.live else 0
         self._health.withheld = counts.withheld
         self._health.camera_faults = counts.faults

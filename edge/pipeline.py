@@ -5,8 +5,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from edge import clock
 from edge.classifier import Classifier, Prediction
-from edge.frame import Frame
+from edge.frame import Frame, Pixels
 from edge.modelfile import ModelFile
+from edge.preparation import Preparation
 from edge.records import ModelReference, Record, rfc3339, uuid7
 
 CLOCK_INTERVAL_S = 1.0
@@ -22,10 +23,26 @@ def software_version() -> str:
 
 
 class Pipeline:
-    """Classifies frames and writes them up; the outbox gives each record its sequence number."""
+    """Classifies frames and writes them up; the outbox gives each record its sequence number.
 
-    def __init__(self, classifier: Classifier, model: ModelFile, device: str, settings_sha256: str):
+    Args:
+        preparation: what is done to frames first; None for nothing.
+
+    Attributes:
+        picture: of the last frame, what a person is shown; None without a preparation.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        model: ModelFile,
+        device: str,
+        settings_sha256: str,
+        preparation: Preparation | None = None,
+    ):
         self._classifier = classifier
+        self._preparation = preparation
+        self.picture: Pixels | None = None
         self._device = device
         self._settings_sha256 = settings_sha256
         self._model = ModelReference(name=model.manifest.name, sha256=model.sha256)
@@ -39,7 +56,10 @@ class Pipeline:
 
     def classify(self, frame: Frame) -> Prediction:
         """What the classifier says about one frame."""
-        return self._classifier.classify(frame.pixels)
+        if self._preparation is None:
+            return self._classifier.classify(frame.pixels)
+        self.picture = self._preparation.picture(frame.pixels)
+        return self._classifier.classify(self._preparation.input(self.picture))
 
     def write_up(self, frame: Frame, prediction: Prediction) -> Record:
         """The record of what the classifier said, its sequence still 0."""

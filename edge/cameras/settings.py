@@ -35,6 +35,8 @@ class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         trigger: which frames become results: "continuous" (the newest, over and over), "settled" (one each
             time that the field has moved and come to rest), "interval" or "request" (only when asked).
         interval_s: seconds between results where the trigger is "interval".
+        calibration: file of `leukoscope calibrate`; "" for none.
+        background: "keep", or "black" to blacken all but the cell, as in the images of the training.
         stall_s: a live camera that shows nothing new for so long has failed and is opened again.
         specimen: the slide or sample in view, or "".
     """
@@ -54,6 +56,8 @@ class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     scale: Annotated[float, Meta(gt=0, le=100)] = 1.0
     trigger: Literal["continuous", "settled", "interval", "request"] = "continuous"
     interval_s: Annotated[float, Meta(gt=0, le=86400)] = 1.0
+    calibration: str = ""
+    background: Literal["keep", "black"] = "keep"
     stall_s: Annotated[float, Meta(ge=0.5, le=3600)] = 5.0
     specimen: Annotated[str, Meta(max_length=200)] = ""
 
