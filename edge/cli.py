@@ -76,28 +76,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--to", default="sqlite:///demo-results.db", metavar="TARGET", help="default: %(default)s")
     p.add_argument("--json", action="store_true", help="records as JSON lines, then a summary")
 
-    for name, text in (("run", "The daemon in the foreground"), ("check", "Is the settings file valid?")):
-        p = add(name, f"edge.commands:{name}", text, f"{name} --config leukoscope.toml")
-        p.add_argument("--config", type=Path, required=True, metavar="FILE")
-        if name == "run":
-            p.add_argument(
-                "--metrics", default="", metavar="HOST:PORT", help="answer Prometheus at /metrics there"
-            )
-
-    p = add(
-        "doctor",
-        "edge.doctor:command",
-        "Tries everything that a support call would ask",
-        "doctor --config leukoscope.toml",
-    )
-    p.add_argument("--config", type=Path, required=True, metavar="FILE")
-    p.add_argument("--json", action="store_true")
-    p.add_argument("--bundle", type=Path, metavar="FILE", help="pack what support needs, without secrets")
-
-    text = "Measure an empty field: even light and white balance"
-    p = add("calibrate", "edge.calibrate:command", text, "calibrate --config leukoscope.toml")
-    p.add_argument("--config", type=Path, required=True, metavar="FILE")
-    p.add_argument("--json", action="store_true")
+    _service_commands(add)
 
     p = add("classify", "edge.commands:classify", "Classify image files or folders", "classify cells/ --json")
     p.add_argument("paths", type=Path, nargs="+", metavar="PATH")
@@ -183,6 +162,31 @@ def _bench_command(add) -> None:  # type: ignore[no-untyped-def]
     )
     p.add_argument("--plot", type=Path, metavar="FILE.png", help="needs matplotlib")
     p.add_argument("--json", action="store_true", help="one JSON line a model")
+
+
+def _service_commands(add) -> None:  # type: ignore[no-untyped-def]
+    for name, text in (("run", "The daemon in the foreground"), ("check", "Is the settings file valid?")):
+        p = add(name, f"edge.commands:{name}", text, f"{name} --config leukoscope.toml")
+        p.add_argument("--config", type=Path, required=True, metavar="FILE")
+        if name == "run":
+            p.add_argument(
+                "--metrics", default="", metavar="HOST:PORT", help="answer Prometheus at /metrics there"
+            )
+
+    p = add(
+        "doctor",
+        "edge.doctor:command",
+        "Tries everything that a support call would ask",
+        "doctor --config leukoscope.toml",
+    )
+    p.add_argument("--config", type=Path, required=True, metavar="FILE")
+    p.add_argument("--json", action="store_true")
+    p.add_argument("--bundle", type=Path, metavar="FILE", help="pack what support needs, without secrets")
+
+    text = "Measure an empty field: even light and white balance"
+    p = add("calibrate", "edge.calibrate:command", text, "calibrate --config leukoscope.toml")
+    p.add_argument("--config", type=Path, required=True, metavar="FILE")
+    p.add_argument("--json", action="store_true")
 
 
 def _host_commands(add) -> None:  # type: ignore[no-untyped-def]
