@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 BUSY_TIMEOUT_S = 5.0
 # Kept on the disk and given up when it is full, so that what the broker has can still be removed.
 RESERVE_BYTES = 512 * 1024
+# Records kept in memory too, so that a publisher that follows closely need not read them back.
+RECENT = 64
 _SIZES = ("page_count", "freelist_count", "page_size")
 
 
@@ -43,6 +45,8 @@ class OutboxFile:
         self.rows = self.last = self.used_bytes = 0
         self.damaged = False
         self.recovered = ""
+        # Every record from that sequence on, for a reader that follows closely.
+        self._recent: tuple[int, list[tuple[int, bytes]]] = (0, [])
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(file)
@@ -57,6 +61,9 @@ class OutboxFile:
 
     def pending(self, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Up to `limit` committed records above sequence `after`, in order; none while `damaged`."""
+        complete_from, recent = self._recent
+        if after + 1 >= complete_from and not self.damaged:
+            return [row for row in recent if row[0] > after][:limit]
         query = "SELECT sequence, payload FROM records WHERE sequence > ? ORDER BY sequence LIMIT ?"
         with self._reading:
             if self.damaged:
@@ -81,15 +88,26 @@ class OutboxFile:
         numbered = [msgspec.structs.replace(r, sequence=self.last + n) for n, r in enumerate(records, 1)]
         last = self.last + len(numbered)
         try:
-            removed = self._write([(r.sequence, encode(r)) for r in numbered], removals, last)
+            rows = [(r.sequence, encode(r)) for r in numbered]
+            removed = self._write(rows, removals, last)
         except sqlite3.Error as error:
             self.damaged = self.damaged or is_damage(error)
             raise
         _write_mark(self._lock, last)
         self.last = last
+        self._keep_recent(rows, removals)
         self.rows += len(numbered) - removed
         self.used_bytes = self._count_bytes()
         return numbered
+
+    def _keep_recent(self, rows: list[tuple[int, bytes]], removals: list[int]) -> None:
+        complete_from, recent = self._recent
+        gone = set(removals)
+        kept = [row for row in (*recent, *rows) if row[0] not in gone]
+        if len(kept) > RECENT:
+            kept = kept[-RECENT:]
+            complete_from = kept[0][0]
+        self._recent = complete_from, kept  # at once: other threads read it without a lock
 
     def _write(self, rows: list[tuple[int, bytes]], removals: list[int], last: int) -> int:
         db, removed = self._writer, 0
@@ -160,6 +178,7 @@ class OutboxFile:
         self.last = max(last, highest, known_last)
         if self.last > last:
             db.execute("UPDATE meta SET value = ? WHERE key = 'last_sequence'", (self.last,))
+        self._recent = self.last + 1, []
         self.used_bytes = self._count_bytes()
 
     def _connect(self) -> sqlite3.Connection:

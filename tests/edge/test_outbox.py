@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from random import Random
 
 import pytest
 from broker import make_record
 
 from edge.errors import LeukoscopeError
 from edge.outbox import Outbox
+from edge.outbox_file import OutboxFile
 from edge.records import decode_record
 
 HERE = Path(__file__).parent
@@ -67,8 +69,10 @@ def test_close_commits_what_was_accepted_and_many_threads_may_accept(tmp_path):
 KILLED = """
 import sys
 from pathlib import Path
+from random import Random
 from broker import make_record
 from edge.outbox import Outbox
+from edge.outbox_file import OutboxFile
 outbox = Outbox(Path(sys.argv[1]))
 def durable(future):
     record = future.result()
@@ -107,9 +111,11 @@ def test_kill_9_loses_no_record_whose_future_resolved(tmp_path):
 FULL_DISK = """
 import resource, signal, sys, time
 from pathlib import Path
+from random import Random
 from broker import make_record
 from edge.errors import LeukoscopeError
 from edge.outbox import Outbox
+from edge.outbox_file import OutboxFile
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 outbox = Outbox(Path(sys.argv[1]))
 outbox.accept(make_record()).result(5)
@@ -166,3 +172,24 @@ def test_one_commit_takes_all_that_waits_and_is_fully_synchronous(tmp_path):
     assert mode == ("wal",)
     assert outbox._store._writer.execute("PRAGMA synchronous").fetchone() == (2,)
     outbox.close()
+
+
+def test_what_is_pending_is_what_is_on_the_disk_whatever_was_kept_in_memory(tmp_path):
+    """Random batches and removals, more than memory keeps, and a reopening in between."""
+    random, given = Random(7), 0
+    store = OutboxFile(tmp_path / "o.db")
+    for step in range(120):
+        if step == 60:
+            store.close()
+            store = OutboxFile(tmp_path / "o.db")
+        left = [sequence for sequence, _ in store.pending(0, 10_000)]
+        removals = random.sample(left, min(len(left), random.choice((0, 0, 1, 5, 30))))
+        given += len(store.commit([make_record() for _ in range(random.choice((0, 1, 1, 3, 40)))], removals))
+        with sqlite3.connect(tmp_path / "o.db") as database:
+            rows = database.execute("SELECT sequence, payload FROM records ORDER BY sequence").fetchall()
+        for after in (0, given - 70, given - 64, given - 63, given - 5, given - 1, given):
+            expected = [row for row in rows if row[0] > after]
+            assert store.pending(after, 10_000) == expected
+            assert store.pending(after, 3) == expected[:3]
+    assert given > 500
+    store.close()
