@@ -9,6 +9,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import msgspec
+
+from edge.archive import Archive
 from edge.cameras.sources import make_camera
 from edge.capture import Capture
 from edge.classifier import Classifier, default_model
@@ -60,6 +63,7 @@ class Daemon:
         )
         self._preparation = Preparation(settings.camera, crop_px)
         self._pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256(), self._preparation)
+        self._archive = Archive(settings.archive)
         self._camera = make_camera(settings.camera, settings.simulator, crop_px)
         if not self._camera.live:
             self._camera.open()
@@ -198,6 +202,10 @@ class Daemon:
     def _accept(self, frame: Frame) -> "Future[Record] | None":
         self._watchdog.enters("in the classifier")
         record = self._pipeline.record(frame)
+        self._watchdog.enters("at the archive")
+        if self._pipeline.picture is not None:
+            image = self._archive.keep(record.id, record.verdict, self._pipeline.picture)
+            record = record if image is None else msgspec.structs.replace(record, image=image)
         self._watchdog.enters("at the outbox")
         stored = self._offer(record)
         if stored is not None:
@@ -239,7 +247,8 @@ class Daemon:
 
     def _report(self) -> dict[str, Any]:
         self._count()
-        return self._health.report(self._publisher.state(), self._late())
+        report = self._health.report(self._publisher.state(), self._late())
+        return {**report, "archive": self._archive.state()}
 
     def _prometheus(self) -> str:
         self._count()

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from edge.archive import ArchiveSettings
 from edge.cameras.settings import CameraSettings as CameraSettings
 from edge.cameras.simulator import SimulatorSettings
 from edge.errors import InputError
@@ -73,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     quality: QualitySettings = QualitySettings()
     mqtt: MqttSettings = MqttSettings()
     outbox: OutboxSettings = OutboxSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     health: HealthSettings = HealthSettings()
 
     def sha256(self) -> str:
