@@ -10,9 +10,10 @@ import numpy.typing as npt
 from edge.classifier import Classifier
 from edge.explain import Evidence, Explainer
 from edge.frame import Pixels
-from edge.modelfile import read_model
+from edge.modelfile import ModelFile, read_model
 from train import crops as crop_cache
 from train.dataset import Cell, data_root
+from train.metrics import Bools, Floats
 
 CELL_LEVELS = 8
 """A pixel with a channel above this is of the cell: C-NMC cells are cut out on exact black, and resizing
@@ -37,35 +38,36 @@ def localisation(file: Path, data: Path, cells: list[Cell], name: str) -> dict[s
     model = read_model(file)
     if model.manifest.activation_map() is None:
         return {}
-    classifier = Classifier(model)
-    explainer = Explainer(classifier, model.manifest)
-    crops = crop_cache.load(data_root(data), cells, model.manifest.geometry)
-    rows, verdicts = [], []
-    for crop in crops:
-        probabilities = classifier.classify_crop(crop).probabilities
-        sign = 1 if probabilities["ALL"] >= 0.5 else -1
-        evidence = explainer.evidence()
-        area = cell_area(crop, evidence.shape)
-        rows.append(
-            [
-                float(area.mean()),
-                *_inside(sign * evidence, area),
-                *_inside(sign * (evidence + explainer.empty), area),
-            ]
-        )
-        verdicts.append("ALL" if sign > 0 else "HEM")
-    table, said = np.array(rows), np.array(verdicts)
-    sides = {"all cells": np.ones(len(said), np.bool_), "ALL": said == "ALL", "HEM": said == "HEM"}
+    table, says_all = _shares(model, crop_cache.load(data_root(data), cells, model.manifest.geometry))
+    sides = {"all cells": np.ones(len(says_all), np.bool_), "ALL": says_all, "HEM": ~says_all}
+    judged = {side: of for side, of in sides.items() if of.any()}
     return {
         "cells": name,
         "n": len(cells),
         "by_verdict": {
-            side: {"n": int(of.sum())} | _summary(table[of, 0], table[of, 1:3])
-            for side, of in sides.items()
-            if of.any()
+            side: {"n": int(of.sum())} | _summary(table[of, 0], table[of, 1:3]) for side, of in judged.items()
         },
-        "as_it_is": {side: _summary(table[of, 0], table[of, 3:5]) for side, of in sides.items() if of.any()},
+        "as_it_is": {side: _summary(table[of, 0], table[of, 3:5]) for side, of in judged.items()},
     }
+
+
+def _shares(model: ModelFile, crops: Pixels) -> tuple[Floats, Bools]:
+    """The cell's area and `_inside` of the map, without the empty field and as it is; whether it is called ALL.
+
+    Returns:
+        (N, 5) float64 and (N,) bool.
+    """
+    classifier = Classifier(model)
+    explainer = Explainer(classifier, model.manifest)
+    rows, says_all = [], []
+    for crop in crops:
+        says_all.append(classifier.classify_crop(crop).probabilities["ALL"] >= 0.5)
+        sign = 1 if says_all[-1] else -1
+        evidence = explainer.evidence()
+        area = cell_area(crop, evidence.shape)
+        beyond, as_it_is = sign * evidence, sign * (evidence + explainer.empty)
+        rows.append([float(area.mean()), *_inside(beyond, area), *_inside(as_it_is, area)])
+    return np.array(rows), np.array(says_all)
 
 
 def cell_area(crop: Pixels, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -87,7 +89,7 @@ def _inside(evidence: Evidence, area: npt.NDArray[np.float32]) -> tuple[float, f
     return inside, float(area.ravel()[int(evidence.argmax())])
 
 
-def _summary(chance: npt.NDArray[np.float64], shares: npt.NDArray[np.float64]) -> dict[str, float]:
+def _summary(chance: Floats, shares: Floats) -> dict[str, float]:
     return {
         "chance": float(chance.mean()),
         "inside": float(shares[:, 0].mean()),

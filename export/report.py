@@ -178,6 +178,31 @@ def _referral(folder: Path, report: Report, points: Sequence[Point]) -> str:
     found = report.manifest.calibration
     if report.judged is None:
         return page.paragraph(found["why_not"], warning=True)
+    body = page.paragraph(reached(found), warning=not found["reached"])
+    if not found["new_patients"]:
+        body += page.paragraph(KNOWN_PATIENTS, warning=True)
+    body += _bands(found)
+    file = folder / "risk_coverage.png"
+    risk_coverage(points, report.manifest.refer_below, file)
+    body += page.picture(
+        file,
+        "Risk over coverage, and sensitivity, specificity and coverage over refer_below.",
+        "A cell whose likelier class has less than refer_below is referred to a person.",
+    )
+    file = folder / "reliability.png"
+    fits = {
+        "before": (report.judged.is_all, report.judged.scores(1.0)),
+        "after": (report.judged.is_all, report.judged.scores(report.manifest.temperature)),
+    }
+    plots.reliability(fits, found["ece"], file)
+    caption = "The points count cells, the ECE in the title lets each patient weigh the same."
+    return body + page.picture(
+        file, "Share that is right over confidence, before and after the temperature.", caption
+    )
+
+
+def _bands(found: dict[str, Any]) -> str:
+    """What happens without a band, with the chosen one, and with bands that do not know the patient."""
     kinds = {
         "without a band": found["without_band"],
         "with this one": found["with_band"],
@@ -196,27 +221,7 @@ def _referral(folder: Path, report: Report, points: Sequence[Point]) -> str:
         (title, *("–" if each[key] is None else f"{each[key]:.3f}" for each in shown.values()))
         for key, title in titles.items()
     ]
-    body = page.paragraph(reached(found), warning=not found["reached"])
-    if not found["new_patients"]:
-        body += page.paragraph(KNOWN_PATIENTS, warning=True)
-    body += page.table(f"{found['n']} cells: {found['cells']}", ("Figure", *shown), rows)
-    file = folder / "risk_coverage.png"
-    risk_coverage(points, report.manifest.refer_below, file)
-    body += page.picture(
-        file,
-        "Risk over coverage, and sensitivity, specificity and coverage over refer_below.",
-        "A cell whose likelier class has less than refer_below is referred to a person.",
-    )
-    file = folder / "reliability.png"
-    fits = {
-        "before": (report.judged.is_all, report.judged.scores(1.0)),
-        "after": (report.judged.is_all, report.judged.scores(report.manifest.temperature)),
-    }
-    plots.reliability(fits, found["ece"], file)
-    caption = "The points count cells, the ECE in the title lets each patient weigh the same."
-    return body + page.picture(
-        file, "Share that is right over confidence, before and after the temperature.", caption
-    )
+    return page.table(f"{found['n']} cells: {found['cells']}", ("Figure", *shown), rows)
 
 
 def _where(manifest: Manifest) -> str:

@@ -65,6 +65,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+@pytest.mark.timeout(600)  # each converts a network, and a busy machine takes its time
 @pytest.mark.usefixtures("cache")
 class TestExport:
     def test_a_run_with_a_test_side(
