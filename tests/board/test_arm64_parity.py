@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.board import outputs
-from tests.board.arm64_parity import PROCESSORS, report, some_images
+from tests.board.arm64_parity import PROCESSORS, report, some_images, with_logits
 from tests.edge.tiny_model import write_tiny
 
 
@@ -21,6 +21,19 @@ def test_differences_are_counted_and_turned_verdicts_returned(
     there = {"probabilities": np.array([[10, -10], [-20, 21], [-2, 1]], np.int8)}
     assert report(model, PROCESSORS[0], here, there) == 1
     assert "2 images differ, by 3 levels at most; 3 of 6 values" in capsys.readouterr().out
+
+
+def test_the_logits_are_seen_beside_what_the_file_has_as_outputs(cnmc: Path, tmp_path: Path) -> None:
+    model = write_tiny(tmp_path / "m.tflite")
+    with_logits(model, tmp_path / "extended.tflite")
+    (tmp_path / "images.txt").write_text("\n".join(map(str, some_images(cnmc, 2))))
+    for name in ("m", "extended"):
+        outputs.main(
+            str(tmp_path / f"{name}.tflite"), str(tmp_path / "images.txt"), str(tmp_path / f"{name}.npz")
+        )
+    with np.load(tmp_path / "m.npz") as plain, np.load(tmp_path / "extended.npz") as extended:
+        np.testing.assert_array_equal(plain["probabilities"], extended["probabilities"])
+        assert extended["logits"].shape == (2, 3)  # of the tiny network, the colours' means
 
 
 def test_the_outputs_are_those_of_the_images_in_their_order(cnmc: Path, tmp_path: Path) -> None:
