@@ -41,12 +41,22 @@ class Camera(Protocol):
         """Give the source back; may be called twice, and by another thread than the one that reads."""
 
 
-class SkippingCamera(Camera, Protocol):
-    """A camera whose frames queue up somewhere unless they are taken: it is run by `edge.cameras.worker`."""
+class DeviceCamera(Camera, Protocol):
+    """A camera whose frames queue up somewhere unless they are taken: it is run by `edge.cameras.worker`.
 
-    def skip(self) -> None:
-        """Pass over one frame, as cheaply as the source allows, so that the next `read` is fresh.
+    `read` is `grab` and `retrieve`.
+    """
+
+    def grab(self) -> None:
+        """Wait for the next frame and take it from the source, as cheaply as that allows.
 
         Raises:
             LeukoscopeError: the source failed.
+        """
+
+    def retrieve(self) -> Frame:
+        """The frame that was grabbed.
+
+        Raises:
+            ImageError: it cannot be decoded.
         """

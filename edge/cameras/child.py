@@ -44,7 +44,7 @@ class Message(msgspec.Struct, frozen=True):
     """A line from the child.
 
     Attributes:
-        kind: "opened", "frame", "end", or of an error "image", "input" or "camera".
+        kind: "opened", "frame", or of an error "image", "input" or "camera".
         text: of the error; the camera's description once it is opened; the frame's source.
         height, width, captured_at_ns, monotonic_ns, specimen: of the frame that lies in the shared memory.
     """
@@ -112,7 +112,7 @@ class ChildCamera:
         self._tell(msgspec.json.encode(self._order) + b"\n")
         self.description = self._answer().text
 
-    def read(self) -> Frame | None:
+    def read(self) -> Frame:
         """The next frame; its pixels are a copy.
 
         Raises:
@@ -122,8 +122,8 @@ class ChildCamera:
         self._tell(b"r")
         message = self._answer()
         memory = self._memory
-        if message.kind == "end" or memory is None:
-            return None
+        if memory is None:
+            raise LeukoscopeError("the camera was closed")
         shape = (message.height, message.width, 3)
         shared = np.frombuffer(memory, np.uint8, count=message.height * message.width * 3)
         pixels = shared.reshape(shape).copy()

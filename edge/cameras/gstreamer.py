@@ -63,6 +63,7 @@ class GStreamerCamera:
         # GStreamer rounds each row of RGB up to four bytes.
         self._row_bytes = (settings.width * 3 + 3) // 4 * 4
         self._buffer = bytearray(self._row_bytes * settings.height)
+        self._grabbed_ns = 0
         self.description = f"{settings.width} x {settings.height} px, RGB from {PROGRAM}"
 
     def open(self) -> None:
@@ -88,10 +89,10 @@ class GStreamerCamera:
         )
         assert self._process.stdout is not None
         fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        self.skip()
+        self.grab()
 
-    def skip(self) -> None:
-        """Pass over one frame.
+    def grab(self) -> None:
+        """Take the next frame.
 
         Raises:
             LeukoscopeError: the pipeline ended; GStreamer's reason is given.
@@ -105,6 +106,7 @@ class GStreamerCamera:
             if not count:
                 raise LeukoscopeError(f"camera gstreamer: {self._why()}")
             rest = rest[count:]
+        self._grabbed_ns = time.monotonic_ns()
 
     def _why(self) -> str:
         process = self._process
@@ -118,20 +120,22 @@ class GStreamerCamera:
         errors = [line for line in lines if "ERROR" in line or "WARNING" in line] or lines
         return f"the pipeline ended: {' '.join(errors[:2]) or 'no reason given'}"
 
-    def read(self) -> Frame:
-        """The next frame.
-
-        Raises:
-            LeukoscopeError: the pipeline ended.
-        """
-        self.skip()
-        wall_ns, monotonic_ns = time.time_ns(), time.monotonic_ns()
+    def retrieve(self) -> Frame:
+        """The frame that was grabbed."""
+        age_ns = time.monotonic_ns() - self._grabbed_ns
         width, height = self._settings.width, self._settings.height
         rows = np.frombuffer(self._buffer, np.uint8).reshape(height, self._row_bytes)
         whole: Pixels = rows[:, : width * 3].reshape(height, width, 3)
         side = self._region_px
         part = centre_crop(whole, side) if side and (height > side or width > side) else whole
-        return Frame(part.copy(), wall_ns, monotonic_ns, "gstreamer", self._settings.specimen)
+        return Frame(
+            part.copy(), time.time_ns() - age_ns, self._grabbed_ns, "gstreamer", self._settings.specimen
+        )
+
+    def read(self) -> Frame:
+        """The next frame; see `grab` and `retrieve`."""
+        self.grab()
+        return self.retrieve()
 
     def close(self) -> None:
         """End the pipeline."""

@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import cv2
@@ -52,6 +53,8 @@ class OpenCvCamera:
         self._device = self._source.startswith("/dev/")
         self._capture = cv2.VideoCapture()
         self._clock = StreamClock()
+        self._buffer: Any = None
+        self._grabbed_ns = 0
         self.description = ""
 
     def open(self) -> None:
@@ -126,36 +129,40 @@ class OpenCvCamera:
             text += f", exposure {capture.get(cv2.CAP_PROP_EXPOSURE) * 100:.0f} µs held"
         return text
 
-    def skip(self) -> None:
-        """Pass over one frame without decoding or converting it where the source allows that.
+    def grab(self) -> None:
+        """Take the next frame that has not waited in a buffer; V4L2 does not decode it yet.
 
         Raises:
-            LeukoscopeError: the source ended or failed.
-        """
-        if not self._capture.grab():
-            raise LeukoscopeError(f"camera {self._name}: gives no more pictures; is it still connected?")
-
-    def read(self) -> Frame:
-        """The next frame that has not waited in a buffer.
-
-        Raises:
-            ImageError: this frame cannot be decoded.
             LeukoscopeError: the source ended or failed.
         """
         for _ in range(MAX_SKIPPED):
-            self.skip()
-            captured_ns = self._captured_ns()
-            if time.monotonic_ns() - captured_ns < LATE_S * 1e9:
+            if not self._capture.grab():
+                raise LeukoscopeError(f"camera {self._name}: gives no more pictures; is it still connected?")
+            self._grabbed_ns = self._captured_ns()
+            if time.monotonic_ns() - self._grabbed_ns < LATE_S * 1e9:
                 break
-        ok, picture = self._capture.retrieve()
+
+    def retrieve(self) -> Frame:
+        """The frame that was grabbed.
+
+        Raises:
+            ImageError: it cannot be decoded.
+        """
+        ok, picture = self._capture.retrieve(self._buffer)
         if not ok:
             raise ImageError(f"camera {self._name}: a picture could not be decoded")
+        self._buffer = picture  # used again, since new memory for each frame costs more than its conversion
         side = self._region_px
         if side and (picture.shape[0] > side or picture.shape[1] > side):
-            picture = centre_crop(picture, side)  # type: ignore[arg-type]
-        wall_ns = time.time_ns() - (time.monotonic_ns() - captured_ns)
+            picture = centre_crop(picture, side)
+        wall_ns = time.time_ns() - (time.monotonic_ns() - self._grabbed_ns)
         pixels = as_rgb(picture, blue_first=True)
-        return Frame(pixels, wall_ns, captured_ns, self._name, self._settings.specimen)
+        return Frame(pixels, wall_ns, self._grabbed_ns, self._name, self._settings.specimen)
+
+    def read(self) -> Frame:
+        """The next frame; see `grab` and `retrieve`."""
+        self.grab()
+        return self.retrieve()
 
     def _captured_ns(self) -> int:
         """When the frame just grabbed was taken, on the monotonic clock."""

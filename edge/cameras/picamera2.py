@@ -37,6 +37,7 @@ class Picamera2Camera:
         self._settings = settings
         self._region_px = region_px
         self._camera: Any = None
+        self._request: Any = None
         self.description = ""
 
     def open(self) -> None:
@@ -106,31 +107,28 @@ class Picamera2Camera:
         }
         return self._offered({name: value for name, value in held.items() if value or value is False})
 
-    def skip(self) -> None:
-        """Wait for the next frame: libcamera itself drops those that nobody asks for."""
-        self._camera.capture_metadata()
-
-    def read(self) -> Frame:
-        """The next frame, with the sensor's time.
+    def grab(self) -> None:
+        """Wait for the next frame; libcamera itself drops those that nobody asks for.
 
         Raises:
             LeukoscopeError: the camera failed.
         """
         if self._camera is None:
             raise LeukoscopeError("the camera is closed; open it before reading")
+        self._release()
         try:
-            request = self._camera.capture_request()
+            self._request = self._camera.capture_request()
         except (RuntimeError, OSError) as error:
             raise LeukoscopeError(f"camera {self._settings.source}: {error}") from error
-        try:
-            picture = request.make_array("main")
-            stamp_ns = request.get_metadata().get("SensorTimestamp", 0)
-        finally:
-            request.release()
+
+    def retrieve(self) -> Frame:
+        """The frame that was grabbed, with the sensor's time."""
+        picture = self._request.make_array("main")
+        age_ns = _age_ns(self._request.get_metadata().get("SensorTimestamp", 0))
+        self._release()
         side = self._region_px
         if side and (picture.shape[0] > side or picture.shape[1] > side):
             picture = centre_crop(picture, side)
-        age_ns = _age_ns(stamp_ns)
         return Frame(
             as_rgb(picture, blue_first=False),
             time.time_ns() - age_ns,
@@ -139,8 +137,20 @@ class Picamera2Camera:
             self._settings.specimen,
         )
 
+    def read(self) -> Frame:
+        """The next frame; see `grab` and `retrieve`."""
+        self.grab()
+        return self.retrieve()
+
+    def _release(self) -> None:
+        """Give the frame's memory back to libcamera, which has only a few."""
+        request, self._request = self._request, None
+        if request is not None:
+            request.release()
+
     def close(self) -> None:
         """Stop the camera and give it back."""
+        self._release()
         camera, self._camera = self._camera, None
         if camera is not None:
             camera.close()

@@ -13,13 +13,13 @@ import threading
 import msgspec
 import numpy as np
 
-from edge.cameras.base import SkippingCamera
+from edge.cameras.base import DeviceCamera
 from edge.cameras.child import LARGEST_FRAME_BYTES, Message, Order
 from edge.cameras.settings import CameraSettings
 from edge.errors import ImageError, InputError, LeukoscopeError
 
 
-def make_backend(settings: CameraSettings, region_px: int) -> SkippingCamera:
+def make_backend(settings: CameraSettings, region_px: int) -> DeviceCamera:
     """The back-end of a source whose reads may block.
 
     Args:
@@ -58,11 +58,10 @@ def main() -> None:
         camera.open()
         answer(Message("opened", camera.description))
         while True:
-            if not wanted.is_set():
-                camera.skip()
-                continue
-            wanted.clear()
-            _give(camera, memory, answer)
+            camera.grab()
+            if wanted.is_set():
+                wanted.clear()
+                _give(camera, memory, answer)
     except InputError as error:
         answer(Message("input", str(error)))
     except LeukoscopeError as error:
@@ -71,14 +70,11 @@ def main() -> None:
         answer(Message("camera", f"{type(error).__name__}: {error}"))
 
 
-def _give(camera: SkippingCamera, memory: mmap.mmap, answer) -> None:  # type: ignore[no-untyped-def]
+def _give(camera: DeviceCamera, memory: mmap.mmap, answer) -> None:  # type: ignore[no-untyped-def]
     try:
-        frame = camera.read()
+        frame = camera.retrieve()
     except ImageError as error:
         answer(Message("image", str(error)))
-        return
-    if frame is None:
-        answer(Message("end"))
         return
     height, width = frame.pixels.shape[:2]
     shared = np.frombuffer(memory, np.uint8, count=frame.pixels.size)
