@@ -30,6 +30,7 @@ from edge.outbox import Outbox, OutboxFullError  # noqa: E402
 from edge.records import encode  # noqa: E402
 
 TIMEOUT_S = 600.0
+CHUNK = 10_000
 
 
 def memory_mb(pid: int | str = "self") -> float:
@@ -169,10 +170,12 @@ def publish(port: int, records: int) -> None:
     client.max_inflight_messages_set(500)
     client.connect("127.0.0.1", port)
     client.loop_start()
-    last = [
-        client.publish("leukoscope/box/cells", encode(make_record(sequence=n)), qos=1) for n in range(records)
-    ][-1]
-    last.wait_for_publish(TIMEOUT_S)
+    for start in range(0, records, CHUNK):  # paho queues 65,535 at most
+        numbers = range(start, min(start + CHUNK, records))
+        sent = [
+            client.publish("leukoscope/box/cells", encode(make_record(sequence=n)), qos=1) for n in numbers
+        ]
+        sent[-1].wait_for_publish(TIMEOUT_S)
     client.disconnect()
     client.loop_stop()
 
