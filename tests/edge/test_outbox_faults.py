@@ -179,6 +179,34 @@ def test_a_damaged_log_loses_no_number_and_is_reported(tmp_path, damage):
     outbox.close()
 
 
+def test_whatever_part_of_the_log_a_power_cut_leaves_the_records_before_it_are_there(tmp_path):
+    """A power cut leaves the log cut off or half-written anywhere behind the last sync."""
+    live = Outbox(tmp_path / "live.db")
+    lengths = [0]  # of the log, after each record's commit
+    ids = {}
+    for _ in range(30):
+        record = live.accept(make_record()).result(5)
+        ids[record.sequence] = record.id
+        lengths.append((tmp_path / "live.db-wal").stat().st_size)
+    files = {suffix: (tmp_path / f"live.db{suffix}").read_bytes() for suffix in ("", "-wal")}
+    live.close()
+    rng = random.Random(0)
+    for number in range(60):
+        cut = rng.randrange(len(files["-wal"]))
+        rest = rng.randbytes(len(files["-wal"]) - cut) if number % 2 else b""
+        file = tmp_path / f"{number}" / "o.db"
+        file.parent.mkdir()
+        file.write_bytes(files[""])
+        (file.parent / "o.db-wal").write_bytes(files["-wal"][:cut] + rest)
+        outbox = Outbox(file)
+        found = read(outbox)
+        durable = sum(length <= cut for length in lengths[1:])
+        assert list(found) == list(range(1, len(found) + 1)) and len(found) >= durable
+        assert found.items() <= ids.items()
+        assert outbox.accept(make_record()).result(5).sequence == len(found) + 1
+        outbox.close()
+
+
 def test_damage_while_it_runs_is_noticed_and_repaired(tmp_path):
     file = tmp_path / "o.db"
     ids = filled(file, 3000)  # more than the cache of SQLite holds

@@ -97,6 +97,8 @@ def test_each_fault_of_certificates_is_named_once_and_tried_seldom(
         warnings = [r.message for r in caplog.records if r.levelno >= logging.WARNING]
         assert len(warnings) == 1 and FAULTS[fault] in warnings[0], warnings
         publisher.stop(1)
+        well, said = check_broker(settings, "box", timeout_s=3)
+        assert not well and FAULTS[fault] in said
     assert outbox.depth() == 1
 
 
@@ -117,6 +119,7 @@ def test_a_wrong_password_is_named_and_a_corrected_file_works_without_restart(tm
         assert attempts.read_text().count("as leukoscope-box") <= 2
         assert sum("wrong password" in r.message for r in caplog.records) == 1
         assert "right" not in publisher.state()
+        assert "wrong password" in check_broker(settings, "box")[1]
         secret.write_text("right\n")
         assert publisher.wait_drained(60)
         publisher.stop(5)
