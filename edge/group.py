@@ -24,6 +24,7 @@ GRACE_S = 15.0
 # A session that has delivered nothing for so long, with all of it stored, is empty.
 QUIET_S = 5.0
 TICK_S = 0.1
+LEAVE_TIMEOUT_S = 2.0
 
 
 class Presence(msgspec.Struct, frozen=True):
@@ -95,7 +96,14 @@ class Group:
     def leave(self, client: Client) -> None:
         """Say that this member goes; its share is taken over unless it is back soon."""
         self._stopping.set()
-        client.publish(self._folder + self._client_id, _OFFLINE, qos=1, retain=True)
+        try:
+            said = client.publish(self._folder + self._client_id, _OFFLINE, qos=1, retain=True)
+            said.wait_for_publish(LEAVE_TIMEOUT_S)
+        except (
+            RuntimeError,
+            ValueError,
+        ) as error:  # the connection went in this moment, and the will says it
+            log.debug("not said that this logger leaves: %s", error)
         if self._thread.is_alive():
             self._thread.join()
 
@@ -138,7 +146,7 @@ class Group:
 
     def _take_over(self, name: str) -> None:
         log.warning("logger %s of group %s is gone; its share is stored here", name, self._name)
-        feed = self._connect(name, lambda client: _unsubscribe(client, self.topic))
+        feed = self._connect(name, self._unsubscribe)
         connection = feed.connection
         assert connection is not None
         connection.start()
@@ -163,6 +171,5 @@ class Group:
         if self._session is not None:
             self._session.publish(self._folder + name, b"", qos=1, retain=True)
 
-
-def _unsubscribe(client: Client, topic: str) -> None:
-    client.unsubscribe(topic)
+    def _unsubscribe(self, client: Client) -> None:
+        client.unsubscribe(self.topic)

@@ -170,9 +170,7 @@ class OutboxFile:
             log.error("outbox %s: %s", self._file, report)
         self._writer, self._reader = self._connect(), self._connect()
         db = self._writer
-        db.execute("BEGIN IMMEDIATE")  # fails here, not later, where the file is read-only
-        db.execute("ROLLBACK")
-        db.executescript(SCHEMA)
+        db.executescript(SCHEMA)  # fails here, not later, where the file is read-only
         self.rows, highest = db.execute("SELECT count(*), coalesce(max(sequence), 0) FROM records").fetchone()
         (last,) = db.execute("SELECT value FROM meta WHERE key = 'last_sequence'").fetchone()
         self.last = max(last, highest, known_last)

@@ -19,9 +19,11 @@ from edge.records import Record, decode_record
 log = logging.getLogger(__name__)
 
 SCHEMA = """
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS records (sequence INTEGER PRIMARY KEY, payload BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL);
 INSERT OR IGNORE INTO meta VALUES ('last_sequence', 0);
+COMMIT;
 """
 # How every record begins in the file, and the longest that is searched for its end.
 _RECORD = re.compile(rb'\{"schema":1,"id":"')
