@@ -4,7 +4,7 @@ import csv
 import fcntl
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -16,6 +16,7 @@ from edge.result_tables import COLUMNS, prepare, tables
 
 # What a CSV of an earlier version lacks at its end.
 LATER_COLUMNS = ("clock_synchronised",)
+LARGEST_PAGE = 256
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +117,8 @@ class SqlSink:
                 added: set[str] = set()
                 if records:
                     rows = [_row(record) for record in records]
-                    added.update(connection.execute(self._insert, rows).scalars())
+                    for page in _pages(rows):
+                        added.update(connection.execute(self._insert, page).scalars())
                 if rejects:
                     refused = [msgspec.structs.asdict(reject) for reject in rejects]
                     connection.execute(self._rejects.insert(), refused)
@@ -127,6 +129,16 @@ class SqlSink:
     def close(self) -> None:
         """See Sink."""
         self._engine.dispose()
+
+
+def _pages(rows: list[Any]) -> Iterator[list[Any]]:
+    """The rows in pages of 256, 128, … 1: drivers keep each statement that they have seen, one for each size."""
+    start, size = 0, LARGEST_PAGE
+    while start < len(rows):
+        while size > len(rows) - start:
+            size //= 2
+        yield rows[start : start + size]
+        start += size
 
 
 def _durable(connection: Any, _record: Any) -> None:
