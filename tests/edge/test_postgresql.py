@@ -30,11 +30,12 @@ def postgres(server):
     return server
 
 
+@pytest.mark.timeout(360)
 def test_three_loggers_of_a_group_and_a_server_that_crashes_store_each_result_once(
     postgres, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(edge.subscriber, "RETRY_S", 0.2)
-    with Mosquitto(tmp_path) as broker:
+    with Mosquitto(tmp_path, persistent=False) as broker:
         broker.start()
         counts = [0, 0, 0]
 
@@ -62,8 +63,8 @@ def test_three_loggers_of_a_group_and_a_server_that_crashes_store_each_result_on
                 postgres.stop()
                 eventually(lambda: any("cannot store" in logger.state() for logger in loggers))
                 postgres.start()
-        assert publisher.wait_drained(60)
-        eventually(lambda: postgres.query("SELECT count(*) FROM cells")[0][0] == 1500, 60)
+        assert publisher.wait_drained(150)
+        eventually(lambda: postgres.query("SELECT count(*) FROM cells")[0][0] == 1500, 150)
         for logger in loggers:
             logger.stop()
         publisher.stop(5)
