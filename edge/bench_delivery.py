@@ -80,7 +80,8 @@ def deliver(
         tempfile.TemporaryDirectory(prefix="leukoscope-bench-") as folder,
         started_delivery(Path(folder), address) as (outbox, publisher),
     ):
-        latencies = _one_at_a_time(images, classifier, pipeline, outbox, runs)
+        camera = HeldCamera(images, model.manifest.geometry.crop)
+        latencies = _one_at_a_time(camera, classifier, pipeline, outbox, runs)
         rates = _throughput(images, classifier, pipeline, outbox, seconds)
         return {**latencies, "throughput": rates, "broker": publisher.state()}
 
@@ -109,9 +110,8 @@ def started_delivery(folder: Path, address: str) -> Iterator[tuple[WatchedOutbox
 
 
 def _one_at_a_time(
-    images: list[Pixels], classifier: Classifier, pipeline: Pipeline, outbox: WatchedOutbox, runs: int
+    camera: HeldCamera, classifier: Classifier, pipeline: Pipeline, outbox: WatchedOutbox, runs: int
 ) -> dict[str, Any]:
-    camera = HeldCamera(images)
     newest = Capture(lambda: camera, TIMEOUT_S)
     newest.start()
     times: dict[str, list[float]] = {

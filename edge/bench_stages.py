@@ -13,6 +13,7 @@ from edge.classifier import Classifier
 from edge.errors import LeukoscopeError
 from edge.frame import Frame, Pixels
 from edge.modelfile import ModelFile
+from edge.optics import centre
 from edge.outbox import Outbox
 from edge.pipeline import Pipeline
 
@@ -21,13 +22,19 @@ TIMEOUT_S = 30.0
 
 
 class HeldCamera:
-    """A live camera that shows its next frame when it is told to, stamped at that moment."""
+    """A live camera that shows its next frame when it is told to, stamped at that moment.
+
+    Args:
+        images: whole frames.
+        region_px: side of the centred square that is given of each, as the other cameras do.
+    """
 
     live = True
 
     description = "frames of the bench"
 
-    def __init__(self, images: list[Pixels]):
+    def __init__(self, images: list[Pixels], region_px: int):
+        images = [centre(image, region_px) for image in images]
         # Capture hands no picture over twice, as it does not from a camera that is frozen.
         self._images = cycle(images if len(images) > 1 else [images[0], images[0] ^ np.uint8(1)])
         self._asked = threading.Semaphore(0)
@@ -64,7 +71,7 @@ def daemon_stages(
         until it is on the disk of the folder for temporary files (TMPDIR).
     """
     stages: dict[str, list[float]] = {"capture": [], "record": [], "accept": [], "durable": []}
-    camera = HeldCamera(images)
+    camera = HeldCamera(images, model.manifest.geometry.crop)
     pipeline = Pipeline(classifier, model, "bench", "0" * 64)
     with tempfile.TemporaryDirectory(prefix="leukoscope-bench-") as folder:
         outbox = Outbox(Path(folder) / "outbox.db")
