@@ -20,7 +20,10 @@ from edge.vitals import identical, light
 log = logging.getLogger(__name__)
 
 OPEN_TIMEOUT_S = 20.0
-"""Opening may take longer than a frame: libraries load, exposure is found, a stream begins."""
+"""Opening may take longer than a frame: exposure is found, a stream begins."""
+
+LOAD_TIMEOUT_S = 300.0
+"""Before that a child process loads its libraries: a second on a Raspberry Pi 4, minutes where ARM is emulated."""
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
 """The pause before a camera is opened again; it doubles from one failure to the next."""
@@ -190,7 +193,7 @@ class _Session:
         self._capture = capture
         self._camera: Camera | None = None
         self._opened_s = 0.0
-        self._new_s = time.monotonic()
+        self._made_s = self._new_s = time.monotonic()
         self._light = ""
         self._same = False
         self.sound = False
@@ -203,6 +206,8 @@ class _Session:
         """Wait until this session has failed or the capture is closed; gives the reason."""
         while not self._capture._closing.is_set():
             now_s = time.monotonic()
+            if getattr(self._camera, "loading", False) and now_s - self._made_s < LOAD_TIMEOUT_S:
+                self._new_s = now_s
             patience_s = stall_s if self._opened_s else max(stall_s, OPEN_TIMEOUT_S)
             self.sound = bool(self._opened_s) and self._new_s - self._opened_s > SOUND_STALLS * stall_s
             if self.ended.wait(min(0.1, stall_s / 5)):

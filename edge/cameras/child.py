@@ -44,7 +44,7 @@ class Message(msgspec.Struct, frozen=True):
     """A line from the child.
 
     Attributes:
-        kind: "opened", "frame", or of an error "image", "input" or "camera".
+        kind: "loaded" (its libraries), "opened", "frame", or of an error "image", "input" or "camera".
         text: of the error; the camera's description once it is opened; the frame's source.
         height, width, captured_at_ns, monotonic_ns, specimen: of the frame that lies in the shared memory.
     """
@@ -67,6 +67,9 @@ class ChildCamera:
     Args:
         settings: of the camera.
         region_px: side of the centred square that is given; 0 for the whole frame.
+
+    Attributes:
+        loading: the child still loads its libraries, which says nothing of the camera.
     """
 
     live = True
@@ -78,6 +81,7 @@ class ChildCamera:
         self._memory: mmap.mmap | None = None
         self._rest = b""
         self._closed = threading.Event()
+        self.loading = False
         self.description = ""
 
     def open(self) -> None:
@@ -88,6 +92,7 @@ class ChildCamera:
         """
         self._closed.clear()
         self._rest = b""
+        self.loading = True
         memory = os.memfd_create("leukoscope-frame")
         os.ftruncate(memory, LARGEST_FRAME_BYTES)
         self._memory = mmap.mmap(memory, LARGEST_FRAME_BYTES)
@@ -110,6 +115,8 @@ class ChildCamera:
             os.close(answers)
         # On standard input, since an address may hold a password and command lines are for all to read.
         self._tell(msgspec.json.encode(self._order) + b"\n")
+        self._answer()
+        self.loading = False
         self.description = self._answer().text
 
     def read(self) -> Frame:

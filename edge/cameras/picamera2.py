@@ -1,5 +1,6 @@
 """Cameras on a Raspberry Pi's CSI connector, through picamera2 from the system's packages."""
 
+import importlib
 import time
 from typing import Any
 
@@ -25,6 +26,7 @@ class Picamera2Camera:
 
     Raises:
         InputError: N is no number.
+        LeukoscopeError: picamera2 is not installed.
     """
 
     live = True
@@ -36,6 +38,7 @@ class Picamera2Camera:
         self._number = int(number)
         self._settings = settings
         self._region_px = region_px
+        self._library = _library(settings.source)
         self._camera: Any = None
         self._request: Any = None
         self.description = ""
@@ -44,23 +47,16 @@ class Picamera2Camera:
         """Start the camera and hold exposure, gain and white balance.
 
         Raises:
-            LeukoscopeError: picamera2 is not installed, there is no such camera, or it does not start.
+            LeukoscopeError: there is no such camera, or it does not start.
         """
-        try:
-            from picamera2 import Picamera2
-        except ImportError as error:
-            raise LeukoscopeError(
-                f"camera {self._settings.source}: picamera2 cannot be imported ({error}); apt install "
-                "python3-picamera2, and make the virtual environment with --system-site-packages"
-            ) from error
-        found = Picamera2.global_camera_info()
+        found = self._library.Picamera2.global_camera_info()
         if self._number >= len(found):
             raise LeukoscopeError(
                 f"camera {self._settings.source}: libcamera finds {len(found)} cameras; check the cable and "
                 "rpicam-hello --list-cameras"
             )
         try:
-            self._start(Picamera2(self._number))
+            self._start(self._library.Picamera2(self._number))
         except (RuntimeError, OSError, ValueError) as error:
             self.close()
             raise LeukoscopeError(
@@ -160,3 +156,13 @@ def _age_ns(stamp_ns: int) -> int:
     """How long ago the sensor took the frame; its stamp is of the boot clock, where it gives one."""
     age_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - stamp_ns
     return age_ns if 0 <= age_ns < 10_000_000_000 else 0
+
+
+def _library(source: str) -> Any:
+    try:
+        return importlib.import_module("picamera2")
+    except ImportError as error:
+        raise LeukoscopeError(
+            f"camera {source}: picamera2 cannot be imported ({error}); apt install python3-picamera2, and make the "
+            "virtual environment with --system-site-packages"
+        ) from error

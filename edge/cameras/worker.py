@@ -55,6 +55,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=(wanted,), daemon=True).start()
     try:
         camera = make_backend(order.settings, order.region_px)
+        answer(Message("loaded"))
         camera.open()
         answer(Message("opened", camera.description))
         while True:
