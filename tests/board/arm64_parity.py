@@ -4,7 +4,8 @@
 
 The aarch64 wheel of ai-edge-litert runs in a Debian arm64 root (`make board` builds one) under user-mode
 emulation, once as the processor of a Raspberry Pi 4 and once as that of a Pi 5, which has dot products of int8 and
-so other kernels. Needs root, for mounts in a namespace of its own. Exit status 1 where a verdict differs.
+so other kernels. Each side makes its own crops, and they are compared; the networks of both get those of x86-64.
+Needs root, for mounts in a namespace of its own. Exit status 1 where a verdict differs.
 """
 
 import argparse
@@ -108,7 +109,10 @@ def compare(
         shell += [processor.qemu, processor.part, processor.features]
         shell += [str(path.resolve()) for path in (ROOT, wheels, options.data, work)]
         module = ["-m", "tests.board.outputs", "/mnt/work/model.tflite", "/mnt/work/there.txt"]
-        subprocess.run(["unshare", "--mount", "sh", *shell, *module, "/mnt/work/there.npz"], check=True)
+        subprocess.run(
+            ["unshare", "--mount", "sh", *shell, *module, "/mnt/work/there.npz", "/mnt/work/here.npz"],
+            check=True,
+        )
         with np.load(work / "here.npz") as here, np.load(work / "there.npz") as there_npz:
             return report(model, processor, dict(here), dict(there_npz))
 
