@@ -1,5 +1,11 @@
-"""Does the activation map point at the cell? Its mass inside the cell's outline, over real cells on black."""
+"""Does the activation map point at the cell? Its mass inside the cell's outline, over real cells on black.
 
+python -m export.localise MODEL.tflite --data C-NMC --fold 1   # the test side of the split by image
+"""
+
+import argparse
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.classifier import Classifier
+from edge.errors import LeukoscopeError
 from edge.explain import Evidence, Explainer
 from edge.frame import Pixels
 from edge.modelfile import ModelFile, read_model
 from train import crops as crop_cache
-from train.dataset import Cell, data_root
+from train.dataset import Cell, data_root, scan
+from train.evaluation import cells_of
 from train.metrics import Bools, Floats
+from train.split import split_fold
 
 CELL_LEVELS = 8
 """A pixel with a channel above this is of the cell: C-NMC cells are cut out on exact black, and resizing
@@ -96,3 +105,25 @@ def _summary(chance: Floats, shares: Floats) -> dict[str, float]:
         "above_chance": float((shares[:, 0] > chance).mean()),
         "peak_inside": float((shares[:, 1] > 0.5).mean()),
     }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the figures of one file as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", type=Path, metavar="MODEL.tflite")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--fold", type=int, choices=(0, 1, 2), default=1)
+    options = parser.parse_args(arguments)
+    try:
+        split = split_fold(scan(options.data), options.fold, "image", seed=0)
+        cells = cells_of(options.data, split.test)
+        name = f"test side of fold {options.fold}, split by image"
+        print(json.dumps(localisation(options.model, options.data, cells, name), indent=1))
+    except LeukoscopeError as error:
+        print(f"leukoscope: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
