@@ -179,21 +179,3 @@ def _throughput(
         "bare_per_s": round(bare_rate, 1),
         "ratio": round(rate / bare_rate, 4),
     }
-
-
-def format_table(results: dict[str, Any]) -> str:
-    """For people."""
-    lines = [f"{results['broker']}; from the camera's stamp, milliseconds"]
-    for key, name in (
-        ("frame_to_durable_ms", "to the disk"),
-        ("frame_to_puback_ms", "to PUBACK"),
-        ("bare_invoke_ms", "bare invoke"),
-    ):
-        figures = "".join(f"{value:>10.3f}" for value in results[key].values())
-        lines.append(f"{name:<15}{figures}")
-    rates = results["throughput"]
-    lines.append(
-        f"throughput: {rates['per_s']:.1f} records a second acknowledged, {rates['ratio']:.1%} of the bare "
-        f"interpreter's {rates['bare_per_s']:.1f}"
-    )
-    return "\n".join(lines)

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edge.machine import temperature_c
+from edge.machine import board, temperature_c, throttling
 
 _CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _MEASURED = ("ai-edge-litert", "tflite-runtime", "numpy", "opencv-python-headless", "msgspec")
@@ -15,17 +15,15 @@ _MEASURED = ("ai-edge-litert", "tflite-runtime", "numpy", "opencv-python-headles
 
 def machine() -> str:
     """The board or processor, its architecture and the Python version."""
-    name = ""
-    board = Path("/proc/device-tree/model")  # Raspberry Pi and Jetson
-    processors = Path("/proc/cpuinfo")
-    if board.is_file():
-        name = board.read_text(errors="replace").strip("\0\n ")
-    elif processors.is_file():
-        for line in processors.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    return f"{name or platform.node()} ({platform.machine()}, Python {platform.python_version()})"
+    name = board() or _processor() or platform.node()
+    return f"{name} ({platform.machine()}, Python {platform.python_version()})"
+
+
+def _processor() -> str:
+    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return ""
 
 
 def conditions() -> dict[str, Any]:
@@ -40,7 +38,7 @@ def conditions() -> dict[str, Any]:
         "temperature_c": temperature_c(),
         "governor": _read(_CPU / "scaling_governor"),
         "clock_mhz": int(clock_khz) // 1000 if clock_khz else None,
-        "throttling": _throttling(),
+        "throttling": throttling(),
         "load_1min": round(os.getloadavg()[0], 2),
         "cores": os.cpu_count(),
     }
@@ -62,20 +60,6 @@ def peak_rss_mb() -> float:
     # Linux counts in KiB, macOS in bytes.
     divisor = 2**20 if platform.system() == "Darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / divisor
-
-
-def rss_mb() -> float:
-    """The memory that this process holds now, in MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _throttling() -> str | None:
-    """The Raspberry Pi firmware's bits, "0x0" where nothing has ever held it back since it was started."""
-    for file in Path("/sys/devices/platform").glob("*/*firmware/get_throttled"):
-        bits = _read(file)
-        return f"0x{bits.removeprefix('0x')}" if bits else None
-    return None
 
 
 def _read(file: Path) -> str | None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from edge.bench_delivery import started_delivery
-from edge.bench_machine import rss_mb
 from edge.classifier import Classifier
 from edge.frame import Frame, Pixels
 from edge.health import Health
+from edge.machine import memory_mb
 from edge.modelfile import ModelFile
 from edge.outbox import Outbox
 from edge.pipeline import Pipeline
@@ -65,13 +65,13 @@ def flat_memory(
         done = 0
         for done in _send(pipeline, outbox, health, images, results):
             if done % max(1, results // SAMPLES) == 0:
-                samples.append((done, round(rss_mb(), 2)))
+                samples.append((done, round(memory_mb()["process"], 2)))
                 log.info("%d results, %.1f MB", *samples[-1])
             if time.monotonic() - started > max_seconds:
                 break
         outbox.wait_empty(DRAIN_TIMEOUT_S)
         left = outbox.depth()
-    after = [mb for count, mb in samples if count >= WARM_UP_SHARE * results] or [rss_mb()]
+    after = [mb for count, mb in samples if count >= WARM_UP_SHARE * results] or [memory_mb()["process"]]
     growth_mb = round(max(after) - after[0], 2)
     return {
         "results": done,

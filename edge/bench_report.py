@@ -62,6 +62,24 @@ def format_family(all_results: Sequence[Results]) -> str:
     return "\n".join([*lines, _conditions(all_results[-1])])
 
 
+def format_delivery(results: Results) -> str:
+    """Delivery, for people."""
+    lines = [f"{results['broker']}; from the camera's stamp, milliseconds"]
+    for key, name in (
+        ("frame_to_durable_ms", "to the disk"),
+        ("frame_to_puback_ms", "to PUBACK"),
+        ("bare_invoke_ms", "bare invoke"),
+    ):
+        figures = "".join(f"{value:>10.3f}" for value in results[key].values())
+        lines.append(f"{name:<15}{figures}")
+    rates = results["throughput"]
+    lines.append(
+        f"throughput: {rates['per_s']:.1f} records a second acknowledged, {rates['ratio']:.1%} of the bare "
+        f"interpreter's {rates['bare_per_s']:.1f}"
+    )
+    return "\n".join(lines)
+
+
 def plot(all_results: Sequence[Results], file: Path) -> None:
     """Bars of the stages at p50 for each result, the bare interpreter beside them; a PNG.
 
@@ -121,7 +139,7 @@ def _conditions(results: Results) -> str:
         ("governor", "governor", ""),
         ("throttling", "throttling", ""),
     ):
-        first, last = before[key], after[key]
+        first, last = (_words(moment[key]) for moment in (before, after))
         if last is None:
             missing.append(name)
         else:
@@ -129,3 +147,11 @@ def _conditions(results: Results) -> str:
     if missing:
         parts.append(f"not shown by this machine: {', '.join(missing)}")
     return "; ".join(parts)
+
+
+def _words(value: Any) -> Any:
+    """Throttling as words; all else as it is."""
+    if isinstance(value, dict):
+        now, ever = ", ".join(value["now"]), ", ".join(value["since_boot"])
+        return f"{now or 'none'} ({ever} since power-on)" if ever else now or "none"
+    return value

@@ -76,11 +76,9 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
         size = model.manifest.geometry.size
-        self._input = np.zeros((1, 3, size, size), np.uint8)
+        self._value = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros((1, 3, size, size), np.uint8))
         self._binding = session.io_binding()
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(self._input)
-        self._value = value
-        self._binding.bind_ortvalue_input("pixels", value)
+        self._binding.bind_ortvalue_input("pixels", self._value)
         for output in session.get_outputs():
             self._binding.bind_output(output.name)
         self._index = model.manifest.probabilities().index
@@ -145,30 +143,15 @@ def compare(model: ModelFile, images: Sequence[Pixels], runs: int, threads: int)
         images: (H, W, 3) uint8 RGB each; drawn by the simulator where there are none.
 
     Returns:
-        For each engine its times, its rate of multiply-adds is left to the reader, its times relative to
-        LiteRT's, and the largest difference of a probability from LiteRT's in quantised levels of 1/256.
+        For each engine its times, their ratio to LiteRT's, and the largest difference of a probability from
+        LiteRT's, in quantised levels of 1/256.
     """
     crops = [
         prepare(image, model.manifest.geometry) for image in images or drawn_images(*[DRAWN_SIDE_PX] * 2)
     ]
     found, missing = engines(model, threads)
-    times_ms: dict[str, list[float]] = {engine.name: [] for engine in found}
-    differences = dict.fromkeys(times_ms, 0)
     before = conditions()
-    for run in range(-WARM_UP_RUNS, runs):
-        crop = crops[run % len(crops)]
-        values = {}
-        for turn in range(len(found)):  # each goes first as often as the others
-            engine = found[(run + turn) % len(found)]
-            engine.load(crop)
-            started = time.perf_counter_ns()
-            engine.run()
-            duration_ms = (time.perf_counter_ns() - started) / 1e6
-            values[engine.name] = engine.probabilities()
-            if run >= 0:
-                times_ms[engine.name].append(duration_ms)
-        for name, own in values.items():
-            differences[name] = max(differences[name], int(np.abs(own - values[found[0].name]).max()))
+    times_ms, differences = _in_turn(found, crops, runs)
     first = percentiles(times_ms[found[0].name])
     rows = [
         {
@@ -189,6 +172,29 @@ def compare(model: ModelFile, images: Sequence[Pixels], runs: int, threads: int)
         "machine": machine(),
         "conditions": {"before": before, "after": conditions()},
     }
+
+
+def _in_turn(
+    found: list[Engine], crops: list[Pixels], runs: int
+) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Milliseconds of each run, and the largest difference from the first engine's output, by engine."""
+    times_ms: dict[str, list[float]] = {engine.name: [] for engine in found}
+    differences = dict.fromkeys(times_ms, 0)
+    for run in range(-WARM_UP_RUNS, runs):
+        crop = crops[run % len(crops)]
+        values = {}
+        for turn in range(len(found)):  # each goes first as often as the others
+            engine = found[(run + turn) % len(found)]
+            engine.load(crop)
+            started = time.perf_counter_ns()
+            engine.run()
+            duration_ms = (time.perf_counter_ns() - started) / 1e6
+            values[engine.name] = engine.probabilities()
+            if run >= 0:
+                times_ms[engine.name].append(duration_ms)
+        for name, own in values.items():
+            differences[name] = max(differences[name], int(np.abs(own - values[found[0].name]).max()))
+    return times_ms, differences
 
 
 def format_table(results: dict[str, Any]) -> str:
