@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 BATCH_LIMIT = 500
 # Of a message that is no record: what is kept of it, and how many different reasons are logged.
 REJECT_BYTES, LOGGED_LIMIT = 16 * 1024, 50
+# What waits for the store in memory; above it the connection is not read, for less than a keep-alive lasts.
+QUEUE_LIMIT, HOLD_BACK_S = 4 * BATCH_LIMIT, 5.0
 # Between attempts while the store refuses.
 RETRY_S = 1.0
 # How long the broker keeps results for a logger that is away.
@@ -171,6 +173,11 @@ class Subscriber:
         if self._group is not None and self._group.notice(message):
             client.ack(message.mid, message.qos)
             return
+        # Mosquitto 2.0 sends more than it was allowed to as soon as something is acknowledged; TCP holds it back.
+        deadline = time.monotonic() + HOLD_BACK_S
+        while self._deliveries.qsize() >= QUEUE_LIMIT and time.monotonic() < deadline:
+            if self._stopping.wait(0.01):
+                break
         feed.last_s = time.monotonic()
         feed.received += 1
         self._deliveries.put((feed, client, message.mid, message.qos, message.topic, bytes(message.payload)))
