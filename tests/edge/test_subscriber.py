@@ -307,3 +307,42 @@ def test_a_broker_that_comes_back_without_its_sessions_costs_no_record(tmp_path)
         publisher.stop(5)
         outbox.close()
     assert rows(file, "SELECT sequence FROM cells ORDER BY rowid") == [(n,) for n in range(1, 101)]
+
+
+def test_a_slow_store_is_not_flooded_by_what_the_broker_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(edge.subscriber, "BATCH_LIMIT", 50)
+    monkeypatch.setattr(edge.subscriber, "QUEUE_LIMIT", 200)
+
+    class Slow:
+        name = "slow"
+        stored = 0
+
+        def store(self, records, _rejects):
+            time.sleep(0.03)
+            self.stored += len(records)
+            return [True] * len(records)
+
+        def close(self):
+            pass
+
+    with Mosquitto(tmp_path, persistent=False) as broker:
+        broker.start()
+        url = f"mqtt://127.0.0.1:{broker.port}"
+        first = Subscriber(url, Slow(), client_id="slow")
+        first.start()
+        assert first.subscribed.wait(40)
+        first.stop()
+        send(broker.port, [encode(make_record(sequence=n)) for n in range(3000)])
+        sink = Slow()
+        second = Subscriber(url, sink, client_id="slow")
+        second.start()
+        longest = 0
+
+        def stored():
+            nonlocal longest
+            longest = max(longest, second._deliveries.qsize())
+            return sink.stored == 3000
+
+        eventually(stored, 60)
+        second.stop()
+    assert 0 < longest <= 201
