@@ -8,11 +8,12 @@ set -euo pipefail
 FOLDER=${1:?usage: build.sh FOLDER}
 HERE=$(cd "$(dirname "$0")" && pwd)
 SUITE=trixie
+PICAMERA2=picamera2==0.3.25   # of the time of libcamera 0.4, which Debian 13 has
 DISK_GB=6
 # vivid (a real /dev/video0) is in the full kernel, not in the one for clouds. libcamera has its virtual camera.
 PACKAGES=linux-image-arm64,systemd,systemd-sysv,systemd-timesyncd,udev,dbus,kmod,openssh-server,iproute2
 PACKAGES+=,python3,python3-venv,python3-prctl,python3-libcamera,libcamera-ipa,v4l-utils
-PACKAGES+=,mosquitto,mosquitto-clients,ca-certificates,procps,sqlite3
+PACKAGES+=,mosquitto,mosquitto-clients,procps,sqlite3
 
 [ "$(id -u)" = 0 ] || { echo "build.sh: run it as root: debootstrap makes device nodes" >&2; exit 2; }
 for program in debootstrap mkfs.ext4 ssh-keygen; do
@@ -62,6 +63,23 @@ build_tree() {
   mv "$root" "$FOLDER/root"
 }
 
+# What "apt install python3-picamera2" brings on a Raspberry Pi and Debian does not have: from PyPI, beside the
+# system's libcamera. PiDNG has no wheel; its C part is for writing DNG files, which nobody does here.
+add_picamera2() {
+  local target=$FOLDER/root/usr/local/lib/python3.13/dist-packages tools=$FOLDER/tools wheels=$FOLDER/wheels
+  local platforms=(--platform manylinux2014_aarch64 --platform manylinux_2_28_aarch64 --python-version 3.13)
+  [ ! -d "$target/picamera2" ] || return 0
+  python3 -m venv "$tools"
+  "$tools/bin/pip" install --quiet setuptools wheel numpy
+  install -d "$target" "$wheels"
+  "$tools/bin/pip" install --quiet --no-deps --only-binary=:all: "${platforms[@]}" --target "$target" --upgrade \
+    $PICAMERA2 simplejpeg piexif videodev2 v4l2-python3 libarchive-c jsonschema attrs referencing rpds-py \
+    jsonschema-specifications tqdm pillow av
+  "$tools/bin/pip" download --quiet --no-deps --no-binary=:all: --no-build-isolation --dest "$wheels" pidng
+  tar -xzf "$wheels"/pidng-*.tar.gz -C "$wheels"
+  cp -r "$wheels"/pidng-*/src/pidng "$target/"
+}
+
 configure_tree() {
   local root=$FOLDER/root
   echo board >"$root/etc/hostname"
@@ -73,6 +91,8 @@ configure_tree() {
   install -m 600 "$FOLDER/key.pub" "$root/root/.ssh/authorized_keys"
   chroot "$root" systemctl --quiet enable systemd-networkd
   chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer e2scrub_reap.service
+  add_picamera2
+  rm -rf "$root"/var/lib/apt/lists/*
   rm -f "$root"/var/cache/apt/archives/*.deb
 }
 
