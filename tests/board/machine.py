@@ -1,4 +1,4 @@
-"""The virtual board: a QEMU of its own, its disk a layer over the built one, reached over ssh."""
+"""The virtual board: a QEMU of its own, its disk a copy of the built one, reached over ssh."""
 
 import shlex
 import socket
@@ -19,20 +19,20 @@ class Board:
 
     Args:
         built: the folder that build.sh has filled.
-        work: where the disk's layer and the console's text go.
+        work: where its disk and the console's text go.
         bundle: the release archive; the board sees it as its second disk.
     """
 
     def __init__(self, built: Path, work: Path, bundle: Path):
         self._built, self._work, self._bundle = built, work, bundle
-        self._disk = work / "disk.qcow2"
+        self._disk = work / "disk.img"
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = int(probe.getsockname()[1])
         if not self._disk.exists():
-            base = ["-b", str(built / "disk.img"), "-F", "raw"]
-            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *base, str(self._disk)], check=True)
+            copy = ["cp", "--sparse=always", "--reflink=auto", str(built / "disk.img"), str(self._disk)]
+            subprocess.run(copy, check=True)
 
     def switch_on(self) -> float:
         """Start it and wait until it can be logged in; gives the seconds that took."""
@@ -43,13 +43,13 @@ class Board:
             *("-serial", f"file:{self._work}/console.txt"),
             *("-kernel", str(self._built / "vmlinuz"), "-initrd", str(self._built / "initrd.img")),
             *("-append", "root=/dev/vda rw console=ttyAMA0 loglevel=4"),
-            *("-drive", f"if=none,id=disk,file={self._disk},cache=writeback"),
+            *("-drive", f"if=none,id=disk,file={self._disk},format=raw,cache=writeback"),
             *("-device", "virtio-blk-pci,drive=disk"),
             *("-drive", f"if=none,id=bundle,file={self._bundle},format=raw,readonly=on"),
             *("-device", "virtio-blk-pci,drive=bundle"),
             # restrict: nothing outside can be reached; only this machine may log in
             *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self._port}-:22"),
-            *("-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"),
+            *("-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"),
         ]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         while time.monotonic() - began < BOOT_TIMEOUT_S:

@@ -23,6 +23,8 @@ TimeoutStopSec=120
 """
 READY_S = 900.0
 BUNDLE = "cd /root/leukoscope-*/ && "
+# As the service's user: files that SQLite makes must not become root's.
+SQL = "runuser -u leukoscope -- sqlite3"
 DATABASE = "/var/lib/leukoscope-log/results.db"
 SETTINGS = "/etc/leukoscope/leukoscope.toml"
 V4L2 = '[device]\nid = "board"\n[camera]\nsource = "/dev/video0"\nwidth = 640\nheight = 480\ntrigger = "interval"\ninterval_s = 1.0\n'
@@ -41,9 +43,7 @@ class Checks:
         return self.board.wait_for("systemctl is-active leukoscope", timeout_s)
 
     def stored(self) -> int:
-        answer = self.board.run(
-            f"sqlite3 'file:{DATABASE}?mode=ro' 'SELECT count(*) FROM cells'", check=False
-        )
+        answer = self.board.run(f"{SQL} 'file:{DATABASE}?mode=ro' 'SELECT count(*) FROM cells'", check=False)
         return int(answer.stdout.strip() or 0) if answer.returncode == 0 else 0
 
     def more(self, count: int = 3, timeout_s: float = 600.0) -> float:
@@ -79,9 +79,9 @@ class Checks:
         query = "SELECT count(DISTINCT sequence), coalesce(max(sequence), 0) FROM cells"
         waiting = "SELECT count(*), coalesce(max(sequence), 0) FROM records"
         for _ in range(60):
-            stored, last = map(int, self.board.out(f"sqlite3 {DATABASE} '{query}'").split("|"))
+            stored, last = map(int, self.board.out(f"{SQL} {DATABASE} '{query}'").split("|"))
             left, last_left = map(
-                int, self.board.out(f"sqlite3 /var/lib/leukoscope/outbox.db '{waiting}'").split("|")
+                int, self.board.out(f"{SQL} /var/lib/leukoscope/outbox.db '{waiting}'").split("|")
             )
             if stored + left >= max(last, last_left):
                 return (
@@ -130,7 +130,7 @@ class Checks:
         seconds = self.active()
         self.more(3)
         query = "SELECT source, verdict FROM cells ORDER BY sequence DESC LIMIT 1"
-        seen = self.board.out(f'sqlite3 {DATABASE} "{query}"')
+        seen = self.board.out(f'{SQL} {DATABASE} "{query}"')
         if source not in seen:
             raise BoardError(f"the last result is {seen}")
         status = self.board.out("systemctl show -P StatusText leukoscope")
@@ -187,7 +187,7 @@ class Checks:
 
     def broker_stopped(self) -> str:
         self.board.run("systemctl stop mosquitto")
-        depth = "sqlite3 'file:/var/lib/leukoscope/outbox.db?mode=ro' 'SELECT count(*) FROM records'"
+        depth = f"{SQL} 'file:/var/lib/leukoscope/outbox.db?mode=ro' 'SELECT count(*) FROM records'"
         self.board.wait_for(f"[ $({depth}) -ge 5 ]", 300)
         waited = self.board.out(depth)
         self.board.run("systemctl start mosquitto")
@@ -292,7 +292,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--board", type=Path, required=True, help="what build.sh made")
     parser.add_argument("--bundle", type=Path, required=True, help="folder of the release archive")
-    parser.add_argument("--work", type=Path, help="keep the disk's layer here, and go on with it")
+    parser.add_argument("--work", type=Path, help="keep the disk here, and go on with it")
     parser.add_argument(
         "--only", nargs="*", help="these checks, by a part of their name (boot is always done)"
     )
