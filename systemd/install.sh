@@ -183,6 +183,7 @@ start_service() { # the version before, or ""; whether that one was ready
 }
 
 start_log() {
+  systemctl daemon-reload
   [ -n "$LOG" ] && systemctl --quiet enable leukoscope-log.service
   if systemctl --quiet is-enabled leukoscope-log.service 2>/dev/null; then
     systemctl restart leukoscope-log.service
@@ -210,8 +211,8 @@ install_broker
 install_units "$NEW/systemd"
 point_to "$NEW"
 if [ -n "$START" ]; then
+  start_log # first: what it does not hear, it does not store
   start_service "$OLD" "$WAS_READY"
-  start_log
 fi
 forget_old_versions
 say "done: leukoscope doctor --config /etc/leukoscope/leukoscope.toml"

@@ -76,19 +76,18 @@ class Checks:
 
     def nothing_lost(self) -> str:
         """Every sequence that was given is stored, or waits in the outbox."""
-        query = "SELECT count(DISTINCT sequence), coalesce(max(sequence), 0) FROM cells"
+        query = "SELECT count(DISTINCT sequence), coalesce(min(sequence), 1), coalesce(max(sequence), 0) FROM cells"
         waiting = "SELECT count(*), coalesce(max(sequence), 0) FROM records"
         for _ in range(60):
-            stored, last = map(int, self.board.out(f"{SQL} {DATABASE} '{query}'").split("|"))
+            stored, first, last = map(int, self.board.out(f"{SQL} {DATABASE} '{query}'").split("|"))
             left, last_left = map(
                 int, self.board.out(f"{SQL} /var/lib/leukoscope/outbox.db '{waiting}'").split("|")
             )
-            if stored + left >= max(last, last_left):
-                return (
-                    f"{max(last, last_left)} accepted, {stored} stored once each, {left} wait, none missing"
-                )
+            last = max(last, last_left)
+            if stored + left >= last - first + 1:
+                return f"{first} to {last} accepted, {stored} stored once each, {left} wait, none missing"
             time.sleep(2)
-        raise BoardError(f"{max(last, last_left)} accepted, but {stored} stored and {left} waiting")
+        raise BoardError(f"{first} to {last} accepted, but {stored} stored and {left} waiting")
 
     # The checks.
 
