@@ -1,4 +1,4 @@
-"""Cameras that OpenCV reads: USB cameras through V4L2, and network streams through its FFmpeg."""
+"""Cameras that OpenCV reads: USB cameras through V4L2, and RTSP streams through its FFmpeg."""
 
 import os
 import socket
@@ -28,7 +28,7 @@ LATE_S = 0.2
 MAX_SKIPPED = 300
 """Late frames that are passed over at once, ten seconds at 30 frames/s, before a late one is taken."""
 
-PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+PORTS = {"rtsp": 554, "rtsps": 322}
 CONNECT_TIMEOUT_S = 3.0
 
 # For FFmpeg within OpenCV: RTSP over TCP loses no packets, and nothing is buffered beyond one frame.
@@ -36,7 +36,7 @@ STREAM_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
 
 
 class OpenCvCamera:
-    """A V4L2 device or a network stream. Its reads may block for ever: run it in `edge.cameras.child`.
+    """A V4L2 device or an RTSP stream. Its reads may block for ever: run it in `edge.cameras.child`.
 
     Args:
         settings: source, size, rate and controls.
@@ -170,9 +170,7 @@ class OpenCvCamera:
         stamp_ns = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
         if self._device:  # the driver's stamp is of the monotonic clock, but not every driver gives one
             return stamp_ns if 0 <= now_ns - stamp_ns < 10_000_000_000 else now_ns
-        if self._source.startswith("rtsp"):  # RTP carries the camera's own time
-            return now_ns - self._clock.late_ns(now_ns, stamp_ns)
-        return now_ns
+        return now_ns - self._clock.late_ns(now_ns, stamp_ns)  # RTP carries the camera's own time
 
     def close(self) -> None:
         """Give the source back."""

@@ -11,6 +11,11 @@ from edge.errors import InputError
 
 LARGEST_SIDE_PX = 8192
 
+IN_A_CHILD = re.compile(r"picamera2:\d+$|/dev/.|rtsps?://.|https?://.|gstreamer:.")
+"""Sources whose reads may block within a driver or a network."""
+
+KNOWN = "picamera2:N, /dev/videoN, rtsp://…, http://…, gstreamer:PIPELINE, files:PATH or simulator"
+
 
 class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where frames come from, how they are taken and which of them become results.
@@ -60,6 +65,13 @@ class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     background: Literal["keep", "black"] = "keep"
     stall_s: Annotated[float, Meta(ge=0.5, le=3600)] = 5.0
     specimen: Annotated[str, Meta(max_length=200)] = ""
+
+    def __post_init__(self) -> None:
+        # What begins with a variable of the environment is only known where that is set.
+        if not (
+            self.source == "simulator" or self.source.startswith(("files:", "${"))
+        ) and not IN_A_CHILD.match(self.source):
+            raise ValueError(f"camera.source is {self.source!r}; give {KNOWN}")
 
     def crop_px(self, model_crop_px: int, model_microns_per_pixel: float) -> int:
         """Side of the square that is cut out of a frame, so that a cell has the size that the model knows.

@@ -1,17 +1,12 @@
 """From the setting `camera.source` to the back-end that reads it."""
 
-import re
 from pathlib import Path
 
 from edge.cameras.base import Camera
 from edge.cameras.files import VIDEO_SUFFIXES, FilesCamera
-from edge.cameras.settings import CameraSettings, address
+from edge.cameras.settings import IN_A_CHILD, KNOWN, CameraSettings, address
 from edge.cameras.simulator import DRAWN_SIDE_PX, SimulatorCamera, SimulatorSettings
 from edge.errors import InputError
-
-IN_A_CHILD = re.compile(r"picamera2:\d+$|/dev/.|rtsps?://.|https?://.|gstreamer:.")
-
-KNOWN = "picamera2:N, /dev/videoN, rtsp://…, http://…, gstreamer:PIPELINE, files:PATH or simulator"
 
 
 def make_camera(camera: CameraSettings, simulator: SimulatorSettings, region_px: int = 0) -> Camera:

@@ -37,6 +37,10 @@ def make_backend(settings: CameraSettings, region_px: int) -> DeviceCamera:
         from edge.cameras.gstreamer import GStreamerCamera
 
         return GStreamerCamera(settings, region_px)
+    if scheme in ("http", "https"):
+        from edge.cameras.mjpeg import MjpegCamera
+
+        return MjpegCamera(settings, region_px)
     from edge.cameras.opencv import OpenCvCamera
 
     return OpenCvCamera(settings, region_px)
