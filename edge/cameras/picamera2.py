@@ -4,14 +4,27 @@ import importlib
 import time
 from typing import Any
 
+import cv2
+import numpy as np
+
 from edge.cameras.pixels import as_rgb
 from edge.cameras.settings import CameraSettings
 from edge.errors import InputError, LeukoscopeError
-from edge.frame import Frame
+from edge.frame import Frame, Pixels
 from edge.preprocess import centre_crop
 
 DEFAULT_SIZE_PX = (1280, 960)
 """Of the RGB stream, scaled by the Pi's image processor from a binned mode of the HQ camera's 4:3 sensor."""
+
+# Formats are named from the highest byte: BGR888 is RGB in memory.
+RGB_FORMATS = {"BGR888": False, "RGB888": True, "XBGR8888": False, "XRGB8888": True, "MJPEG": False}
+"""Name → is blue first in memory?"""
+YUV_CODES = {
+    "YUV420": cv2.COLOR_YUV2RGB_I420,
+    "YVU420": cv2.COLOR_YUV2RGB_YV12,
+    "YUYV": cv2.COLOR_YUV2RGB_YUYV,
+    "UYVY": cv2.COLOR_YUV2RGB_UYVY,
+}
 
 CONTROLS_SETTLE_S = 2.0
 """How long the camera may find its own exposure and white balance before they are held."""
@@ -41,6 +54,7 @@ class Picamera2Camera:
         self._library = _library(settings.source)
         self._camera: Any = None
         self._request: Any = None
+        self._stream: dict[str, Any] = {}
         self.description = ""
 
     def open(self) -> None:
@@ -67,19 +81,23 @@ class Picamera2Camera:
         self._camera = camera
         wanted = self._settings
         size = (wanted.width or DEFAULT_SIZE_PX[0], wanted.height or DEFAULT_SIZE_PX[1])
+        frame_us = round(1e6 / wanted.fps) if wanted.fps else 0
         configuration = camera.create_video_configuration(
-            main={"size": size, "format": "BGR888"},  # named from the highest byte: RGB in memory
-            controls=self._offered({"FrameRate": wanted.fps} if wanted.fps else {}),
+            main={"size": size, "format": "BGR888"},  # a camera without RGB gives its own
+            controls=self._offered({"FrameDurationLimits": (frame_us, frame_us)} if wanted.fps else {}),
             queue=False,  # a request is answered with a frame that comes after it
         )
         camera.configure(configuration)
         camera.start()
         held = self._held()
         camera.set_controls(held)
-        width, height = camera.camera_configuration()["main"]["size"]
+        self._stream = camera.camera_configuration()["main"]
+        width, height = self._stream["size"]
         controls = ", ".join(f"{name} {value}" for name, value in held.items())
         model = camera.camera_properties.get("Model", "camera")
-        self.description = f"{model}, {width} x {height} px, RGB888, {controls or 'no controls'}"
+        self.description = (
+            f"{model}, {width} x {height} px, {self._stream['format']}, {controls or 'no controls'}"
+        )
 
     def _offered(self, controls: dict[str, Any]) -> dict[str, Any]:
         """Those of some controls that this camera has; a webcam or a virtual one has few."""
@@ -119,14 +137,14 @@ class Picamera2Camera:
 
     def retrieve(self) -> Frame:
         """The frame that was grabbed, with the sensor's time."""
-        picture = self._request.make_array("main")
+        picture = pixels_of(self._request, self._stream)
         age_ns = _age_ns(self._request.get_metadata().get("SensorTimestamp", 0))
         self._release()
         side = self._region_px
         if side and (picture.shape[0] > side or picture.shape[1] > side):
             picture = centre_crop(picture, side)
         return Frame(
-            as_rgb(picture, blue_first=False),
+            np.ascontiguousarray(picture),
             time.time_ns() - age_ns,
             time.monotonic_ns() - age_ns,
             self._settings.source,
@@ -150,6 +168,35 @@ class Picamera2Camera:
         camera, self._camera = self._camera, None
         if camera is not None:
             camera.close()
+
+
+def pixels_of(request: Any, stream: dict[str, Any]) -> Pixels:
+    """The picture of a request: RGB as it is asked for, or what a camera gives that has no RGB, as webcams.
+
+    Args:
+        request: of picamera2.
+        stream: its configuration: format, size, and stride in bytes.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        LeukoscopeError: this version cannot read that format.
+    """
+    name, (width, height) = stream["format"], stream["size"]
+    if name in ("NV12", "NV21"):  # which picamera2 has no array for
+        plane = request.make_buffer("main")[: stream["stride"] * height * 3 // 2].reshape(
+            -1, stream["stride"]
+        )
+        code = cv2.COLOR_YUV2RGB_NV12 if name == "NV12" else cv2.COLOR_YUV2RGB_NV21
+        pixels: Pixels = cv2.cvtColor(plane, code)
+        return pixels[:, :width]
+    if name in YUV_CODES:
+        pixels = cv2.cvtColor(request.make_array("main"), YUV_CODES[name])
+        return pixels[:height, :width]
+    if name in RGB_FORMATS:
+        return as_rgb(request.make_array("main"), blue_first=RGB_FORMATS[name])
+    raise LeukoscopeError(f"the camera gives {name}; this version reads RGB888, NV12, YUV420, YUYV and MJPEG")
 
 
 def _age_ns(stamp_ns: int) -> int:

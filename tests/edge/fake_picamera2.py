@@ -4,10 +4,12 @@ Put under the name `picamera2` on a child's path; what its back-end asked for is
 does: an unknown control is an error, a request has to be released, and a closed camera refuses.
 """
 
+import os
 import threading
 import time
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 
 
@@ -21,14 +23,36 @@ class Request:
         if Request.held > 1:
             raise RuntimeError("a request was not released")
 
-    def make_array(self, name: str) -> Any:
-        assert name == "main"
+    def _picture(self) -> Any:
         width, height = self._camera.size
         picture = np.random.default_rng(self._camera.number).integers(0, 40, (height, width, 3), np.uint8)
-        # "BGR888" is red first in memory; the mean of red is the exposure that was set.
+        # The mean of red is the exposure that was set.
         picture[..., 0] += np.uint8(min(200, self._camera.controls.get("ExposureTime", 0) // 100))
         self._camera.number += 1
         return picture
+
+    def make_array(self, name: str) -> Any:
+        assert name == "main"
+        picture, wanted = self._picture(), self._camera.format
+        if wanted == "BGR888":  # red first in memory
+            return picture
+        if wanted == "RGB888":
+            return picture[..., ::-1]
+        if wanted == "YUV420":
+            return cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420)
+        raise RuntimeError(f"Format {wanted} not supported")
+
+    def make_buffer(self, name: str) -> Any:
+        """Of NV12, with rows of the stride's length."""
+        assert name == "main" and self._camera.format == "NV12"
+        picture = self._picture()
+        height, width = picture.shape[:2]
+        planar = cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420).reshape(-1)
+        colours = planar[height * width :].reshape(2, height // 2, width // 2)
+        rows = np.zeros((height * 3 // 2, self._camera.stride), np.uint8)
+        rows[:height, :width] = planar[: height * width].reshape(height, width)
+        rows[height:, :width] = np.moveaxis(colours, 0, -1).reshape(height // 2, width)
+        return rows.reshape(-1)
 
     def get_metadata(self) -> dict[str, Any]:
         return {"SensorTimestamp": self._stamp_ns, **self._camera.found}
@@ -39,7 +63,8 @@ class Request:
 
 class Picamera2:
     camera_controls = dict.fromkeys(
-        ("AeEnable", "AwbEnable", "ExposureTime", "AnalogueGain", "ColourGains", "FrameRate"), (0, 1, 0)
+        ("AeEnable", "AwbEnable", "ExposureTime", "AnalogueGain", "ColourGains", "FrameDurationLimits"),
+        (0, 1, 0),
     )
     camera_properties: ClassVar = {"Model": "imx477"}
     found: ClassVar = {"ExposureTime": 9000, "AnalogueGain": 2.0, "ColourGains": (2.1, 1.6)}
@@ -63,13 +88,19 @@ class Picamera2:
 
     def configure(self, configuration: dict[str, Any]) -> None:
         self.size = configuration["main"]["size"]
-        self._period_s = 1 / configuration["controls"].get("FrameRate", 30.0)
+        # Some cameras have one format alone, whatever they are asked for.
+        self.format = os.environ.get("FAKE_FORMAT", configuration["main"]["format"])
+        self.stride = self.size[0] + 32
+        for name in configuration["controls"]:
+            if name not in self.camera_controls:
+                raise RuntimeError(f"Control {name} is not advertised by libcamera")
+        self._period_s = configuration["controls"].get("FrameDurationLimits", (33333, 33333))[0] / 1e6
 
     def start(self) -> None:
         self._running.set()
 
     def camera_configuration(self) -> dict[str, Any]:
-        return {"main": {"size": self.size}}
+        return {"main": {"size": self.size, "format": self.format, "stride": self.stride}}
 
     def set_controls(self, controls: dict[str, Any]) -> None:
         for name in controls:

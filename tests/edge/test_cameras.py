@@ -322,6 +322,23 @@ def test_a_password_comes_from_the_environment_and_shows_nowhere(monkeypatch: py
     assert without_password(address(source)) == "rtsp://127.0.0.1:1/cells"
 
 
+@pytest.mark.parametrize("pixel_format", ["BGR888", "RGB888", "YUV420", "NV12"])
+def test_whatever_picamera2_gives_is_red_where_it_is_red(
+    pixel_format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_FORMAT", pixel_format)
+    with picamera2(tmp_path, monkeypatch) as kind:
+        camera = dataclasses.replace(kind, region_px=0).camera()
+        camera.open()
+        frame = camera.read()
+        camera.close()
+    assert frame is not None and frame.pixels.shape == (480, 640, 3)
+    assert pixel_format in camera.description
+    red, green, blue = frame.pixels.mean(axis=(0, 1))
+    assert red == pytest.approx(69, abs=6)  # of 5000 µs: 50 and the noise's 19.5
+    assert green == pytest.approx(20, abs=6) and blue == pytest.approx(20, abs=6)
+
+
 def test_a_childs_death_is_an_error_and_not_a_hang() -> None:
     with MjpegServer() as server:
         camera = make_camera(CameraSettings(source=server.address), SimulatorSettings(), 448)
