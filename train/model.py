@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from edge.errors import InputError, LeukoscopeError
+from train.fused import fused
 from train.recipe import ModelRecipe
 
 IMAGENET, NO_WEIGHTS = "imagenet", "none"
@@ -45,6 +46,7 @@ def mobilenet_m(recipe: ModelRecipe, weights: str = NO_WEIGHTS) -> keras.Model:
     )
     if weights != NO_WEIGHTS:
         _load_weights(base, recipe, weights)
+    base = fused(base)
     for layer in base.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = recipe.bn_momentum
