@@ -305,6 +305,13 @@ def _recipe_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--weights", default="imagenet", metavar="FILE|imagenet|none")
     p.add_argument("--limit", type=_count, metavar="N", help="at most so many images a side, for a try")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="of the split")
+    p.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="RUN",
+        help="learn what this run's model says in place of the labels (recipe distilled); "
+        "with --cross-validate, the folder of another over the same folds",
+    )
 
 
 def _model_option(p: argparse.ArgumentParser) -> None:

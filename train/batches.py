@@ -3,6 +3,7 @@
 So that a resumed training sees exactly what an unbroken one would have seen.
 """
 
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 
@@ -35,6 +36,25 @@ def one_hot(cells: Sequence[Cell]) -> Floats:
     return np.eye(len(LABELS), dtype=np.float32)[[LABELS.index(cell.label) for cell in cells]]
 
 
+def cell_number(cell: Cell) -> int:
+    """A number that goes with the cell's file, wherever it stands in a list: for seeds."""
+    return zlib.crc32(cell.path.encode())
+
+
+def variant(pixels: Pixels, recipe: Recipe, cell: Cell, number: int) -> Pixels:
+    """One of the pictures of a cell that a teacher judges and a student learns from.
+
+    Drawn from the recipe's seed, the cell's file and the number alone: crops of the same cell for networks
+    of other sizes come out turned the same way.
+
+    Args:
+        pixels: (S, S, 3) uint8 RGB.
+    """
+    # The fourth number keeps this apart from the other generators.
+    rng = np.random.default_rng([recipe.fit.seed, number, cell_number(cell), 3])
+    return augment(pixels, recipe.augment, rng)
+
+
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """One epoch of training batches.
 
@@ -43,13 +63,24 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         cells: the N cells of the crops.
         recipe: batch size, balancing, noise and augmentation.
         epoch: counts from 0.
+        taught: (N, variants, 2) float32, what a teacher says of each cell's variants; labels without it.
         workers: threads that prepare batches ahead.
     """
 
-    def __init__(self, crops: Pixels, cells: Sequence[Cell], recipe: Recipe, epoch: int, workers: int = 2):
+    def __init__(
+        self,
+        crops: Pixels,
+        cells: Sequence[Cell],
+        recipe: Recipe,
+        epoch: int,
+        *,
+        taught: Floats | None = None,
+        workers: int = 2,
+    ):
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=8)
-        self._crops, self._recipe, self._epoch = crops, recipe, epoch
-        self._targets = one_hot(cells)
+        self._crops, self._cells, self._recipe, self._epoch = crops, cells, recipe, epoch
+        self._variant = None if taught is None else epoch % recipe.distil.variants
+        self._targets = one_hot(cells) if taught is None else taught[:, self._variant]
         rng = np.random.default_rng([recipe.fit.seed, epoch])
         shown = _drawn(cells, recipe.balance, rng) if recipe.balance.sampling == "subjects" else _each(cells)
         grey = [i for i in shown if cells[i].label == recipe.balance.grey_copies_of]
@@ -82,6 +113,10 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         cell, grey = self._images[position]
         rng = np.random.default_rng([self._recipe.fit.seed, self._epoch, position])
         pixels = np.asarray(self._crops[cell])
+        if self._variant is not None:
+            # Noise last: the teacher has judged the picture without it.
+            pixels = variant(pixels, self._recipe, self._cells[cell], self._variant)
+            return add_noise(pixels, self._sigmas[position], rng)
         if grey:
             pixels = desaturate(pixels)
         pixels = add_noise(pixels, self._sigmas[position], rng)

@@ -52,10 +52,15 @@ def train(options: argparse.Namespace) -> int:
     if options.resume:
         run = fit.Run(options.out)
         run.recipe()
+        # The teacher goes with the run; what it says is computed again, or comes from the cache.
+        before = run.environment().get("teacher")
+        options.teacher = options.teacher or (Path(before) if before else None)
     else:
         split = _training_split(options)
         run = fit.Run.create(options.out, _recipe(options), split, _settings(options))
-    progress = fit.train(run, options.data, weights=options.weights, limit=options.limit)
+    progress = fit.train(
+        run, options.data, weights=options.weights, limit=options.limit, teacher=options.teacher
+    )
     print(f"{options.out}: {progress.stopped}; best epoch {progress.best_epoch}")
     return 0
 
@@ -73,6 +78,7 @@ def _settings(options: argparse.Namespace) -> dict[str, object]:
         "recipe": options.recipe + changes,
         "weights": options.weights,
         "limit": options.limit,
+        "teacher": str(options.teacher.resolve()) if options.teacher else "",
         "command": shlex.join(["leukoscope", *sys.argv[1:]]),
     }
 
@@ -157,6 +163,7 @@ def _cross_validate(options: argparse.Namespace) -> int:
         seed=options.seed,
         settings=settings,
         limit=options.limit,
+        teachers=options.teacher,
     )
     rows = rows_of(predictions, "subjects")
     title = f"Recipe {settings['recipe']}: cross-validation over patients, {options.cross_validate} folds"

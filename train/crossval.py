@@ -36,6 +36,7 @@ def cross_validate(
     seed: int = 0,
     settings: dict[str, Any],
     limit: int | None = None,
+    teachers: Path | None = None,
 ) -> tuple[list[Predictions], dict[str, list[dict[str, float]]]]:
     """Train one model a fold and pool what each says of the patients that it has not seen.
 
@@ -47,6 +48,7 @@ def cross_validate(
         weights: see `train.model.mobilenet_m`.
         settings: kept in each run's environment.json.
         limit: at most this many training images a fold, for a quick try.
+        teachers: folder of a cross-validation over the same folds, whose models teach these.
 
     Returns:
         The pooled predictions, one a noise level, and the training curves by the name of the fold.
@@ -64,7 +66,7 @@ def cross_validate(
         )
         folder = out / f"fold-{split.fold}"
         curves[f"Fold {split.fold}"] = _train_fold(
-            folder, recipe, split, settings, data, weights, limit
+            folder, recipe, split, settings, data, weights, limit, teachers
         ).history
         held_out = cells_of(data, split.test)
         cells += held_out
@@ -84,10 +86,12 @@ def _train_fold(
     data: Path,
     weights: str,
     limit: int | None,
+    teachers: Path | None,
 ) -> Progress:
     run = Run(folder)
     if not (folder / "recipe.json").exists():
         run = Run.create(folder, recipe, split, settings)
     elif run.recipe() != recipe or run.split() != split:
         raise InputError(f"{folder}: holds a run of another recipe or other folds; give another --out")
-    return train(run, data, weights=weights, limit=limit)
+    teacher = teachers / folder.name if teachers else None
+    return train(run, data, weights=weights, limit=limit, teacher=teacher)

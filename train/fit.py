@@ -19,8 +19,9 @@ import numpy as np
 from edge.errors import InputError, LeukoscopeError
 from edge.frame import Pixels
 from train import crops as crop_cache
-from train.batches import PlainBatches, TrainingBatches
+from train.batches import Floats, PlainBatches, TrainingBatches
 from train.dataset import Cell, data_root, scan
+from train.distil import taught_targets
 from train.model import mobilenet_m
 from train.optimizer import build
 from train.plots import training_curves
@@ -211,7 +212,9 @@ def _cropping(done: int, of: int) -> None:
         log.info("cropping: %d of %d images", done, of)
 
 
-def train(run: Run, data: Path, *, weights: str, limit: int | None = None) -> Progress:
+def train(
+    run: Run, data: Path, *, weights: str, limit: int | None = None, teacher: Path | None = None
+) -> Progress:
     """Train a run to its end, from its last checkpoint where there is one.
 
     A resumed run ends with the same weights as an unbroken one: order, noise, augmentation and dropout
@@ -222,6 +225,11 @@ def train(run: Run, data: Path, *, weights: str, limit: int | None = None) -> Pr
         data: the data set's folder.
         weights: see `train.model.mobilenet_m`; only for a run's first epoch.
         limit: at most this many images on each side, for a quick try.
+        teacher: run folder of the model whose judgement is learnt in place of the labels.
+
+    Raises:
+        InputError: recipe, split and teacher do not go together.
+        LeukoscopeError: the run folder cannot be written, or the loss is no number any more.
     """
     recipe, split, progress = run.recipe(), run.split(), run.progress()
     if progress and progress.stopped:
@@ -233,6 +241,11 @@ def train(run: Run, data: Path, *, weights: str, limit: int | None = None) -> Pr
         )
     _use_every_gpu()
     cells, crops = _limited(*load_side(data, split, "train", recipe), limit)
+    if bool(recipe.distil.variants) != bool(teacher):
+        raise InputError(
+            f"{run.folder}: a recipe with distil.variants above 0 and --teacher RUN go together, and only together"
+        )
+    taught = _taught(run, Run(teacher), cells, data, recipe) if teacher else None
     validation = None
     if split.val:
         held, held_crops = _limited(*load_side(data, split, "val", recipe), limit)
@@ -241,14 +254,14 @@ def train(run: Run, data: Path, *, weights: str, limit: int | None = None) -> Pr
         steps = len(TrainingBatches(crops, cells, recipe, 0))
         model, progress = new_model(recipe, weights, steps), Progress(learning_rate=recipe.fit.learning_rate)
         if recipe.fit.probe_c:
-            set_head(model, crops, cells, recipe)
+            set_head(model, cells, data, recipe)
         if recipe.fit.epochs == 0:
             progress.stopped = "the regression alone, 0 epochs"
             run.save(model, progress, better=True)
     else:
         model = keras.models.load_model(run.folder / f"checkpoint-{progress.epoch}.keras")
     while not progress.stopped:
-        batches = TrainingBatches(crops, cells, recipe, progress.epoch)
+        batches = TrainingBatches(crops, cells, recipe, progress.epoch, taught=taught)
         row = _one_epoch(model, batches, validation, recipe.fit, progress)
         better = progress.advance(row, recipe.fit)
         try:
@@ -261,6 +274,18 @@ def train(run: Run, data: Path, *, weights: str, limit: int | None = None) -> Pr
         log.info("epoch %d: %s%s%s", progress.epoch, _figures(row), " (best)" if better else "", left)
     run.finish(progress)
     return progress
+
+
+def _taught(run: Run, teacher: Run, cells: Sequence[Cell], data: Path, recipe: Recipe) -> Floats:
+    """What the teacher says of the training cells; refused where it knows those that will judge."""
+    split, its = run.split(), teacher.split()
+    known = {*its.train, *its.val} & {*split.val, *split.test}
+    if known:
+        raise InputError(
+            f"{teacher.folder}: was trained on {len(known)} cells that judge {run.folder}, {min(known)} for one; "
+            "give a teacher of the same split"
+        )
+    return taught_targets(teacher.best_model(), teacher.recipe().model, cells, data, recipe)
 
 
 def _use_every_gpu() -> None:

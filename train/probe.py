@@ -7,6 +7,7 @@ arXiv:2202.10054).
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,8 +15,9 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from edge.frame import Pixels
+from train import features
 from train.augment import add_noise, augment
-from train.batches import PlainBatches
+from train.batches import cell_number
 from train.dataset import LABELS, Cell, subject_group
 from train.recipe import Recipe
 
@@ -36,21 +38,20 @@ def sample_weights(cells: Sequence[Cell], subject_power: float) -> npt.NDArray[n
     return weights
 
 
-def set_head(model: keras.Model, crops: Pixels, cells: Sequence[Cell], recipe: Recipe) -> None:
-    """Fit the head to pooled features of the training crops, and put it in its place.
+def set_head(model: keras.Model, cells: Sequence[Cell], data: Path, recipe: Recipe) -> None:
+    """Fit the head to pooled features of the training cells, and put it in its place.
 
-    The crops are seen as they are and, `fit.probe_passes` times, with the recipe's noise (its levels in
+    The cells are seen as they are and, `fit.probe_passes` times, with the recipe's noise (its levels in
     turn) and augmentation: a frozen network's features move far with little noise.
 
     Args:
         model: `train.model.mobilenet_m`, its MobileNet part pre-trained.
-        crops: (N, S, S, 3) uint8 RGB.
-        cells: the N cells.
+        cells: the N training cells.
+        data: the data set's folder.
         recipe: `fit.probe_c` is the inverse of the L2 penalty, for features of unit variance.
     """
-    features = keras.Model(model.input, model.get_layer("flatten").output)
     passes = 1 + recipe.fit.probe_passes
-    seen = np.concatenate([_seen(features, crops, cells, recipe, turn) for turn in range(passes)])
+    seen = np.concatenate([_seen(model, cells, data, recipe, turn) for turn in range(passes)])
     mean, variance = seen.mean(axis=0), seen.var(axis=0)
     normalisation = model.get_layer("head_bn")
     scaled = (seen - mean) / np.sqrt(variance + normalisation.epsilon)
@@ -66,15 +67,17 @@ def set_head(model: keras.Model, crops: Pixels, cells: Sequence[Cell], recipe: R
 
 
 def _seen(
-    features: keras.Model, crops: Pixels, cells: Sequence[Cell], recipe: Recipe, turn: int
+    model: keras.Model, cells: Sequence[Cell], data: Path, recipe: Recipe, turn: int
 ) -> npt.NDArray[np.float32]:
     """(N, features) float32 of one pass; the first one takes the crops as they are."""
-    if turn:
-        levels = [sigma for sigma in recipe.noise.sigma_levels if sigma] + [0.0]
-        sigma = levels[(turn - 1) % len(levels)]
-        altered = np.empty_like(crops)
-        for index, crop in enumerate(crops):
-            rng = np.random.default_rng([recipe.fit.seed, turn, index, 2])
-            altered[index] = augment(add_noise(crop, sigma, rng), recipe.augment, rng)
-        crops = altered
-    return np.asarray(features.predict(PlainBatches(crops, cells, recipe.model), verbose=0))
+    if not turn:
+        return features.load(model, recipe.model, cells, data, name="plain")
+    levels = [sigma for sigma in recipe.noise.sigma_levels if sigma] + [0.0]
+    sigma = levels[(turn - 1) % len(levels)]
+
+    def altered(crop: Pixels, cell: Cell) -> Pixels:
+        rng = np.random.default_rng([recipe.fit.seed, turn, cell_number(cell), 2])
+        return augment(add_noise(crop, sigma, rng), recipe.augment, rng)
+
+    name = f"altered seed {recipe.fit.seed}, turn {turn}, sigma {sigma}, {recipe.augment}"
+    return features.load(model, recipe.model, cells, data, name=name, picture=altered)

@@ -141,6 +141,20 @@ class FitRecipe(_Table):
     mixup_alpha: NotNegative = 0.0
 
 
+class DistilRecipe(_Table):
+    """Learning what a teacher says of each picture in place of the labels; see `train.distil`.
+
+    Attributes:
+        variants: differently turned pictures of each cell that the teacher judges; an epoch shows one of
+            them, in turn. 0 for training on labels.
+        temperature: the teacher's logits are divided by it, so that more than the side they are on is
+            learnt (Hinton et al. 2015); the student's own are not.
+    """
+
+    variants: Annotated[int, msgspec.Meta(ge=0)] = 0
+    temperature: Positive = 1.0
+
+
 class Recipe(_Table):
     """One whole method of training."""
 
@@ -149,6 +163,13 @@ class Recipe(_Table):
     balance: BalanceRecipe = BalanceRecipe()
     noise: NoiseRecipe = NoiseRecipe()
     augment: AugmentRecipe = AugmentRecipe()
+    distil: DistilRecipe = DistilRecipe()
+
+    def __post_init__(self) -> None:
+        if self.distil.variants and self.balance.grey_copies_of:
+            raise ValueError(
+                "distil.variants: a teacher judges no grey copies; leave balance.grey_copies_of out"
+            )
 
 
 def names() -> list[str]:
