@@ -108,4 +108,9 @@ def augment(pixels: Pixels, recipe: AugmentRecipe, rng: np.random.Generator) -> 
         result = cv2.GaussianBlur(result, (5, 5), sigma)
     if recipe.stain:
         result = cv2.LUT(result, stain_table(recipe.stain, rng))
-    return cv2.transform(result, colour_matrix(recipe, rng))  # type: ignore[return-value]
+    colours = colour_matrix(recipe, rng)
+    if recipe.brightness_stretched:
+        darkest, brightest = float(result.min()), float(result.max())
+        colours = colours * 255 / max(brightest - darkest, 1.0)
+        colours = np.column_stack([colours, -darkest * colours.sum(axis=1)])
+    return cv2.transform(result, colours)  # type: ignore[return-value]

@@ -279,7 +279,7 @@ def train(
 def _taught(run: Run, teacher: Run, cells: Sequence[Cell], data: Path, recipe: Recipe) -> Floats:
     """What the teacher says of the training cells; refused where it knows those that will judge."""
     split, its = run.split(), teacher.split()
-    known = {*its.train, *its.val} & {*split.val, *split.test}
+    known = {*its.train} & {*split.val, *split.test} | {*its.val} & {*split.test}
     if known:
         raise InputError(
             f"{teacher.folder}: was trained on {len(known)} cells that judge {run.folder}, {min(known)} for one; "

@@ -79,6 +79,9 @@ class AugmentRecipe(_Table):
         zoom: share of the side that is seen, below 1 enlarges; one draw for both axes where
             `zoom_keeps_shape`, else one for each.
         brightness: factor on the pixels.
+        brightness_stretched: whether the factor is of the image stretched to 0…255, as Keras'
+            ImageDataGenerator has it: its `brightness_range` scales every image to its own darkest and
+            brightest value first.
         channel_gain: each channel's own factor is 1 ± this.
         hue_deg, saturation: rotation of the colours about grey, and factor on their distance from grey.
         stain: each channel's optical density is multiplied by 1 ± this (Beer–Lambert: more or less dye).
@@ -89,6 +92,7 @@ class AugmentRecipe(_Table):
     flip_horizontal: Share = 0.0
     flip_vertical: Share = 0.0
     brightness: tuple[Positive, Positive] = (1.0, 1.0)
+    brightness_stretched: bool = False
     shift: Share = 0.0
     zoom: tuple[Positive, Positive] = (1.0, 1.0)
     zoom_keeps_shape: bool = False

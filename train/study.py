@@ -27,12 +27,16 @@ from train.split import cross_validation
 Floats = npt.NDArray[np.float64]
 
 
-def frozen_features(recipe: recipes.Recipe, weights: str, data: Path, cells: Sequence[Cell]) -> Floats:
-    """(N, features) float64: what the pre-trained network's pooling gives for each cell."""
+def frozen_features(
+    recipe: recipes.Recipe, weights: str, data: Path, cells: Sequence[Cell], blocks: Sequence[int] = (13,)
+) -> Floats:
+    """(N, features) float64: the pooled outputs of some blocks of the pre-trained network for each cell."""
     geometry: Geometry = recipe.model.geometry
     crops = crop_cache.load(data_root(data), cells, geometry)
     model = mobilenet_m(recipe.model, weights)
-    pooled = keras.Model(model.input, model.get_layer("flatten").output)
+    maps = [model.get_layer(f"conv_pw_{block}_relu").output for block in blocks]
+    averages = [keras.layers.GlobalAveragePooling2D()(each) for each in maps]
+    pooled = keras.Model(model.input, keras.layers.Concatenate()(averages) if averages[1:] else averages[0])
     return np.asarray(pooled.predict(PlainBatches(crops, cells, recipe.model), verbose=0), np.float64)
 
 
@@ -61,16 +65,18 @@ def main() -> None:
     parser.add_argument("--recipe", default="leukoscope")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--crops", default="448,384,320,288,256")
+    parser.add_argument("--blocks", default="13", help="of MobileNet, 1 to 13, whose outputs are pooled")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=4)
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     cells = scan(options.data)
     base = recipes.changed(recipes.load(options.recipe), options.set)
+    blocks = [int(block) for block in options.blocks.split(",")]
     print("crop   AUC by patient: mean, lowest, highest")
     for crop in options.crops.split(","):
         recipe = recipes.changed(base, [f"model.crop={crop}"])
-        features = frozen_features(recipe, options.weights, options.data, cells)
+        features = frozen_features(recipe, options.weights, options.data, cells, blocks)
         found = [
             figures_of(cells, held_out_scores(features, cells, recipe, options.folds, seed))["by_subject"][
                 "auc"

@@ -214,7 +214,7 @@ def test_the_head_starts_as_the_logistic_regression_of_the_features(data: Path) 
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
     model(scale_pixels(crops, recipe.model), training=True)
-    set_head(model, crops, cells, recipe)
+    set_head(model, cells, data, recipe)
     features = keras.Model(model.input, model.get_layer("flatten").output)
     seen = features.predict(PlainBatches(crops, cells, recipe.model), verbose=0)
     scaled = (seen - seen.mean(0)) / np.sqrt(seen.var(0) + model.get_layer("head_bn").epsilon)
