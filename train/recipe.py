@@ -79,9 +79,8 @@ class AugmentRecipe(_Table):
         zoom: share of the side that is seen, below 1 enlarges; one draw for both axes where
             `zoom_keeps_shape`, else one for each.
         brightness: factor on the pixels.
-        brightness_stretched: whether the factor is of the image stretched to 0…255, as Keras'
-            ImageDataGenerator has it: its `brightness_range` scales every image to its own darkest and
-            brightest value first.
+        brightness_stretched: whether the factor is of the image stretched to 0…255, as
+            `brightness_range` of Keras' ImageDataGenerator had it up to keras-preprocessing 1.1.
         channel_gain: each channel's own factor is 1 ± this.
         hue_deg, saturation: rotation of the colours about grey, and factor on their distance from grey.
         stain: each channel's optical density is multiplied by 1 ± this (Beer–Lambert: more or less dye).

@@ -88,6 +88,14 @@ def test_augmentation_keeps_within_its_ranges() -> None:
         )  # colours keep their order
 
 
+def test_brightness_can_be_a_factor_of_the_stretched_image() -> None:
+    recipe = recipes.AugmentRecipe(brightness=(0.5, 0.5), brightness_stretched=True)
+    pixels = np.full((8, 8, 3), 20, np.uint8)
+    pixels[2, 2] = (120, 70, 20)
+    out = augment(pixels, recipe, RNG)
+    assert out[2, 2].tolist() == [128, 64, 0] and not out[0, 0].any()
+
+
 def test_pixels_are_scaled_by_1_255() -> None:
     assert scale_pixels(np.array([[[0, 51, 255]]], np.uint8), PAPER.model).ravel() == pytest.approx(
         [0, 0.2, 1]
