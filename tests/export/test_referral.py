@@ -15,6 +15,7 @@ from edge.frame import Frame
 from edge.modelfile import make_interpreter, read_model
 from edge.pipeline import Pipeline
 from edge.preprocess import prepare
+from edge.quality import QualitySettings
 from export import evidence, referral
 from export.referral import BANDS, Judged, box_logits, choose, curve, fit, fit_temperature, left_out
 from export.report import reached
@@ -112,7 +113,10 @@ class TestFromFileToRecord:
             tmp_path / "m.tflite", temperature=self.TEMPERATURE, refer_below=self.REFER_BELOW
         ).path
         model = read_model(file)
-        pipeline = Pipeline(Classifier(model), model, "box", "")
+        no_limits = QualitySettings(
+            min_stained=0, min_sharpness=0, min_brightness=0, max_brightness=255, max_saturated=1
+        )
+        pipeline = Pipeline(Classifier(model, limits=no_limits), model, "box", "")
         verdicts = []
         for red in range(0, 250, 10):
             pixels = np.zeros((64, 64, 3), np.uint8)
