@@ -1,7 +1,6 @@
 """What the commands of the box do with their options."""
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ from edge.errors import LeukoscopeError
 from edge.explain import Explanations
 from edge.images import find_images, read_image, shown
 from edge.modelfile import ModelFile, read_model, verify
-
-log = logging.getLogger(__name__)
 
 
 def run(options: argparse.Namespace) -> int:

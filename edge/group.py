@@ -76,7 +76,7 @@ class Group:
         self._name, self._client_id, self._connect = name, client_id, connect
         self.topic = f"$share/{name}/{topic}"
         self._members: dict[str, _Member] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._session: Client | None = None
         self._thread = threading.Thread(target=self._run, name="group", daemon=True)
@@ -112,7 +112,7 @@ class Group:
         if not message.topic.startswith(self._folder):
             return False
         member = message.topic[len(self._folder) :]
-        with self._changed:
+        with self._lock:
             try:
                 state = msgspec.json.decode(bytes(message.payload), type=Presence).state
                 known = self._members.get(member)
@@ -120,7 +120,6 @@ class Group:
                     self._members[member] = _Member(state == "online", time.monotonic())
             except msgspec.MsgspecError:  # empty: it was taken over
                 self._members.pop(member, None)
-            self._changed.notify_all()
         return True
 
     def _run(self) -> None:
@@ -135,7 +134,7 @@ class Group:
     def _lost(self) -> str | None:
         """A member to take over, where this one is the first that is there."""
         now_s = time.monotonic()
-        with self._changed:
+        with self._lock:
             there = {name for name, member in self._members.items() if member.online}
             if min(there | {self._client_id}) != self._client_id:
                 return None
@@ -161,12 +160,12 @@ class Group:
             connection.stop()
 
     def _is_back(self, name: str) -> bool:
-        with self._changed:
+        with self._lock:
             member = self._members.get(name)
             return member is not None and member.online
 
     def _forget(self, name: str) -> None:
-        with self._changed:
+        with self._lock:
             self._members.pop(name, None)
         if self._session is not None:
             self._session.publish(self._folder + name, b"", qos=1, retain=True)

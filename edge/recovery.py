@@ -1,7 +1,6 @@
 """A damaged outbox file: set aside, and what can still be read of it put into a new one."""
 
 import json
-import logging
 import mmap
 import os
 import re
@@ -15,8 +14,6 @@ from urllib.parse import quote
 
 from edge.errors import InputError, LeukoscopeError
 from edge.records import Record, decode_record
-
-log = logging.getLogger(__name__)
 
 SCHEMA = """
 BEGIN IMMEDIATE;
