@@ -19,6 +19,8 @@ from tests.edge import tiny_model
 from tests.export.conftest import Case
 from train.batches import scale_pixels
 
+pytestmark = pytest.mark.timeout(600)  # the large networks take two minutes on a busy machine
+
 
 @pytest.fixture(scope="module")
 def flatbuffer(small: Case) -> bytes:
