@@ -18,6 +18,8 @@ from edge.records import rfc3339
 log = logging.getLogger(__name__)
 
 POWER_LOST = "the machine went down: power lost, or a reset"
+# A process may end again before it has come so far as to read this.
+ENDS_KEPT = 3
 UNKNOWN = "the process ended without saying why"
 
 
@@ -85,7 +87,7 @@ class RunLog:
 
     def _reason(self) -> str:
         try:
-            seen = " ".join(self._last_stop.read_text().split())
+            seen = "; ".join(self._last_stop.read_text().splitlines()[-ENDS_KEPT:])
         except OSError:
             seen = ""
         known = [text for text in (seen, self._runs.fault) if text]

@@ -27,7 +27,7 @@ BUNDLE = "cd /root/leukoscope-*/ && "
 SQL = "runuser -u leukoscope -- sqlite3"
 DATABASE = "/var/lib/leukoscope-log/results.db"
 SETTINGS = "/etc/leukoscope/leukoscope.toml"
-V4L2 = '[device]\nid = "board"\n[camera]\nsource = "/dev/video0"\nwidth = 640\nheight = 480\ntrigger = "interval"\ninterval_s = 1.0\n'
+V4L2 = '[device]\nid = "board"\n[camera]\nsource = "/dev/video0"\nwidth = 640\nheight = 480\ntrigger = "interval"\ninterval_s = 1.0\nstall_s = 60.0\n'
 PICAMERA2 = V4L2.replace("/dev/video0", "picamera2:0")
 
 

@@ -27,6 +27,8 @@ def test_the_reason_is_what_systemd_saw_and_what_the_daemon_found(tmp_path: Path
     assert end_of(tmp_path / "a", "signal killed KILL\n") == "signal killed KILL"
     assert end_of(tmp_path / "b", "watchdog dumped ABRT\n", "no work") == "watchdog dumped ABRT; no work"
     assert end_of(tmp_path / "c") == UNKNOWN
+    twice = "watchdog dumped ABRT\nsuccess killed TERM\n"  # the second before it could read of the first
+    assert end_of(tmp_path / "d", twice) == "watchdog dumped ABRT; success killed TERM"
 
 
 def test_restarts_are_counted_over_many_runs_and_wanted_ends_are_not(tmp_path: Path) -> None:
