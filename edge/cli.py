@@ -122,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _bench_command(add) -> None:  # type: ignore[no-untyped-def]
     text = "Per-image latency, beside the bare interpreter"
-    p = add("bench", "edge.bench_command:bench", text, "bench --family --runs 200")
+    p = add("bench", "edge.bench.command:bench", text, "bench --family --runs 200")
     p.add_argument("--model", type=Path, nargs="+", metavar="FILE", help="default: the installed one")
     p.add_argument("--family", action="store_true", help="every model beside the installed one, in one table")
     p.add_argument("--images", type=Path, metavar="DIR", help="default: simulated cells, 450x450")

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.bench import DRAWN_SIDE_PX, WARM_UP_RUNS, drawn_images, percentiles
-from edge.bench_machine import conditions, machine
+from edge.bench.machine import conditions, machine
 from edge.errors import LeukoscopeError
 from edge.frame import Pixels
 from edge.modelfile import ModelFile, make_interpreter

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edge.bench import bench, drawn_images
-from edge.bench_delivery import WatchedOutbox, deliver
-from edge.bench_memory import flat_memory
-from edge.bench_report import format_family, format_table, plot
-from edge.bench_start import start_and_idle
+from edge.bench.delivery import WatchedOutbox, deliver
+from edge.bench.memory import flat_memory
+from edge.bench.report import format_family, format_table, plot
+from edge.bench.start import start_and_idle
 from edge.classifier import Classifier, default_model
 from edge.cli import main
 from edge.errors import InputError, LeukoscopeError

@@ -17,7 +17,7 @@ import pytest
 
 from edge import quality
 from edge.bench import bench, drawn_images
-from edge.bench_start import start_and_idle
+from edge.bench.start import start_and_idle
 from edge.classifier import Classifier, default_model
 from edge.frame import Pixels
 from edge.modelfile import ModelFile, read_model, write_model

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.bench import DRAWN_SIDE_PX, drawn_images, percentiles
-from edge.bench_stages import TIMEOUT_S, HeldCamera
+from edge.bench.stages import TIMEOUT_S, HeldCamera
 from edge.capture import Capture
 from edge.classifier import Classifier
 from edge.demo import broker

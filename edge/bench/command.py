@@ -8,7 +8,7 @@ import msgspec
 
 from edge.bench import DRAWN_SIDE_PX, drawn_images, family
 from edge.bench import bench as run_bench
-from edge.bench_report import format_delivery, format_family, format_table, plot
+from edge.bench.report import format_delivery, format_family, format_table, plot
 from edge.classifier import default_model
 from edge.errors import InputError, LeukoscopeError
 from edge.frame import Pixels
@@ -47,7 +47,7 @@ def bench(options: argparse.Namespace) -> int:
 def _one(options: argparse.Namespace, model: ModelFile, images: list[Pixels], threads: int) -> dict[str, Any]:
     results = run_bench(model, images, options.runs, threads, options.seconds)
     if options.deliver is not None:
-        from edge.bench_delivery import deliver
+        from edge.bench.delivery import deliver
 
         seconds = options.seconds or DELIVERY_SECONDS
         results["delivery"] = deliver(model, images, options.runs, threads, options.deliver, seconds)
@@ -73,7 +73,7 @@ def _images(options: argparse.Namespace) -> list[Pixels]:
 
 
 def _flat_memory(options: argparse.Namespace, model: ModelFile, images: list[Pixels]) -> int:
-    from edge.bench_memory import flat_memory, format_table
+    from edge.bench.memory import flat_memory, format_table
 
     memory = flat_memory(
         model, images, options.memory, options.deliver or "", options.seconds or MEMORY_SECONDS
@@ -83,7 +83,7 @@ def _flat_memory(options: argparse.Namespace, model: ModelFile, images: list[Pix
 
 
 def _start(options: argparse.Namespace, model: ModelFile, images: list[Pixels]) -> int:
-    from edge.bench_start import format_table, start_and_idle
+    from edge.bench.start import format_table, start_and_idle
 
     results = start_and_idle(model, images)
     print(msgspec.json.encode(results).decode() if options.json else format_table(results), flush=True)

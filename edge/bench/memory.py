@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edge.bench_delivery import started_delivery
+from edge.bench.delivery import started_delivery
 from edge.classifier import Classifier
 from edge.frame import Frame, Pixels
 from edge.health import Health

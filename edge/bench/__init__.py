@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.bench_machine import conditions, machine, peak_rss_mb, versions
+from edge.bench.machine import conditions, machine, peak_rss_mb, versions
 from edge.cameras.simulator import SimulatorSettings, draw
 from edge.classifier import Classifier
 from edge.errors import InputError
@@ -36,7 +36,7 @@ def bench(
 ) -> dict[str, Any]:
     """Time the classifier and the bare interpreter in turn, so that both meet the same clock and load.
 
-    Then the daemon's own steps around the classifier, one frame after the other: `edge.bench_stages`.
+    Then the daemon's own steps around the classifier, one frame after the other: `edge.bench.stages`.
 
     Args:
         images: (H, W, 3) uint8 RGB each, used in turn; drawn by the simulator where there are none.
@@ -50,7 +50,7 @@ def bench(
     Raises:
         InputError: fewer than 1 run, or the model does not load.
     """
-    from edge.bench_stages import daemon_stages  # the daemon, for which the classifier need not wait
+    from edge.bench.stages import daemon_stages  # the daemon, for which the classifier need not wait
 
     if runs < 1:
         raise InputError(f"{runs} runs; give 1 or more")
