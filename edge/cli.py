@@ -88,7 +88,9 @@ def parser() -> argparse.ArgumentParser:
 
     _bench_command(add)
 
-    p = add("log", "edge.log_command:command", "Store results from a broker", "log --broker mqtt://localhost")
+    p = add(
+        "log", "edge.logger.command:command", "Store results from a broker", "log --broker mqtt://localhost"
+    )
     p.add_argument("--broker", required=True, metavar="mqtt://…")
     p.add_argument("--to", default="sqlite:///results.db", metavar="TARGET", help="default: %(default)s")
     p.add_argument("--group", metavar="NAME", help="share the stream with the loggers of this name")
@@ -101,7 +103,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--key-file", type=Path, metavar="FILE")
 
     p = add(
-        "results", "edge.results:command", "Totals or rows of a logger's database", "results --by specimen"
+        "results",
+        "edge.logger.results:command",
+        "Totals or rows of a logger's database",
+        "results --by specimen",
     )
     p.add_argument("database", nargs="?", default="sqlite:///results.db", help="default: %(default)s")
     p.add_argument("--by", choices=("specimen", "device"), default="specimen")

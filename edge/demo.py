@@ -23,10 +23,10 @@ import msgspec
 from edge.classifier import default_model
 from edge.errors import InputError, LeukoscopeError
 from edge.images import find_images
+from edge.logger.sinks import open_sink
 from edge.modelfile import read_model
 from edge.outbox import Outbox
 from edge.records import Record
-from edge.sinks import open_sink
 from edge.subscriber import Subscriber
 
 log = logging.getLogger(__name__)

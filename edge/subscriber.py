@@ -21,10 +21,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge.connection import Connection
 from edge.credentials import Credentials
 from edge.errors import InputError, LeukoscopeError
-from edge.group import Feed, Group
+from edge.logger.group import Feed, Group
+from edge.logger.sinks import Reject, Sink, open_sink
 from edge.mqtt_settings import MqttSettings
 from edge.records import Record, decode_record, rfc3339
-from edge.sinks import Reject, Sink, open_sink
 
 __all__ = ["Sink", "Subscriber", "open_sink"]
 
@@ -54,7 +54,7 @@ class Subscriber:
         sink: where to; the subscriber closes it.
         topic: filter of the topics that carry records.
         client_id: by default one that is the same at every start on this machine for this sink.
-        group: several loggers of one group share the results (MQTT 5 only); see `edge.group`.
+        group: several loggers of one group share the results (MQTT 5 only); see `edge.logger.group`.
         version: of MQTT; "auto" tries 5, then 3.1.1.
         files: `password_file`, `ca_file`, `cert_file`, `key_file` as in the settings [mqtt].
         on_stored: called in the writer's thread with each record and whether it was new.

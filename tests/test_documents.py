@@ -168,7 +168,7 @@ def test_the_queries_of_the_guide_run(tmp_path):
 
     from broker import make_record
 
-    from edge.sinks import open_sink
+    from edge.logger.sinks import open_sink
 
     sink = open_sink(f"sqlite:///{tmp_path / 'results.db'}")
     sink.store([make_record(sequence=1, device="bench-2", specimen="slide 7")], [])
@@ -184,9 +184,9 @@ def test_the_access_list_of_the_guide_lets_a_box_write_its_own_and_a_logger_read
     from broker import make_record
 
     from edge.broker_check import check_broker
+    from edge.logger.sinks import open_sink
     from edge.mqtt import MqttSettings, Publisher
     from edge.outbox import Outbox
-    from edge.sinks import open_sink
     from edge.subscriber import Subscriber
 
     (block,) = blocks("acl")

@@ -16,8 +16,8 @@ import paho.mqtt.client as paho
 import pytest
 from broker import Mosquitto, eventually, make_record
 
+from edge.logger.sinks import COLUMNS, open_sink
 from edge.records import encode, rfc3339
-from edge.sinks import COLUMNS, open_sink
 
 LEUKOSCOPE = [sys.executable, "-m", "edge"]
 

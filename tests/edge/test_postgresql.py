@@ -10,11 +10,11 @@ from postgres import PostgreSQL
 
 import edge.subscriber
 from edge.errors import InputError
+from edge.logger.results import Results
+from edge.logger.sinks import COLUMNS, Reject, open_sink
 from edge.mqtt import MqttSettings, Publisher
 from edge.outbox import Outbox
 from edge.records import decode_record
-from edge.results import Results
-from edge.sinks import COLUMNS, Reject, open_sink
 from edge.subscriber import Subscriber
 
 

@@ -10,8 +10,8 @@ from broker import make_record
 
 from edge import clock
 from edge.errors import InputError
+from edge.logger.sinks import COLUMNS, open_sink
 from edge.records import encode
-from edge.sinks import COLUMNS, open_sink
 
 OLD_COLUMNS = [name for name in COLUMNS if name != "clock_synchronised"]
 

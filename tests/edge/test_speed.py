@@ -129,7 +129,7 @@ def test_the_daemon_loads_nothing_that_it_does_not_need() -> None:
     program = (
         "import sys, edge.cli, edge.commands, edge.daemon\n"
         "print([name for name in ('sqlalchemy', 'psycopg', 'rich', 'amqtt', 'asyncio', 'matplotlib', 'onnx',"
-        " 'edge.demo', 'edge.subscriber', 'edge.sinks', 'edge.bench') if name in sys.modules])"
+        " 'edge.demo', 'edge.subscriber', 'edge.logger.sinks', 'edge.bench') if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 import edge.subscriber
 from edge.errors import InputError, LeukoscopeError
+from edge.logger.sinks import COLUMNS, Reject
 from edge.mqtt import MqttSettings, Publisher
 from edge.outbox import Outbox
 from edge.records import encode
-from edge.sinks import COLUMNS, Reject
 from edge.subscriber import Subscriber, open_sink
 
 

@@ -11,8 +11,8 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from edge.errors import LeukoscopeError
+from edge.logger.sinks import open_sink
 from edge.records import Record
-from edge.sinks import open_sink
 from edge.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ def command(options: argparse.Namespace) -> int:
 def _view(target: str, subscriber: Subscriber) -> Iterator[View]:
     if sys.stdout.isatty():
         try:
-            from edge.live import LiveTable
+            from edge.logger.live import LiveTable
         except ImportError:
             log.info("a line an event; for a live table: pip install 'leukoscope[log]'")
         else:

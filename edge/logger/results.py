@@ -12,8 +12,8 @@ from typing import IO, Any
 import msgspec
 
 from edge.errors import InputError, LeukoscopeError
+from edge.logger.tables import COLUMNS, tables
 from edge.records import rfc3339
-from edge.result_tables import COLUMNS, tables
 
 NOTICE = "research and second opinion only, not a diagnosis"
 _SPAN = re.compile(r"^(\d+(?:\.\d+)?)([smhd])$")

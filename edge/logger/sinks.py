@@ -11,8 +11,8 @@ from typing import IO, Any, Protocol
 import msgspec
 
 from edge.errors import InputError, LeukoscopeError
+from edge.logger.tables import COLUMNS, prepare, tables
 from edge.records import Record
-from edge.result_tables import COLUMNS, prepare, tables
 
 # What a CSV of an earlier version lacks at its end.
 LATER_COLUMNS = ("clock_synchronised",)
