@@ -282,9 +282,8 @@ def test_the_daemon_lives_through_all_of_it_with_no_wrong_or_doubled_record(tmp_
                 server.close()
             else:
                 server.mode = mode
-            began_ns = (
-                time.monotonic_ns() + 800_000_000
-            )  # what was on its way still comes, late on a busy machine
+            # What was on its way still comes, late on a busy machine.
+            began_ns = time.monotonic_ns() + 800_000_000
             time.sleep(1.8)
             silent.append((began_ns, time.monotonic_ns()))
             if mode == "killed":
