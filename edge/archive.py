@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import time
 from collections import deque
 from pathlib import Path
@@ -13,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from edge.bundle import replace_file
+from edge.durable import flush_folder
 from edge.errors import LeukoscopeError
 from edge.frame import Pixels
 from edge.records import ImageReference
@@ -88,7 +88,7 @@ class Archive:
         try:
             if not file.parent.exists():
                 file.parent.mkdir(parents=True)
-                _flush_folder(self._folder)
+                flush_folder(self._folder)
             replace_file(file, data)
         except (LeukoscopeError, OSError) as error:
             if not self.fault:
@@ -125,11 +125,3 @@ class Archive:
 def _png(picture: Pixels) -> bytes:
     options = [cv2.IMWRITE_PNG_COMPRESSION, PNG_COMPRESSION]
     return cv2.imencode(".png", picture[..., ::-1], options)[1].tobytes()
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

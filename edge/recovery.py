@@ -2,7 +2,6 @@
 
 import json
 import mmap
-import os
 import re
 import secrets
 import sqlite3
@@ -12,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+from edge.durable import flush_folder
 from edge.errors import InputError, LeukoscopeError
 from edge.records import Record, decode_record
 
@@ -181,16 +181,8 @@ def _set_aside(file: Path, wal: bytes) -> Path:
     for suffix in ("-wal", "-shm"):
         Path(f"{file}{suffix}").unlink(missing_ok=True)
     _fresh(file).rename(file)
-    _sync_folder(file.parent)
+    flush_folder(file.parent)
     return aside
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def ranges(numbers: list[int], shown: int = 5) -> str:
