@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge.arguments import host_and_port
 from edge.classifier import default_model
 from edge.errors import InputError, LeukoscopeError
 from edge.images import find_images
@@ -168,8 +169,6 @@ def _settings(folder: Path, device: str, host: str, port: int, model: Path, imag
 @contextmanager
 def broker(address: str | None, folder: Path) -> Iterator[tuple[str, int]]:
     """The broker that was asked for, else one of our own on a free loopback port."""
-    from edge.cli import host_and_port
-
     host, port = host_and_port(address) if address else ("127.0.0.1", _free_port())
     if address and _listens(host, port):
         yield host, port

@@ -31,9 +31,10 @@ from export.referral import Judged, fit
 from train import crops as crop_cache
 from train.dataset import LABELS, data_root
 from train.evaluation import int8_scorer, score_cells
-from train.fit import Run, environment, load_side
+from train.fit import load_side
 from train.recipe import Recipe
 from train.report import make_folder
+from train.run import Run, environment
 from train.split import Split
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ import numpy as np
 from edge.errors import InputError, LeukoscopeError
 from export.referral import Judged, box_logits
 from train.dataset import subject_group
-from train.fit import Run
 from train.recipe import Recipe
+from train.run import Run
 
 CROSS_VALIDATION = "cross-validation over subjects"
 """Key among the manifest's metrics."""

@@ -48,16 +48,17 @@ def dataset_split(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     """`leukoscope train`."""
     from train import fit
+    from train.run import Run
 
     if options.resume:
-        run = fit.Run(options.out)
+        run = Run(options.out)
         run.recipe()
         # The teacher goes with the run; what it says is computed again, or comes from the cache.
         before = run.environment().get("teacher")
         options.teacher = options.teacher or (Path(before) if before else None)
     else:
         split = _training_split(options)
-        run = fit.Run.create(options.out, _recipe(options), split, _settings(options))
+        run = Run.create(options.out, _recipe(options), split, _settings(options))
     progress = fit.train(
         run, options.data, weights=options.weights, limit=options.limit, teacher=options.teacher
     )

@@ -11,9 +11,10 @@ import numpy as np
 from edge.errors import InputError
 from train.dataset import Cell, scan
 from train.evaluation import cells_of, load_scorer, score_cells
-from train.fit import Progress, Run, train
+from train.fit import train
 from train.predictions import Predictions
 from train.recipe import Recipe
+from train.run import Progress, Run
 from train.split import VAL_SHARE, Split, cross_validation
 
 log = logging.getLogger(__name__)

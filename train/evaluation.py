@@ -19,9 +19,9 @@ from train import crops as crop_cache
 from train.augment import add_noise
 from train.batches import PlainBatches
 from train.dataset import Cell, data_root, scan, subject_group
-from train.fit import Run, environment
 from train.intervals import LEVEL, RESAMPLES, SEED
 from train.predictions import Predictions, Which
+from train.run import Run, environment
 from train.split import SIDES, Split
 
 Scores = npt.NDArray[np.float64]

@@ -1,19 +1,13 @@
 """Training: one epoch after the other, each ending in a checkpoint that a killed run goes on from."""
 
 import contextlib
-import json
 import logging
-import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import keras
-import msgspec
 import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
@@ -24,177 +18,12 @@ from train.dataset import Cell, data_root, scan
 from train.distil import taught_targets
 from train.model import mobilenet_m
 from train.optimizer import build
-from train.plots import training_curves
 from train.probe import set_head
 from train.recipe import FitRecipe, Recipe
+from train.run import Progress, Run
 from train.split import Side, Split
-from train.split import read as read_split
-from train.split import write as write_split
 
 log = logging.getLogger(__name__)
-
-
-class Progress(msgspec.Struct, kw_only=True):
-    """Where a training stands after an epoch; everything that the rules of the next epoch need.
-
-    Attributes:
-        epoch: number of epochs done.
-        learning_rate: of the next epoch.
-        best_epoch, best_val_loss: of the weights in `best.keras`; no loss where there is no validation.
-        learning_rate_wait: epochs since the loss or the rate last got better or smaller.
-        stopped: why the training is over, or "".
-        history: one row an epoch.
-    """
-
-    epoch: int = 0
-    learning_rate: float
-    best_epoch: int = 0
-    best_val_loss: float | None = None
-    learning_rate_wait: int = 0
-    stopped: str = ""
-    history: list[dict[str, float]] = []
-
-    def advance(self, row: dict[str, float], fit: FitRecipe) -> bool:
-        """Take in the figures of one epoch; True where they are the best so far."""
-        self.epoch += 1
-        self.history.append(row)
-        if fit.schedule == "cosine":
-            # The last epoch is the one that the schedule was made for; nothing is chosen by validation.
-            self.best_epoch, self.best_val_loss = self.epoch, row.get("val_loss")
-            self.stopped = f"{fit.epochs} epochs done" if self.epoch >= fit.epochs else ""
-            return True
-        better = self.best_val_loss is None or row["val_loss"] < self.best_val_loss
-        if better:
-            self.best_epoch, self.best_val_loss, self.learning_rate_wait = self.epoch, row["val_loss"], 0
-        else:
-            self.learning_rate_wait += 1
-            if self.learning_rate_wait >= fit.learning_rate_patience:
-                lower = self.learning_rate * fit.learning_rate_factor
-                self.learning_rate = max(lower, fit.learning_rate_floor)
-                self.learning_rate_wait = 0
-        if self.epoch - self.best_epoch >= fit.stop_patience:
-            self.stopped = f"no better validation loss for {fit.stop_patience} epochs"
-        elif self.epoch >= fit.epochs:
-            self.stopped = f"{fit.epochs} epochs done"
-        return better
-
-    def seconds_left(self, fit: FitRecipe) -> float:
-        """How long the epochs that are left take at the pace of the last one, stopping not foreseen."""
-        until = fit.epochs
-        if fit.schedule == "plateau":
-            until = min(until, self.best_epoch + fit.stop_patience)
-        return (until - self.epoch) * self.history[-1]["seconds"]
-
-
-class Run:
-    """A run folder: recipe.json, split.json, environment.json, progress.json, best.keras, checkpoints."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    @classmethod
-    def create(cls, folder: Path, recipe: Recipe, split: Split, settings: dict[str, Any]) -> "Run":
-        """Make a new run folder.
-
-        Raises:
-            InputError: the folder holds a run already.
-            LeukoscopeError: it cannot be written.
-        """
-        if (folder / "recipe.json").exists():
-            raise InputError(
-                f"{folder}: holds a run already; add --resume to go on with it, or give another --out"
-            )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "recipe.json").write_bytes(msgspec.json.format(msgspec.json.encode(recipe), indent=2))
-            write_split(split, folder / "split.json")
-            (folder / "environment.json").write_text(json.dumps(environment() | settings, indent=2))
-        except OSError as error:
-            raise LeukoscopeError(f"{folder}: {error.strerror}; give a folder that can be written") from error
-        return cls(folder)
-
-    def recipe(self) -> Recipe:
-        """The resolved recipe of this run.
-
-        Raises:
-            InputError: the folder is not a run.
-        """
-        file = self.folder / "recipe.json"
-        try:
-            return msgspec.json.decode(file.read_bytes(), type=Recipe)
-        except (OSError, msgspec.MsgspecError) as error:
-            raise InputError(f"{file}: {error}; give the folder of a `leukoscope train` run") from error
-
-    def split(self) -> Split:
-        """Who trained, chose and judged."""
-        return read_split(self.folder / "split.json")
-
-    def environment(self) -> dict[str, Any]:
-        """Versions, machine and command of this run."""
-        loaded: dict[str, Any] = json.loads((self.folder / "environment.json").read_text())
-        return loaded
-
-    def progress(self) -> Progress | None:
-        """Where the run stands, or None before its first epoch's end."""
-        file = self.folder / "progress.json"
-        return msgspec.json.decode(file.read_bytes(), type=Progress) if file.exists() else None
-
-    def best_model(self) -> keras.Model:
-        """The model of the epoch with the best validation loss.
-
-        Raises:
-            InputError: no epoch has ended yet.
-        """
-        file = self.folder / "best.keras"
-        if not file.is_file():
-            raise InputError(f"{file}: missing; the run has not ended an epoch yet")
-        return keras.models.load_model(file, compile=False)
-
-    def save(self, model: keras.Model, progress: Progress, better: bool) -> None:
-        """Keep one epoch's end so that a kill at any instant leaves this epoch or the one before it."""
-        checkpoint = self.folder / f"checkpoint-{progress.epoch}.keras"
-        _save_model(model, checkpoint)
-        if better:
-            _save_model(model, self.folder / "best.keras", include_optimizer=False)
-        partial = self.folder / "progress.json.partial"
-        partial.write_bytes(msgspec.json.encode(progress))
-        partial.replace(self.folder / "progress.json")
-        for old in self.folder.glob("checkpoint-*.keras"):
-            if old != checkpoint:
-                old.unlink()
-
-    def finish(self, progress: Progress) -> None:
-        """Draw the curves and drop the checkpoint, which is three times as large as the model."""
-        if progress.history:
-            training_curves(progress.history, self.folder / "curves.png")
-        for checkpoint in self.folder.glob("checkpoint-*.keras"):
-            checkpoint.unlink()
-
-
-def _save_model(model: keras.Model, file: Path, include_optimizer: bool = True) -> None:
-    partial = file.with_suffix(".partial.keras")
-    model.save(partial, include_optimizer=include_optimizer)
-    partial.replace(file)
-
-
-def environment() -> dict[str, Any]:
-    """Versions and machine, as kept in a run folder and in a manifest."""
-    packages = ("leukoscope", "keras", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless")
-    return {
-        "packages": {name: version(name) for name in packages if _installed(name)},
-        "backend": keras.backend.backend(),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-    }
-
-
-def _installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def load_side(data: Path, split: Split, side: Side, recipe: Recipe) -> tuple[list[Cell], Pixels]:
@@ -234,17 +63,9 @@ def train(
     recipe, split, progress = run.recipe(), run.split(), run.progress()
     if progress and progress.stopped:
         return progress
-    if recipe.fit.schedule == "plateau" and not split.val:
-        raise InputError(
-            f"{run.folder}: schedule plateau chooses by the validation loss, but the split has no validation "
-            "side; take a recipe with schedule cosine or another split"
-        )
+    _refuse_what_does_not_go_together(run.folder, recipe, split, teacher)
     _use_every_gpu()
     cells, crops = _limited(*load_side(data, split, "train", recipe), limit)
-    if bool(recipe.distil.variants) != bool(teacher):
-        raise InputError(
-            f"{run.folder}: a recipe with distil.variants above 0 and --teacher RUN go together, and only together"
-        )
     taught = _taught(run, Run(teacher), cells, data, recipe) if teacher else None
     validation = None
     if split.val:
@@ -262,18 +83,23 @@ def train(
         model = keras.models.load_model(run.folder / f"checkpoint-{progress.epoch}.keras")
     while not progress.stopped:
         batches = TrainingBatches(crops, cells, recipe, progress.epoch, taught=taught)
-        row = _one_epoch(model, batches, validation, recipe.fit, progress)
-        better = progress.advance(row, recipe.fit)
-        try:
-            run.save(model, progress, better)
-        except OSError as error:
-            raise LeukoscopeError(f"{run.folder}: {error}; make room, then go on with --resume") from error
-        left = (
-            f", at most {progress.seconds_left(recipe.fit) / 60:.0f} min left" if not progress.stopped else ""
-        )
-        log.info("epoch %d: %s%s%s", progress.epoch, _figures(row), " (best)" if better else "", left)
+        _one_epoch(run, model, batches, validation, progress)
     run.finish(progress)
     return progress
+
+
+def _refuse_what_does_not_go_together(
+    folder: Path, recipe: Recipe, split: Split, teacher: Path | None
+) -> None:
+    if recipe.fit.schedule == "plateau" and not split.val:
+        raise InputError(
+            f"{folder}: schedule plateau chooses by the validation loss, but the split has no validation "
+            "side; take a recipe with schedule cosine or another split"
+        )
+    if bool(recipe.distil.variants) != bool(teacher):
+        raise InputError(
+            f"{folder}: a recipe with distil.variants above 0 and --teacher RUN go together, and only together"
+        )
 
 
 def _taught(run: Run, teacher: Run, cells: Sequence[Cell], data: Path, recipe: Recipe) -> Floats:
@@ -312,6 +138,25 @@ def new_model(recipe: Recipe, weights: str, steps_per_epoch: int) -> keras.Model
 
 
 def _one_epoch(
+    run: Run,
+    model: keras.Model,
+    batches: TrainingBatches,
+    validation: PlainBatches | None,
+    progress: Progress,
+) -> None:
+    """Train one epoch, take its figures into the progress and keep both."""
+    fit = run.recipe().fit
+    row = _fitted(model, batches, validation, fit, progress)
+    better = progress.advance(row, fit)
+    try:
+        run.save(model, progress, better)
+    except OSError as error:
+        raise LeukoscopeError(f"{run.folder}: {error}; make room, then go on with --resume") from error
+    left = f", at most {progress.seconds_left(fit) / 60:.0f} min left" if not progress.stopped else ""
+    log.info("epoch %d: %s%s%s", progress.epoch, _figures(row), " (best)" if better else "", left)
+
+
+def _fitted(
     model: keras.Model,
     batches: TrainingBatches,
     validation: PlainBatches | None,

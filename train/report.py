@@ -28,7 +28,7 @@ class Report:
         fold: the official fold of an image split, to show the paper's figures beside; else None.
         notes: what else the reader must know before the figures.
         facts: how it was made: data, split, recipe, versions, command; name → text.
-        histories: training curves: name → one row an epoch, as in `train.fit.Progress.history`.
+        histories: training curves: name → one row an epoch, as in `train.run.Progress.history`.
     """
 
     title: str

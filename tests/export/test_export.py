@@ -15,8 +15,8 @@ from export.parity import unseen_subjects
 from tests.export.conftest import Case
 from tests.export.networks import some_cells
 from train.dataset import LABELS, Cell, data_root, scan, subject_group
-from train.fit import Progress, Run
 from train.recipe import FitRecipe, Recipe
+from train.run import Progress, Run
 from train.split import NO_FOLD, Split
 
 FIT = FitRecipe(seed=1, batch=8, epochs=3, learning_rate=0.001, learning_rate_floor=0.0, schedule="cosine")

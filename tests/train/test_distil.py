@@ -17,6 +17,7 @@ from train.dataset import Cell, data_root, scan
 from train.distil import taught_targets
 from train.probe import set_head
 from train.recipe import Recipe
+from train.run import Run
 
 TEACHER = [*tiny_data.TINY, "fit.probe_passes=1", "model.frozen_blocks=0"]
 STUDENT = [*tiny_data.TINY, "distil.variants=2", "fit.epochs=2"]
@@ -37,8 +38,8 @@ def student_recipe(*changes: str) -> Recipe:
     return recipes.changed(recipes.load("distilled"), [*STUDENT, *changes])
 
 
-def teacher_run(data: Path, folder: Path, which: split.Split) -> fit.Run:
-    run = fit.Run.create(folder, recipes.changed(recipes.load("leukoscope"), TEACHER), which, {})
+def teacher_run(data: Path, folder: Path, which: split.Split) -> Run:
+    run = Run.create(folder, recipes.changed(recipes.load("leukoscope"), TEACHER), which, {})
     fit.train(run, data, weights="none")
     model, recipe = run.best_model(), run.recipe()
     for layer in model.layers:  # a random network says nothing until its means and variances fit the images
@@ -87,22 +88,22 @@ def test_a_student_comes_nearer_to_its_teacher_by_command(data: Path, tmp_path: 
     changes = [word for change in [*STUDENT, *plain] for word in ("--set", change)]
     taught = ["--recipe", "distilled", "--teacher", str(tmp_path / "t"), "--out", str(tmp_path / "s")]
     assert main(["train", *map(str, words), *taught, *changes]) == 0
-    history = fit.Run(tmp_path / "s").progress().history
+    history = Run(tmp_path / "s").progress().history
     assert history[-1]["loss"] < history[0]["loss"]
-    assert fit.Run(tmp_path / "s").environment()["teacher"] == str((tmp_path / "t").resolve())
+    assert Run(tmp_path / "s").environment()["teacher"] == str((tmp_path / "t").resolve())
 
 
 def test_a_teacher_that_knows_the_cells_that_judge_is_refused(data: Path, tmp_path: Path) -> None:
     cells = scan(data)
     teacher_run(data, tmp_path / "teacher", split.everything(cells, 0))
-    run = fit.Run.create(tmp_path / "run", student_recipe(), split.split_fold(cells, 1, "image", 0), {})
+    run = Run.create(tmp_path / "run", student_recipe(), split.split_fold(cells, 1, "image", 0), {})
     with pytest.raises(InputError, match="trained on"):
         fit.train(run, data, weights="none", teacher=tmp_path / "teacher")
 
 
 def test_teacher_and_variants_go_together(data: Path, tmp_path: Path) -> None:
     whole = split.everything(scan(data), 0)
-    alone = fit.Run.create(tmp_path / "alone", student_recipe(), whole, {})
+    alone = Run.create(tmp_path / "alone", student_recipe(), whole, {})
     with pytest.raises(InputError, match="--teacher"):
         fit.train(alone, data, weights="none")
     with pytest.raises(InputError, match="grey"):

@@ -8,9 +8,9 @@ from train import recipe as recipes
 from train.augment import add_noise, augment, colour_matrix, desaturate, stain_table
 from train.batches import TrainingBatches, scale_pixels
 from train.dataset import Cell
-from train.fit import Progress
 from train.model import block_of
 from train.optimizer import build
+from train.run import Progress
 
 PAPER = recipes.load("paper")
 RNG = np.random.default_rng(0)

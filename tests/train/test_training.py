@@ -16,6 +16,7 @@ from tests.train import tiny_data
 from train import fit, split
 from train import recipe as recipes
 from train.dataset import scan, subject_group
+from train.run import Progress, Run
 
 # Everything that a resumed run has to bring along: running means, rates by depth and by step, dropout, mixup.
 EVERYTHING = ["model.frozen_blocks=0", "model.dropout=0.2", "fit.ema_decay=0.9", "fit.layer_decay=0.8"]
@@ -44,7 +45,7 @@ def words(data: Path, out: Path, recipe: str, epochs: int) -> list[str]:
 
 
 def weights_of(run: Path) -> list[np.ndarray]:
-    return fit.Run(run).best_model().get_weights()
+    return Run(run).best_model().get_weights()
 
 
 @pytest.mark.parametrize("recipe", ["paper", "leukoscope"])
@@ -55,17 +56,17 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_an_unbroken_one(
     more = [word for change in EVERYTHING for word in ("--set", change)] if recipe == "leukoscope" else []
     assert main([*words(data, tmp_path / "whole", recipe, 3), *more]) == 0
 
-    save = fit.Run.save
+    save = Run.save
 
-    def killed(self: fit.Run, model: keras.Model, progress: fit.Progress, *others: object) -> None:
+    def killed(self: Run, model: keras.Model, progress: Progress, *others: object) -> None:
         if progress.epoch == 2:
             raise KeyboardInterrupt  # the second epoch is lost: its checkpoint was not written
         save(self, model, progress, *others)
 
-    monkeypatch.setattr(fit.Run, "save", killed)
+    monkeypatch.setattr(Run, "save", killed)
     main([*words(data, tmp_path / "broken", recipe, 3), *more])
     monkeypatch.undo()
-    assert fit.Run(tmp_path / "broken").progress().epoch == 1
+    assert Run(tmp_path / "broken").progress().epoch == 1
     keras.utils.set_random_seed(99)  # another process starts with another state
     assert main([*words(data, tmp_path / "broken", recipe, 3), "--resume"]) == 0
 
@@ -75,7 +76,7 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_an_unbroken_one(
 
 def test_a_run_folder_holds_what_repeats_it(data: Path, tmp_path: Path) -> None:
     assert main(words(data, tmp_path / "run", "leukoscope", 2)) == 0
-    run = fit.Run(tmp_path / "run")
+    run = Run(tmp_path / "run")
     assert run.recipe().fit.epochs == 2 and run.recipe().model.alpha == 0.25
     assert run.split() == split.split_fold(scan(data), 1, "image", 0)
     assert {"keras", "numpy"} <= run.environment()["packages"].keys()
@@ -96,7 +97,7 @@ def test_the_kept_weights_are_the_running_mean(data: Path, tmp_path: Path) -> No
     made = split.split_fold(scan(data), 1, "image", 0)
 
     def kept(name: str, *more: str) -> np.ndarray:
-        run = fit.Run.create(tmp_path / name, recipes.changed(base, more), made, {})
+        run = Run.create(tmp_path / name, recipes.changed(base, more), made, {})
         fit.train(run, data, weights="none")
         return run.best_model().get_layer("probabilities").get_weights()[0]
 
@@ -111,21 +112,21 @@ def test_a_full_disk_keeps_the_epoch_before_and_says_what_to_do(data: Path, tmp_
     script = f"""
 import logging, resource, signal, sys
 from edge.cli import main
-from train import fit
+from train.run import Run
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-save = fit.Run.save
+save = Run.save
 def limited(self, model, progress, *others):
     if progress.epoch == 2:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
     save(self, model, progress, *others)
-fit.Run.save = limited
+Run.save = limited
 sys.exit(main({words(data, tmp_path / "run", "paper", 3)!r}))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=150)
     assert done.returncode == 1, done.stderr
     assert "make room, then go on with --resume" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-    run = fit.Run(tmp_path / "run")
+    run = Run(tmp_path / "run")
     assert run.progress().epoch == 1
     assert run.best_model() is not None
     assert main([*words(data, tmp_path / "run", "paper", 3), "--resume"]) == 0
@@ -153,7 +154,7 @@ def test_cross_validation_judges_every_patient_once_and_goes_on(
     assert sorted(rows[0]["per_subject"]) == sorted(tiny_data.SUBJECTS["all"] + tiny_data.SUBJECTS["hem"])
     by_path = {cell.path: subject_group(cell.subject) for cell in scan(data)}
     for fold in range(2):
-        made = fit.Run(tmp_path / "cv" / f"fold-{fold}").split()
+        made = Run(tmp_path / "cv" / f"fold-{fold}").split()
         assert not {by_path[p] for p in made.train} & {by_path[p] for p in made.test}
     assert "new patients" in (tmp_path / "cv" / "report.html").read_text().lower()
 
@@ -169,11 +170,11 @@ def test_every_cell_trains_where_a_model_ships(data: Path, tmp_path: Path) -> No
     out = tmp_path / "run"
     options = ["--data", str(data), "--fold", "all", "--split", "none", "--recipe", "leukoscope"]
     assert main(["train", *options, "--weights", "none", "--out", str(out), "--epochs", "1", *CHANGES]) == 0
-    assert len(fit.Run(out).split().train) == 48
-    assert "val_loss" not in fit.Run(out).progress().history[0]
+    assert len(Run(out).split().train) == 48
+    assert "val_loss" not in Run(out).progress().history[0]
     with pytest.raises(InputError, match="no validation side"):
         fit.train(
-            fit.Run.create(tmp_path / "b", recipes.load("paper"), fit.Run(out).split(), {}),
+            Run.create(tmp_path / "b", recipes.load("paper"), Run(out).split(), {}),
             data,
             weights="none",
         )
@@ -232,7 +233,7 @@ def test_frozen_blocks_keep_their_weights_and_statistics(data: Path, tmp_path: P
         [*tiny_data.TINY, "fit.epochs=1", "model.frozen_blocks=11", "fit.probe_c=0.0"],
     )
     start = fit.new_model(recipe, "none", 1)
-    run = fit.Run.create(tmp_path / "run", recipe, split.split_fold(scan(data), 1, "image", 0), {})
+    run = Run.create(tmp_path / "run", recipe, split.split_fold(scan(data), 1, "image", 0), {})
     fit.train(run, data, weights="none")
     trained = run.best_model()
     for name, same in (
@@ -247,7 +248,7 @@ def test_frozen_blocks_keep_their_weights_and_statistics(data: Path, tmp_path: P
 
 def test_a_regression_alone_leaves_the_network_as_it_was(data: Path, tmp_path: Path) -> None:
     recipe = recipes.changed(recipes.load("leukoscope"), tiny_data.TINY)
-    run = fit.Run.create(tmp_path / "run", recipe, split.everything(scan(data), 0), {})
+    run = Run.create(tmp_path / "run", recipe, split.everything(scan(data), 0), {})
     progress = fit.train(run, data, weights="none")
     assert progress.epoch == 0 and "regression" in progress.stopped
     start, kept = fit.new_model(recipe, "none", 1), run.best_model()

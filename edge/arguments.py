@@ -1,0 +1,50 @@
+"""Values on the command line, read and refused."""
+
+import argparse
+from collections.abc import Callable
+
+from edge.errors import InputError
+
+NOTICE = "Research and second opinion only: not a diagnosis."
+
+Add = Callable[[str, str, str, str], argparse.ArgumentParser]
+"""Adds a command: its name, `module:function`, what it does, an example."""
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1 up."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def counts(text: str) -> list[int]:
+    """Such numbers with commas between them."""
+    return [count(part) for part in text.split(",")]
+
+
+def size(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT as two such numbers."""
+    width, _, height = text.lower().partition("x")
+    return count(width), count(height)
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """HOST:PORT as its two parts.
+
+    Raises:
+        InputError: it is not of that form.
+    """
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise InputError(f"--broker {text}: not of the form HOST:PORT, such as 127.0.0.1:1883")
+    return host, int(port)
