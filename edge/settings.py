@@ -7,10 +7,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from edge import typedfile
 from edge.archive import ArchiveSettings
 from edge.cameras.settings import CameraSettings as CameraSettings
 from edge.cameras.simulator import SimulatorSettings
-from edge.errors import InputError
 from edge.mqtt import MqttSettings
 from edge.quality import QualitySettings
 
@@ -88,11 +88,5 @@ def load(file: Path) -> Settings:
     Raises:
         InputError: it is missing, is not TOML, or a key is unknown or out of range; the key is named.
     """
-    try:
-        return msgspec.toml.decode(file.read_bytes(), type=Settings)
-    except OSError as error:
-        raise InputError(
-            f"settings {file}: {error.strerror}; systemd/leukoscope.toml shows every key"
-        ) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InputError(f"settings {file}: {error}") from error
+    remedy = "systemd/leukoscope.toml shows every key"
+    return typedfile.read(file, Settings, msgspec.toml.decode, name=f"settings {file}", remedy=remedy)

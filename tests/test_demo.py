@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
+
+from tests.edge.pictures import pictures
 
 LEUKOSCOPE = [sys.executable, "-m", "edge"]
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,14 +79,6 @@ def test_without_mosquitto_the_embedded_broker_serves(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(rows(tmp_path / "demo-results.db")) == 5
-
-
-def pictures(folder: Path, count: int) -> None:
-    folder.mkdir()
-    for i in range(count):
-        cell = np.zeros((450, 450, 3), np.uint8)
-        cv2.circle(cell, (225, 225), 90 + i, (160, 60, 120), -1)
-        cv2.imwrite(str(folder / f"{i}.png"), cell)
 
 
 def test_the_simulator_says_so_on_every_record_and_seconds_end_it(tmp_path: Path) -> None:

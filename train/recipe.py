@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from edge import typedfile
 from edge.errors import InputError
 from edge.preprocess import Geometry, Interpolation
 from train.dataset import Label
@@ -189,14 +190,8 @@ def load(name_or_file: str) -> Recipe:
     file = _FOLDER / f"{name_or_file}.toml"
     if not file.is_file():
         file = Path(name_or_file)
-    try:
-        return msgspec.toml.decode(file.read_bytes(), type=Recipe)
-    except OSError as error:
-        raise InputError(
-            f"recipe {name_or_file}: {error.strerror}; give a TOML file or one of: {', '.join(names())}"
-        ) from error
-    except msgspec.MsgspecError as error:
-        raise InputError(f"recipe {file}: {error}") from error
+    remedy = f"give a TOML file or one of: {', '.join(names())}"
+    return typedfile.read(file, Recipe, msgspec.toml.decode, name=f"recipe {name_or_file}", remedy=remedy)
 
 
 def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:

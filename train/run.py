@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import msgspec
 
+from edge import typedfile
 from edge.errors import InputError, LeukoscopeError
 from train.plots import training_curves
 from train.recipe import FitRecipe, Recipe
@@ -104,10 +105,8 @@ class Run:
             InputError: the folder is not a run.
         """
         file = self.folder / "recipe.json"
-        try:
-            return msgspec.json.decode(file.read_bytes(), type=Recipe)
-        except (OSError, msgspec.MsgspecError) as error:
-            raise InputError(f"{file}: {error}; give the folder of a `leukoscope train` run") from error
+        remedy = "give the folder of a `leukoscope train` run"
+        return typedfile.read(file, Recipe, msgspec.json.decode, name=str(file), remedy=remedy)
 
     def split(self) -> Split:
         """Who trained, chose and judged."""

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from edge import typedfile
 from edge.errors import InputError
 from train.balance import assign
 from train.dataset import LABELS, Cell, subject_group
@@ -238,11 +239,5 @@ def read(file: Path) -> Split:
     Raises:
         InputError: the file is missing or is not a split.
     """
-    try:
-        return msgspec.json.decode(file.read_bytes(), type=Split)
-    except OSError as error:
-        raise InputError(
-            f"{file}: {error.strerror}; give a file from `leukoscope dataset split --out`"
-        ) from error
-    except msgspec.MsgspecError as error:
-        raise InputError(f"{file}: not a split file: {error}") from error
+    remedy = "give a file from `leukoscope dataset split --out`"
+    return typedfile.read(file, Split, msgspec.json.decode, name=f"split {file}", remedy=remedy)

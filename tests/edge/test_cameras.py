@@ -31,6 +31,7 @@ from edge.errors import ImageError, InputError, LeukoscopeError
 from edge.images import read_image
 from edge.preprocess import Geometry, prepare
 from edge.settings import load
+from tests.edge.pictures import pictures
 
 HERE = Path(__file__).parent
 
@@ -113,14 +114,6 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
 def live(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kind]:
     with request.param(tmp_path, monkeypatch) as ready:
         yield ready
-
-
-def pictures(folder: Path, count: int) -> None:
-    folder.mkdir()
-    for i in range(count):
-        cell = np.zeros((450, 450, 3), np.uint8)
-        cv2.circle(cell, (225, 225), 90 + i, (160, 60, 120), -1)
-        cv2.imwrite(str(folder / f"{i}.png"), cell)
 
 
 def make_video(folder: Path) -> Path:

@@ -174,17 +174,8 @@ class TestExport:
         evidence = tmp_path / "evidence.json"
         evidence.write_text(json.dumps({"text": "Five folds, 101 patients.", "auc": 0.9123, "folds": [1, 2]}))
         out = tmp_path / "model.tflite"
-        command = [
-            "export",
-            str(run),
-            "--data",
-            str(few.root),
-            "--out",
-            str(out),
-            "--evidence",
-            str(evidence),
-        ]
-        assert main([*command, "--max-drop", "100"]) == 0
+        command = ["export", run, "--data", few.root, "--out", out, "--evidence", evidence]
+        assert main([*map(str, command), "--max-drop", "100"]) == 0
         assert "cells of the training (no others are left)" in capsys.readouterr().out
         manifest = read_model(out).manifest
         assert manifest.metrics["cross-validation over subjects"]["auc"] == 0.9123
@@ -239,17 +230,8 @@ class TestExport:
         evidence = tmp_path / "evidence.json"
         evidence.write_text(content)
         out = tmp_path / "model.tflite"
-        command = [
-            "export",
-            str(run),
-            "--data",
-            str(few.root),
-            "--out",
-            str(out),
-            "--evidence",
-            str(evidence),
-        ]
-        assert main(command) == 2 and not out.exists()
+        command = ["export", run, "--data", few.root, "--out", out, "--evidence", evidence]
+        assert main([*map(str, command)]) == 2 and not out.exists()
 
 
 def test_unseen_subjects_are_of_no_side_of_the_split(cnmc: Path) -> None:

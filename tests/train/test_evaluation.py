@@ -243,20 +243,17 @@ def small_split(cnmc: Path, method: split.Method, file: Path) -> split.Split:
     return made
 
 
+def judging(model: Path, data: Path, split: Path) -> list[str]:
+    return ["evaluate", str(model), "--data", str(data), "--split-file", str(split)]
+
+
 def test_the_command_on_the_shipped_model(
     cnmc: Path, shipped_model: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     made = small_split(cnmc, "image", tmp_path / "split.json")
     out = tmp_path / "out"
-    words = [
-        "evaluate",
-        str(shipped_model),
-        "--data",
-        str(cnmc),
-        "--split-file",
-        str(tmp_path / "split.json"),
-    ]
+    words = judging(shipped_model, cnmc, tmp_path / "split.json")
     assert main([*words, "--noise", "0,10", "--json", "--out", str(out)]) == 0
     said = capsys.readouterr()
     rows = json.loads(said.out)
@@ -294,14 +291,7 @@ def test_a_split_by_subject_that_the_model_was_not_trained_with_is_not_called_ne
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     small_split(cnmc, "subject", tmp_path / "split.json")
-    words = [
-        "evaluate",
-        str(shipped_model),
-        "--data",
-        str(cnmc),
-        "--split-file",
-        str(tmp_path / "split.json"),
-    ]
+    words = judging(shipped_model, cnmc, tmp_path / "split.json")
     assert main([*words, "--noise", "0"]) == 0
     out = capsys.readouterr().out
     assert "perhaps trained on" in out and "new patients" in out
@@ -325,14 +315,7 @@ def test_an_empty_test_side_and_an_out_that_is_a_file_are_refused(
     cnmc: Path, shipped_model: Path, tmp_path: Path, capsys
 ) -> None:
     split.write(split.Split(1, "image", 0, [], [], []), tmp_path / "split.json")
-    words = [
-        "evaluate",
-        str(shipped_model),
-        "--data",
-        str(cnmc),
-        "--split-file",
-        str(tmp_path / "split.json"),
-    ]
+    words = judging(shipped_model, cnmc, tmp_path / "split.json")
     assert main(words) == 2
     assert "test side is empty" in capsys.readouterr().err
     assert main([*words, "--out", str(tmp_path / "split.json")]) == 1
