@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -11,6 +11,7 @@ from edge import typedfile
 from edge.archive import ArchiveSettings
 from edge.cameras.settings import CameraSettings as CameraSettings
 from edge.cameras.simulator import SimulatorSettings
+from edge.errors import InputError
 from edge.mqtt import MqttSettings
 from edge.quality import QualitySettings
 
@@ -86,7 +87,25 @@ def load(file: Path) -> Settings:
     """Read and check a settings file.
 
     Raises:
-        InputError: it is missing, is not TOML, or a key is unknown or out of range; the key is named.
+        InputError: it is missing, is not TOML, or keys are unknown or out of range; each of them is named.
     """
     remedy = "systemd/leukoscope.toml shows every key"
-    return typedfile.read(file, Settings, msgspec.toml.decode, name=f"settings {file}", remedy=remedy)
+    found = typedfile.read(file, dict[str, Any], msgspec.toml.decode, name=f"settings {file}", remedy=remedy)
+    # Every setting has a default, so that each can be tried alone.
+    alone = [
+        {name: part}
+        for name, table in found.items()
+        for part in ([{key: table[key]} for key in table] if isinstance(table, dict) and table else [table])
+    ]
+    faults = [fault for each in alone if (fault := _fault(each))] or [_fault(found)]
+    if any(faults):
+        raise InputError("\n".join(f"settings {file}: {fault}" for fault in faults))
+    return msgspec.convert(found, Settings)
+
+
+def _fault(settings: dict[str, Any]) -> str:
+    try:
+        msgspec.convert(settings, Settings)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return ""

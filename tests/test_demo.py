@@ -141,6 +141,19 @@ def test_a_users_mistake_is_one_clear_line(
     assert "Traceback" not in done.stderr
 
 
+def test_check_names_every_fault(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text(
+        "loose = 1\n[camera]\nfps = -3\nsauce = 'simulator'\n[mqtt]\nport = 99999\n[outbox]\nmax_mb = 'x'\n[foo]\n"
+    )
+    done = leukoscope("check", "--config", "bad.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    faults = ["`loose`", "$.camera.fps", "`sauce`", "$.mqtt.port", "$.outbox.max_mb", "`foo`"]
+    assert len(lines) == len(faults) and all(
+        fault in line and "bad.toml" in line for fault, line in zip(faults, lines, strict=True)
+    )
+
+
 def test_a_port_in_use_by_something_else_is_one_clear_line(tmp_path: Path) -> None:
     import socket
 
