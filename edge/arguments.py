@@ -5,8 +5,6 @@ from collections.abc import Callable
 
 from edge.errors import InputError
 
-NOTICE = "Research and second opinion only: not a diagnosis."
-
 Add = Callable[[str, str, str, str], argparse.ArgumentParser]
 """Adds a command: its name, `module:function`, what it does, an example."""
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
+from edge.notice import NOTICE
 from edge.records import Record, Status
-from edge.remote_commands import NOTICE, REQUESTS, Answer
+from edge.remote_commands import REQUESTS, Answer
 
 _SCHEMAS = "#/components/schemas/"
 _ROOT = "{topic}/{device}"
@@ -53,7 +54,7 @@ def document() -> dict[str, Any]:
             "broker": {"type": "string"},
         },
     }
-    schemas["Record"]["description"] += " Research and second opinion only, not a diagnosis."
+    schemas["Record"]["description"] += f" {NOTICE.capitalize()}."
     messages = {"status": "Status", "health": "Health", "cells": "Record", "answer": "Answer"} | {
         name: kind.__name__ for name, kind in REQUESTS.items() if name != "health"
     }
@@ -63,7 +64,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Leukoscope",
             "version": "1.0.0",
-            "description": f"Messages of a Leukoscope box. {NOTICE.capitalize()}, not a diagnosis.",
+            "description": f"Messages of a Leukoscope box. {NOTICE.capitalize()}.",
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",

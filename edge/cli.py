@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge import host_commands, journal
-from edge.arguments import NOTICE, Add, count, counts, positive, size
+from edge.arguments import Add, count, counts, positive, size
 from edge.errors import LeukoscopeError
+from edge.notice import NOTICE
 
 # Modules outside edge are named by text and loaded when called: the box does not have them.
 _HOST_PACKAGES = ("train", "export", "tensorflow", "keras", "sklearn", "matplotlib", "rich")
@@ -53,14 +54,17 @@ def parser() -> argparse.ArgumentParser:
     """Every command with its options."""
     top = argparse.ArgumentParser(
         prog="leukoscope",
-        description=f"A second pair of eyes for acute lymphoblastic leukemia. {NOTICE}",
+        description=f"A second pair of eyes for acute lymphoblastic leukemia. {NOTICE.capitalize()}.",
         epilog="example: leukoscope demo --seconds 20",
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def add(name: str, command: str, text: str, example: str) -> argparse.ArgumentParser:
         added = commands.add_parser(
-            name, help=text, description=f"{text}. {NOTICE}", epilog=f"example: leukoscope {example}"
+            name,
+            help=text,
+            description=f"{text}. {NOTICE.capitalize()}.",
+            epilog=f"example: leukoscope {example}",
         )
         added.set_defaults(command=command)
         return added

@@ -14,6 +14,7 @@ from edge.errors import LeukoscopeError
 from edge.explain import Explanations
 from edge.images import find_images, read_image, shown
 from edge.modelfile import ModelFile, read_model, verify
+from edge.notice import NOTICE
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,7 +37,7 @@ def classify(options: argparse.Namespace) -> int:
     explanations = Explanations(classifier, model.manifest, options.explain) if options.explain else None
     failed = 0
     if not options.json:
-        print(f"{model.manifest.name}: research and second opinion only, not a diagnosis", file=sys.stderr)
+        print(f"{model.manifest.name}: {NOTICE}", file=sys.stderr)
     for path in find_images(options.paths):
         line = _classify_one(path, classifier, model, explanations)
         failed += "error" in line

@@ -26,13 +26,13 @@ from edge.errors import InputError, LeukoscopeError
 from edge.images import find_images
 from edge.logger.sinks import open_sink
 from edge.modelfile import read_model
+from edge.notice import NOTICE
 from edge.outbox import Outbox
 from edge.records import Record
 from edge.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 
-NOTICE = "RESEARCH AND SECOND OPINION ONLY, NOT A DIAGNOSIS"
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 10.0
 # Where nothing bounds the demo, results that do not arrive in this time after the daemon's end are missing.
@@ -70,7 +70,9 @@ def command(options: argparse.Namespace) -> int:
             if stop.is_set():
                 return 0
             raise LeukoscopeError(f"{host}:{port} does not answer as an MQTT broker: {subscriber.state()}")
-        show.say(f"{NOTICE}\nbroker {host}:{port}, topic leukoscope/{device}/cells, results to {options.to}")
+        show.say(
+            f"{NOTICE.upper()}\nbroker {host}:{port}, topic leukoscope/{device}/cells, results to {options.to}"
+        )
         config = _settings(folder, device, host, port, model, options.images)
         daemon = stack.enter_context(_process([sys.executable, "-m", "edge", "run", "--config", str(config)]))
         accepted = _follow(daemon, stop, options.seconds, folder / "outbox.db", show)
@@ -114,7 +116,9 @@ class Show:
                 json.dumps({"accepted": accepted, "stored": self.rows, "verdicts": totals, "to": target}),
                 flush=True,
             )
-        self.say(f"{accepted} results accepted, {self.rows} stored once each in {target}: {totals}\n{NOTICE}")
+        self.say(
+            f"{accepted} results accepted, {self.rows} stored once each in {target}: {totals}\n{NOTICE.upper()}"
+        )
         return 0 if self.rows == accepted else 1
 
 

@@ -10,9 +10,9 @@ import msgspec
 from edge import checks, support
 from edge import settings as settings_file
 from edge.errors import LeukoscopeError
+from edge.notice import NOTICE
 from edge.settings import Settings
 
-NOTICE = "research and second opinion only, not a diagnosis"
 State = Literal["ok", "warning", "failed"]
 _CHECKS: tuple[tuple[str, Callable[[Settings], str]], ...] = (
     ("software", checks.software),

@@ -11,9 +11,8 @@ from edge.errors import InputError, LeukoscopeError
 from edge.frame import Pixels
 from edge.images import shown
 from edge.modelfile import Manifest
+from edge.notice import NOTICE
 from edge.preprocess import prepare
-
-NOTICE = "Research and second opinion only, not a diagnosis."
 
 Evidence = npt.NDArray[np.float32]
 """(h, w) float32: what each position adds to the log-odds of ALL beyond an empty field; below 0, of HEM.
@@ -140,7 +139,7 @@ def _write(strip: Pixels, prediction: Prediction, source: str, strongest: float)
             f"red speaks for ALL, blue for HEM, beyond an empty field; full colour: log-odds of {strongest:.1f}",
         ),
         (0.45, 1, source[-110:]),
-        (0.5, 1, NOTICE),
+        (0.5, 1, f"{NOTICE.capitalize()}."),
     )
     for row, (size, weight, text) in enumerate(lines):
         at = (_MARGIN_PX, 30 + 25 * row)

@@ -12,6 +12,7 @@ import msgspec
 
 from edge import machine, metrics
 from edge.frame import Frame
+from edge.notice import NOTICE
 from edge.outbox import Outbox
 from edge.pipeline import software_version
 from edge.records import ModelReference, Record, rfc3339
@@ -21,7 +22,6 @@ from edge.runlog import Restarts
 WINDOW = 600
 # The rate is that of the last minute: an average since the start hides that a box stands still.
 RATE_WINDOW_S = 60.0
-NOTICE = "research and second opinion only"
 STAGES = ("preprocess", "invoke", "total")
 _PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
 

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from edge.arguments import NOTICE, Add, count
+from edge.arguments import Add, count
+from edge.notice import NOTICE
 
 
 def add_commands(add: Add) -> None:
@@ -97,7 +98,10 @@ def _dataset(add: Add) -> None:
 
     def add_action(name: str, text: str, example: str) -> argparse.ArgumentParser:
         added: argparse.ArgumentParser = actions.add_parser(
-            name, help=text, description=f"{text}. {NOTICE}", epilog=f"example: leukoscope dataset {example}"
+            name,
+            help=text,
+            description=f"{text}. {NOTICE.capitalize()}.",
+            epilog=f"example: leukoscope dataset {example}",
         )
         added.set_defaults(command=f"train.commands:dataset_{name}")
         added.add_argument("directory", type=Path, metavar="DIR")

@@ -16,10 +16,10 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge.errors import InputError, LeukoscopeError
+from edge.notice import NOTICE
 
 log = logging.getLogger(__name__)
 
-NOTICE = "research and second opinion only"
 # A command is some words; more is a mistake or an attack.
 LONGEST_BYTES = 16 * 1024
 LONGEST_TOPIC = 1000
@@ -81,7 +81,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         result: what it gave, a record say.
         error: why it was not done, or "".
         correlation: as it came.
-        notice: research and second opinion only.
+        notice: that it is no diagnosis.
     """
 
     command: str

@@ -20,6 +20,7 @@ from edge.modelfile import (
     verify,
     write_model,
 )
+from edge.notice import NOTICE
 from export import evidence, report
 from export.card import card
 from export.convert import plain_int8, representative_sample, to_int8
@@ -106,7 +107,7 @@ def _say(options: argparse.Namespace, manifest: Manifest, folder: Path, errors: 
         f"temperature {manifest.temperature:g}, refer below {manifest.refer_below:g}: "
         + (report.reached(found) if "cells" in found else found["why_not"])
     )
-    print(f"report: {folder / 'report.html'}; research and second opinion only")
+    print(f"report: {folder / 'report.html'}; {NOTICE}")
     if compared["drop_points"] > options.max_drop:
         raise LeukoscopeError(
             f"{options.out}: int8 loses {compared['drop_points']:.2f} points of accuracy, more than --max-drop "

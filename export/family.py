@@ -16,6 +16,7 @@ from edge.bench import machine
 from edge.classifier import DEFAULT_MODEL
 from edge.errors import LeukoscopeError
 from edge.modelfile import Manifest, ModelFile, read_model, verify
+from edge.notice import NOTICE
 from export.evidence import CROSS_VALIDATION, SAME_METHOD
 from export.flatbuffer import multiply_adds
 from export.latency import invoke_ms
@@ -166,7 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
     except LeukoscopeError as error:
         print(f"leukoscope: {error}", file=sys.stderr)
         return error.exit_status
-    print(f"{options.out}: {len(options.files)} models; research and second opinion only")
+    print(f"{options.out}: {len(options.files)} models; {NOTICE}")
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from edge.errors import InputError
+from edge.notice import NOTICE
 from train import dataset as cnmc
 from train import recipe as recipes
 from train import split as splits
@@ -139,7 +140,7 @@ def evaluate(options: argparse.Namespace) -> int:
     print(json.dumps(rows, allow_nan=False) if options.json else report.text(rows, new_patients, seen_name))
     for note in notes:
         print(f"careful: {note}", file=sys.stderr)
-    print(f"split by {split.method}; research and second opinion only", file=sys.stderr)
+    print(f"split by {split.method}; {NOTICE}", file=sys.stderr)
     return 0
 
 
@@ -173,7 +174,7 @@ def _cross_validate(options: argparse.Namespace) -> int:
     report.write(options.out, made)
     log.info("%s: report.html, metrics.json, predictions.csv and plots", options.out)
     print(json.dumps(rows, allow_nan=False) if options.json else report.text(rows, new_patients=True))
-    print("no patient both trained and judged; research and second opinion only", file=sys.stderr)
+    print(f"no patient both trained and judged; {NOTICE}", file=sys.stderr)
     return 0
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from edge.errors import LeukoscopeError
 from edge.logger.sinks import open_sink
+from edge.notice import NOTICE
 from edge.records import Record
 from edge.subscriber import Subscriber
 
@@ -55,7 +56,7 @@ def command(options: argparse.Namespace) -> int:
         sink.close()
         raise
     where = urlsplit(options.broker).hostname  # the address may hold a password
-    log.info("storing results of %s to %s; research and second opinion only", where, sink.name)
+    log.info("storing results of %s to %s; %s", where, sink.name, NOTICE)
     with _view(sink.name, subscriber) as view:
         subscriber.on_stored = view.stored
         subscriber.start()

@@ -11,9 +11,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from edge.notice import NOTICE
 from edge.records import Record
 
-NOTICE = "Research and second opinion only, not a diagnosis. One cell decides nothing."
 LATEST = 12
 SPECIMENS = 6
 REDRAWS_PER_S = 4
@@ -88,4 +88,9 @@ class LiveTable:
             specimens.add_row(Text(device), Text(specimen or "–"), *figures, f"{share:.0%}")
         rate = stored / max(1e-9, time.monotonic() - self._began)
         line = f"{self._state()} → {self._target}: {stored} stored ({rate:.1f}/s), {again} came again"
-        return Group(Text(NOTICE, style="bold"), results, specimens, Text(line))
+        return Group(
+            Text(f"{NOTICE.capitalize()}. One cell decides nothing.", style="bold"),
+            results,
+            specimens,
+            Text(line),
+        )

@@ -13,9 +13,9 @@ import msgspec
 
 from edge.errors import InputError, LeukoscopeError
 from edge.logger.tables import COLUMNS, tables
+from edge.notice import NOTICE
 from edge.records import rfc3339
 
-NOTICE = "research and second opinion only, not a diagnosis"
 _SPAN = re.compile(r"^(\d+(?:\.\d+)?)([smhd])$")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # Rows that are held at once while a CSV is written.

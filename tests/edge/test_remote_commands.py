@@ -57,7 +57,7 @@ def test_capture_answers_with_the_record_when_it_is_stored(box):
     correlation, answer = requester.ask("capture", b'{"specimen": "slide 7"}', correlation=b"\x00\xff42")
     assert correlation == b"\x00\xff42"
     assert answer["ok"] and answer["command"] == "capture" and answer["result"]["sequence"] == 9
-    assert answer["notice"] == "research and second opinion only"
+    assert answer["notice"] == "research and second opinion only, not a diagnosis"
     assert calls[-1].specimen == "slide 7"
     assert requester.ask("capture", b"")[1]["ok"]
 
