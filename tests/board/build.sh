@@ -79,6 +79,15 @@ add_picamera2() {
   cp -r "$wheels"/pidng-*/src/pidng "$target/"
 }
 
+# Two things in which libcamera's virtual camera is unlike those that picamera2 knows: it has no raw stream, and gives
+# nothing where its modes are asked for; and it does not say how much of a buffer it has filled.
+adapt_picamera2() {
+  local package=$FOLDER/root/usr/local/lib/python3.13/dist-packages/picamera2
+  sed -i 's/generate_configuration(\[libcamera.StreamRole.Raw\])/generate_configuration([libcamera.StreamRole.VideoRecording])/' \
+    "$package/picamera2.py"
+  sed -i 's/buflen + p_metadata.bytes_used/buflen + (p_metadata.bytes_used or p.length)/' "$package/allocators/allocator.py"
+}
+
 # For the tests of the camera back-ends; aside, so that the installer on the board does not find them.
 add_pytest() {
   local target=$FOLDER/root/usr/local/lib/pytest
@@ -101,6 +110,7 @@ configure_tree() {
   chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer e2scrub_reap.service
   python3 -m venv "$FOLDER/tools"
   add_picamera2
+  adapt_picamera2
   add_pytest
   rm -rf "$root"/var/lib/apt/lists/*
   rm -f "$root"/var/cache/apt/archives/*.deb
