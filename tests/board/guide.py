@@ -11,7 +11,7 @@ COMMANDS = {
     "systemctl status leukoscope": " --no-pager | grep 'active (running)'",
     "mosquitto_sub -t 'leukoscope/#' -v": " -C 4 -W 120",
     "mosquitto_sub -t 'leukoscope/+/health' -C 1": " | grep restarts",
-    "leukoscope results /var/lib/leukoscope-log/results.db": " | grep .",
+    "leukoscope results sqlite:////var/lib/leukoscope-log/results.db": " | grep .",
     "journalctl -u leukoscope -e": " --no-pager | grep ready",
     "journalctl LEUKOSCOPE_EVENT=restart": " --no-pager -o cat | grep .",
     "timedatectl": " | grep synchronized",
