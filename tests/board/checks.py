@@ -173,6 +173,7 @@ class Checks:
         return ", ".join(passed)
 
     def guide(self) -> str:
+        self.active()
         return guide.follow(self.board)
 
     def doctor(self) -> str:
