@@ -159,6 +159,8 @@ def _camera_of_service(settings: Settings) -> str:
     if report is None:
         raise CautionError("the running service uses it and has written no health yet; try again in a minute")
     said = f"in use by the running service, which says: {report['camera']}, {report['rate_per_s']} results/s"
+    if report["camera"] == "opening":  # what it wrote when it began, and writes once a minute
+        raise CautionError(f"{said}; try again in a minute")
     if report["camera"] != "ok":
         raise LeukoscopeError(f"{said}; check the cable, then: journalctl -u leukoscope")
     return said

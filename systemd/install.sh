@@ -174,6 +174,7 @@ start_service() { # the version before, or ""; whether that one was ready
   if [ -n "$old" ] && [ -n "$was_ready" ]; then
     point_to "$old"
     install_units "$old/systemd"
+    start_log # from the old version too
     restart_service
     wait_until_ready || fail "the new version did not become ready, and the old one does not either: leukoscope doctor"
     rm -rf "$NEW"

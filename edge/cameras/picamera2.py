@@ -2,6 +2,7 @@
 
 import importlib
 import time
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -25,6 +26,9 @@ YUV_CODES = {
     "YUYV": cv2.COLOR_YUV2RGB_YUYV,
     "UYVY": cv2.COLOR_YUV2RGB_UYVY,
 }
+
+DMA_HEAPS = Path("/dev/dma_heap")
+"""Where picamera2 takes its memory for pictures from; a Raspberry Pi's kernel has it, Debian's own has not."""
 
 CONTROLS_SETTLE_S = 2.0
 """How long the camera may find its own exposure and white balance before they are held."""
@@ -70,12 +74,21 @@ class Picamera2Camera:
                 "rpicam-hello --list-cameras"
             )
         try:
-            self._start(self._library.Picamera2(self._number))
+            self._start(self._made())
         except (RuntimeError, OSError, ValueError) as error:
             self.close()
             raise LeukoscopeError(
                 f"camera {self._settings.source}: {error}; is another program using it?"
             ) from error
+
+    def _made(self) -> Any:
+        """picamera2's camera; where there are no DMA heaps, libcamera itself finds the memory."""
+        library = self._library
+        if DMA_HEAPS.exists():
+            return library.Picamera2(self._number)
+        camera = library.Picamera2(self._number, allocator=library.allocators.Allocator())
+        camera.allocator = library.allocators.LibcameraAllocator(camera.camera)
+        return camera
 
     def _start(self, camera: Any) -> None:
         self._camera = camera

@@ -59,17 +59,16 @@ build_tree() {
   cp -r "$HERE/root/." "$root/"
   shorten_index "$root"
   chroot "$root" /debootstrap/debootstrap --second-stage
-  cp -r "$HERE/root/." "$root/"
   mv "$root" "$FOLDER/root"
 }
 
 # What "apt install python3-picamera2" brings on a Raspberry Pi and Debian does not have: from PyPI, beside the
-# system's libcamera. PiDNG has no wheel; its C part is for writing DNG files, which nobody does here.
+# system's libcamera. PiDNG has no wheel; its C part is for writing DNG files, which nobody does here. kms++ is for
+# picamera2's window alone, and neither Debian nor PyPI has it built for this board: root/ has a stand-in, pykms.py.
 add_picamera2() {
   local target=$FOLDER/root/usr/local/lib/python3.13/dist-packages tools=$FOLDER/tools wheels=$FOLDER/wheels
   local platforms=(--platform manylinux2014_aarch64 --platform manylinux_2_28_aarch64 --python-version 3.13)
   [ ! -d "$target/picamera2" ] || return 0
-  python3 -m venv "$tools"
   "$tools/bin/pip" install --quiet setuptools wheel numpy
   install -d "$target" "$wheels"
   "$tools/bin/pip" install --quiet --no-deps --only-binary=:all: "${platforms[@]}" --target "$target" --upgrade \
@@ -80,8 +79,26 @@ add_picamera2() {
   cp -r "$wheels"/pidng-*/src/pidng "$target/"
 }
 
+# Two things in which libcamera's virtual camera is unlike those that picamera2 knows: it has no raw stream, and gives
+# nothing where its modes are asked for; and it does not say how much of a buffer it has filled.
+adapt_picamera2() {
+  local package=$FOLDER/root/usr/local/lib/python3.13/dist-packages/picamera2
+  sed -i 's/generate_configuration(\[libcamera.StreamRole.Raw\])/generate_configuration([libcamera.StreamRole.VideoRecording])/' \
+    "$package/picamera2.py"
+  sed -i 's/buflen + p_metadata.bytes_used/buflen + (p_metadata.bytes_used or p.length)/' "$package/allocators/allocator.py"
+}
+
+# For the tests of the camera back-ends; aside, so that the installer on the board does not find them.
+add_pytest() {
+  local target=$FOLDER/root/usr/local/lib/pytest
+  [ ! -d "$target" ] || return 0
+  "$FOLDER/tools/bin/pip" install --quiet --no-deps --only-binary=:all: --target "$target" \
+    pytest pytest-timeout pluggy iniconfig packaging pygments
+}
+
 configure_tree() {
   local root=$FOLDER/root
+  cp -r "$HERE/root/." "$root/"
   echo board >"$root/etc/hostname"
   printf '127.0.0.1 localhost board\n' >"$root/etc/hosts"
   printf '/dev/vda / ext4 errors=remount-ro 0 1\n' >"$root/etc/fstab"
@@ -91,7 +108,10 @@ configure_tree() {
   install -m 600 "$FOLDER/key.pub" "$root/root/.ssh/authorized_keys"
   chroot "$root" systemctl --quiet enable systemd-networkd
   chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer e2scrub_reap.service
+  python3 -m venv "$FOLDER/tools"
   add_picamera2
+  adapt_picamera2
+  add_pytest
   rm -rf "$root"/var/lib/apt/lists/*
   rm -f "$root"/var/cache/apt/archives/*.deb
 }

@@ -1,8 +1,10 @@
 """The virtual board: a QEMU of its own, its disk a copy of the built one, reached over ssh."""
 
+import io
 import shlex
 import socket
 import subprocess
+import tarfile
 import time
 from pathlib import Path
 
@@ -75,19 +77,7 @@ class Board:
         Raises:
             BoardError: it failed, where that is checked, or took too long.
         """
-        command = [
-            *("ssh", "-q", "-i", str(self._built / "key"), "-p", str(self._port)),
-            *(
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-                "-o",
-                "ConnectTimeout=30",
-            ),
-            *("-o", "ControlMaster=auto", "-o", f"ControlPath={self._work}/ssh", "-o", "ControlPersist=600"),
-            *("root@127.0.0.1", "bash -c " + shlex.quote(script)),
-        ]
+        command = [*self._ssh(), "bash -c " + shlex.quote(script)]
         try:
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s
@@ -101,6 +91,22 @@ class Board:
                 f"{script}\n{done.stdout[-2000:]}{done.stderr[-3000:]}(status {done.returncode})"
             )
         return done
+
+    def _ssh(self) -> list[str]:
+        known = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=30")
+        shared = ("ControlMaster=auto", f"ControlPath={self._work}/ssh", "ControlPersist=600")
+        options = [part for option in (*known, *shared) for part in ("-o", option)]
+        key = str(self._built / "key")
+        return ["ssh", "-q", "-i", key, "-p", str(self._port), *options, "root@127.0.0.1"]
+
+    def send(self, files: list[Path], folder: str) -> None:
+        """Copy files into a folder of the board."""
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for file in files:
+                tar.add(file, file.name)
+        unpack = f"mkdir -p {folder} && tar -x --no-same-owner -C {folder}"
+        subprocess.run([*self._ssh(), unpack], input=archive.getvalue(), check=True, timeout=300)
 
     def out(self, script: str, timeout_s: float = 120.0) -> str:
         """What a script prints."""

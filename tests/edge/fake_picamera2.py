@@ -61,6 +61,15 @@ class Request:
         Request.held -= 1
 
 
+class allocators:  # a module there
+    class Allocator:
+        pass
+
+    class LibcameraAllocator:
+        def __init__(self, camera: Any):
+            assert camera is not None
+
+
 class Picamera2:
     camera_controls = dict.fromkeys(
         ("AeEnable", "AwbEnable", "ExposureTime", "AnalogueGain", "ColourGains", "FrameDurationLimits"),
@@ -74,10 +83,12 @@ class Picamera2:
     def global_camera_info() -> list[dict[str, Any]]:
         return [{"Model": "imx477", "Num": 0}]
 
-    def __init__(self, camera_num: int = 0):
+    def __init__(self, camera_num: int = 0, allocator: Any = None):
         if Picamera2.opened is not None:
             raise RuntimeError("Camera __init__ sequence did not complete.")
         Picamera2.opened = self
+        self.allocator = allocator
+        self.camera = object()  # libcamera's
         self.controls: dict[str, Any] = {}
         self.number = 0
         self._running = threading.Event()

@@ -1,5 +1,6 @@
 """The doctor finds real faults, says what to do, and packs no secret."""
 
+import fcntl
 import json
 import socket
 import subprocess
@@ -123,6 +124,16 @@ def test_the_running_service_keeps_camera_and_outbox_and_is_asked_instead(tmp_pa
     assert "in use by the running service" in found["outbox"][1]
     assert found["camera"] == ("ok", found["camera"][1])
     assert "which says: ok" in found["camera"][1]
+
+
+def test_a_camera_that_a_running_service_has_just_begun_to_open_is_no_fault(tmp_path: Path) -> None:
+    config, state = write_settings(tmp_path, free_port()), tmp_path / "state"
+    state.mkdir()
+    (state / "health.jsonl").write_text('{"camera":"opening","rate_per_s":0.0}\n')
+    with (state / "outbox.db.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        state_of, said = findings(config, 1)["camera"]
+    assert state_of == "warning" and "try again in a minute" in said
 
 
 def test_the_bundle_has_what_support_asks_and_no_secret(tmp_path: Path) -> None:
