@@ -287,7 +287,7 @@ class Checks:
         before = self.current()
         self.board.run(f"{BUNDLE}sed -i 's/run --config/run --konfig/' systemd/leukoscope.service")
         # The new version and the old one have so long each, and the old one is slow here too.
-        done = self.board.run(f"{BUNDLE}LEUKOSCOPE_READY_S=300 ./systemd/install.sh", 1800, check=False)
+        done = self.board.run(f"{BUNDLE}LEUKOSCOPE_READY_S=180 ./systemd/install.sh", 1800, check=False)
         self.board.run(f"{BUNDLE}sed -i 's/run --konfig/run --config/' systemd/leukoscope.service")
         if done.returncode == 0 or "runs again" not in done.stderr:
             raise BoardError(f"status {done.returncode}\n{done.stdout}{done.stderr}")
