@@ -85,7 +85,8 @@ def other_folder(board: Board) -> str:
         "mkdir -p /srv/pictures && chown leukoscope: /srv/pictures\n"
         "mkdir -p /etc/systemd/system/leukoscope.service.d\n"
         "printf '[Service]\\nReadWritePaths=/srv/pictures\\n' >/etc/systemd/system/leukoscope.service.d/override.conf\n"
-        "grep -q '^.archive' /etc/leukoscope/leukoscope.toml || printf '\\n[archive]\\ndirectory = \"/srv/pictures\"\\nkeep = \"all\"\\n' >>/etc/leukoscope/leukoscope.toml\n"
+        "sed -i '/^.archive/,$d' /etc/leukoscope/leukoscope.toml\n"
+        'printf \'\\n[archive]\\ndirectory = "/srv/pictures"\\nkeep = "all"\\n\' >>/etc/leukoscope/leukoscope.toml\n'
         "systemctl daemon-reload"
     )
     board.run("systemctl restart leukoscope", 900)
