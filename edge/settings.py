@@ -91,21 +91,21 @@ def load(file: Path) -> Settings:
     """
     remedy = "systemd/leukoscope.toml shows every key"
     found = typedfile.read(file, dict[str, Any], msgspec.toml.decode, name=f"settings {file}", remedy=remedy)
-    # Every setting has a default, so that each can be tried alone.
-    alone = [
-        {name: part}
-        for name, table in found.items()
-        for part in ([{key: table[key]} for key in table] if isinstance(table, dict) and table else [table])
-    ]
-    faults = [fault for each in alone if (fault := _fault(each))] or [_fault(found)]
-    if any(faults):
-        raise InputError("\n".join(f"settings {file}: {fault}" for fault in faults))
-    return msgspec.convert(found, Settings)
-
-
-def _fault(settings: dict[str, Any]) -> str:
     try:
-        msgspec.convert(settings, Settings)
+        return msgspec.convert(found, Settings)
     except msgspec.ValidationError as error:
-        return str(error)
-    return ""
+        faults = _faults(found) or [str(error)]
+    raise InputError("\n".join(f"settings {file}: {fault}" for fault in faults))
+
+
+def _faults(found: dict[str, Any]) -> list[str]:
+    """What is wrong with each key alone; that can be tried, since every setting has a default."""
+    faults = []
+    for name, table in found.items():
+        parts = [{key: table[key]} for key in table] if isinstance(table, dict) and table else [table]
+        for part in parts:
+            try:
+                msgspec.convert({name: part}, Settings)
+            except msgspec.ValidationError as error:
+                faults.append(str(error))
+    return faults
