@@ -12,18 +12,16 @@ from pathlib import Path
 import keras
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from edge.errors import LeukoscopeError
 from edge.frame import Pixels
 from train import crops as crop_cache
-from train.batches import scale_pixels
+from train.batches import Floats, scale_pixels
 from train.dataset import Cell, data_root
 from train.recipe import ModelRecipe
 
 log = logging.getLogger(__name__)
 
-Floats = npt.NDArray[np.float32]
 Picture = Callable[[Pixels, Cell], Pixels]
 
 _BATCH = 32

@@ -83,7 +83,7 @@ def train(
         model = keras.models.load_model(run.folder / f"checkpoint-{progress.epoch}.keras")
     while not progress.stopped:
         batches = TrainingBatches(crops, cells, recipe, progress.epoch, taught=taught)
-        _one_epoch(run, model, batches, validation, progress)
+        _one_epoch(run, model, batches, validation, recipe.fit, progress)
     run.finish(progress)
     return progress
 
@@ -142,10 +142,10 @@ def _one_epoch(
     model: keras.Model,
     batches: TrainingBatches,
     validation: PlainBatches | None,
+    fit: FitRecipe,
     progress: Progress,
 ) -> None:
     """Train one epoch, take its figures into the progress and keep both."""
-    fit = run.recipe().fit
     row = _fitted(model, batches, validation, fit, progress)
     better = progress.advance(row, fit)
     try:
