@@ -63,7 +63,8 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         cells: the N cells of the crops.
         recipe: batch size, balancing, noise and augmentation.
         epoch: counts from 0.
-        taught: (N, variants, 2) float32, what a teacher says of each cell's variants; labels without it.
+        taught: (N, variants, 2) float32, what is learnt of each cell's variants, see `train.distil`; labels
+            without it.
         workers: threads that prepare batches ahead.
     """
 

@@ -1,8 +1,8 @@
-"""What a teacher says of the pictures that a student learns from.
+"""What a student shall say of the pictures that it learns from: what a teacher says of them, and the labels.
 
-A small network that is fitted to the labels of a few patients learns the patients. Fitted to what a teacher
-says of the same cells, turned every way, it learns the teacher's rule (Hinton et al. 2015,
-arXiv:1503.02531; the same pictures for both: Beyer et al. 2022, arXiv:2106.05237).
+A network that is fitted to the labels of a few patients learns the patients. Fitted to what a teacher says of
+the same cells, turned every way, it learns the teacher's rule (Hinton et al. 2015, arXiv:1503.02531; the same
+pictures for both: Beyer et al. 2022, arXiv:2106.05237).
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import numpy as np
 
 from edge.frame import Pixels
 from train import features
-from train.batches import Floats, variant
+from train.batches import Floats, one_hot, variant
 from train.dataset import Cell
 from train.recipe import ModelRecipe, Recipe
 
@@ -34,7 +34,8 @@ def taught_targets(
         recipe: the student's.
 
     Returns:
-        (N, variants, 2) float32: probabilities of ALL and HEM, softened by `distil.temperature`.
+        (N, variants, 2) float32: probabilities of ALL and HEM, the teacher's softened by
+        `distil.temperature`, mixed with the label by `distil.label_share`.
     """
     head = _head(teacher)
 
@@ -50,7 +51,9 @@ def taught_targets(
     said = np.stack([judged(number) for number in range(recipe.distil.variants)], axis=1)
     logarithms = np.log(np.maximum(said, _FLOOR)) / recipe.distil.temperature
     softened = np.exp(logarithms - logarithms.max(axis=2, keepdims=True))
-    return np.asarray(softened / softened.sum(axis=2, keepdims=True), np.float32)
+    share = recipe.distil.label_share
+    taught = (1 - share) * softened / softened.sum(axis=2, keepdims=True)
+    return np.asarray(taught + share * one_hot(cells)[:, np.newaxis], np.float32)
 
 
 def _head(model: keras.Model) -> keras.Model:

@@ -54,7 +54,7 @@ def train(
         data: the data set's folder.
         weights: see `train.model.mobilenet_m`; only for a run's first epoch.
         limit: at most this many images on each side, for a quick try.
-        teacher: run folder of the model whose judgement is learnt in place of the labels.
+        teacher: run folder of the model whose judgement is learnt, as the recipe's `distil` has it.
 
     Raises:
         InputError: recipe, split and teacher do not go together.

@@ -146,17 +146,19 @@ class FitRecipe(_Table):
 
 
 class DistilRecipe(_Table):
-    """Learning what a teacher says of each picture in place of the labels; see `train.distil`.
+    """Learning what a teacher says of each picture, beside or in place of the labels; see `train.distil`.
 
     Attributes:
         variants: differently turned pictures of each cell that the teacher judges; an epoch shows one of
             them, in turn. 0 for training on labels.
         temperature: the teacher's logits are divided by it, so that more than the side they are on is
             learnt (Hinton et al. 2015); the student's own are not.
+        label_share: of the label in what is learnt, the rest is the teacher's.
     """
 
     variants: Annotated[int, msgspec.Meta(ge=0)] = 0
     temperature: Positive = 1.0
+    label_share: Share = 0.0
 
 
 class Recipe(_Table):

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import msgspec
 
+import train.fused  # noqa: F401 - so that Keras knows the layer that saved models name
 from edge import typedfile
 from edge.errors import InputError, LeukoscopeError
 from train.plots import training_curves

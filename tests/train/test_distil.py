@@ -67,6 +67,10 @@ def test_targets_are_what_the_teacher_says_of_exactly_the_pictures_that_are_show
         np.testing.assert_allclose(teacher.predict(inputs, verbose=0), shown, atol=1e-5)
     softer = taught_targets(teacher, its, cells, data, recipes.changed(recipe, ["distil.temperature=3.0"]))
     assert np.array_equal(softer.argmax(2), targets.argmax(2)) and (softer.max(2) < targets.max(2)).all()
+    mixed = taught_targets(teacher, its, cells, data, recipes.changed(recipe, ["distil.label_share=0.25"]))
+    labels = np.array([[cell.label == "ALL", cell.label == "HEM"] for cell in cells])
+    for number in range(2):
+        np.testing.assert_allclose(mixed[:, number], 0.75 * targets[:, number] + 0.25 * labels, atol=1e-6)
 
 
 def test_a_variant_is_turned_alike_for_networks_of_every_size() -> None:

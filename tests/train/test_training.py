@@ -85,6 +85,16 @@ def test_a_run_folder_holds_what_repeats_it(data: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "run").glob("checkpoint*"))
 
 
+def test_a_process_that_has_trained_nothing_reads_a_run(data: Path, tmp_path: Path) -> None:
+    assert main(words(data, tmp_path / "run", "paper", 1)) == 0
+    words_of_one = ["evaluate", tmp_path / "run", "--data", data, "--noise", "0", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "edge", *map(str, words_of_one)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+
+
 def test_the_kept_weights_are_the_running_mean(data: Path, tmp_path: Path) -> None:
     changes = [
         *tiny_data.TINY,
