@@ -140,6 +140,6 @@ def _recipe_options(p: argparse.ArgumentParser) -> None:
         "--teacher",
         type=Path,
         metavar="RUN",
-        help="learn what this run's model says in place of the labels (recipe distilled); "
+        help="learn what this run's model says of the pictures (recipe distilled); "
         "with --cross-validate, the folder of another over the same folds",
     )
