@@ -44,6 +44,10 @@ SMALLEST_VARIANCE = 1e-6
 LOGIT_MARGIN = 1.5
 """The logits' range over that of the sample, for cells that are surer than any in it."""
 
+SURE = float(np.log(LEVELS)) / 2
+"""Logits of ± this are a probability of 255/256, and an int8 softmax says no more: a wider range only makes the
+steps coarser."""
+
 _BATCH = 8
 """Images at a time; their patches, nine times a layer's input, take half a gigabyte at 1.0/224."""
 
@@ -140,9 +144,13 @@ def calibrate(graph: DeployGraph, crops: Pixels) -> Calibrated:
         scales.append(scale)
         ranges.append(reach)
         log.debug("%s: %.4g…%.4g", layer.name, reach.low, reach.high)
-    logits = np.concatenate([evidence.mean((1, 2)) for evidence in exact]) * LOGIT_MARGIN
-    spread = Range.around(float(logits.min()), float(logits.max()))
-    return Calibrated(replace(target, layers=tuple(layers)), tuple(scales), tuple(ranges), spread)
+    largest = max(float(np.abs(evidence.mean((1, 2))).max()) for evidence in exact)
+    surest = min(largest * LOGIT_MARGIN, SURE)
+    logits = Range.around(-surest, surest)
+    # The two logits are each other's negative, so their difference would move by two levels at a time. A quarter
+    # of a level on both, of which the softmax knows nothing, lets them be rounded in turn.
+    layers[-1] = replace(layers[-1], bias=layers[-1].bias + np.float32(logits.scale / 4))
+    return Calibrated(replace(target, layers=tuple(layers)), tuple(scales), tuple(ranges), logits)
 
 
 def fit(layer: Layer, moments: Moments, step: float) -> tuple[Layer, Floats]:

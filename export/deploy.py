@@ -3,7 +3,7 @@
 Batch normalisations are folded into the convolutions before them, zero padding into the convolutions
 after it, and the head (pooling, normalisation, dense layer) becomes a 1×1 convolution followed by the
 mean. All of it is linear, so the order may be changed; the convolution's output is the class activation
-map (Zhou et al. 2016), whose mean over the positions is the logit of each class.
+map (Zhou et al. 2016), whose mean over the positions is the logit of each class, up to what both have in common.
 """
 
 from dataclasses import dataclass, replace
@@ -261,9 +261,13 @@ def _take_offset(layer: Layer, pixel_input: PixelInput) -> Layer:
 
 
 def _map_layer(normalisation: Any, dense: Any) -> Layer:
-    """Normalisation and dense layer as a 1×1 convolution on the map that the pooling would have averaged."""
+    """Normalisation and dense layer as a 1×1 convolution on the map that the pooling would have averaged.
+
+    What both classes' logits have in common is left out: the softmax takes it off again.
+    """
     scale, shift = _scale_and_shift(normalisation)
     weights, bias = (np.asarray(w, np.float64) for w in dense.get_weights())
+    weights, bias = weights - weights.mean(axis=1, keepdims=True), bias - bias.mean()
     kernel = (scale[:, np.newaxis] * weights).astype(np.float32)
     return Layer(
         "activation_map",

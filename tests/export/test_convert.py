@@ -115,7 +115,7 @@ def test_the_activation_maps_mean_is_the_logits_of_the_probabilities(small: Case
     outputs = run(flatbuffer, flipped(small.judged))
     logits = outputs[4].mean((1, 2))
     softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    np.testing.assert_allclose(softmax, outputs[2], rtol=0, atol=0.02)
+    np.testing.assert_allclose(softmax, outputs[2], rtol=0, atol=0.006)
 
 
 def test_the_box_reads_the_probabilities_wherever_they_stand(
