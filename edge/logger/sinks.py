@@ -4,6 +4,8 @@ import csv
 import fcntl
 import io
 import os
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -17,6 +19,8 @@ from edge.records import Record
 # What a CSV of an earlier version lacks at its end.
 LATER_COLUMNS = ("clock_synchronised",)
 LARGEST_PAGE = 256
+LOCKED_S = 5.0
+"""How long to wait for another logger that is opening the same SQLite file."""
 
 
 class Reject(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,9 +147,23 @@ def _pages(rows: list[Any]) -> Iterator[list[Any]]:
 
 def _durable(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    until = time.monotonic() + LOCKED_S
+    # Loggers may start together, and SQLite itself does not wait for a lock where the journal's mode changes.
+    while not _journal_ahead(cursor, last=time.monotonic() > until):
+        time.sleep(0.01)
     cursor.execute("PRAGMA synchronous=FULL")  # NORMAL may lose the last commits when the power fails
     cursor.close()
+
+
+def _journal_ahead(cursor: sqlite3.Cursor, last: bool) -> bool:
+    """Whether the file has a write-ahead log now; False where another holds its lock, unless it is the last try."""
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if last or "locked" not in str(error):
+            raise
+        return False
+    return True
 
 
 def _first_line(error: Exception) -> str:

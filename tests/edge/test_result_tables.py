@@ -59,18 +59,21 @@ def test_tables_of_the_first_version_become_todays_and_keep_their_rows(tmp_path)
 
 
 def test_loggers_that_start_together_migrate_once(tmp_path):
-    file = tmp_path / "old.db"
-    first_version(file, [make_record()])
     faults = []
+    together = threading.Barrier(8)
 
-    def start():
+    def start(file):
+        together.wait()
         try:
             open_sink(f"sqlite:///{file}").close()
         except Exception as error:
             faults.append(error)
 
-    threads = [threading.Thread(target=start) for _ in range(4)]
-    [t.start() for t in threads], [t.join() for t in threads]
+    for number in range(20):  # one in twenty met a lock that SQLite does not wait for
+        file = tmp_path / f"{number}.db"
+        first_version(file, [make_record()])
+        threads = [threading.Thread(target=start, args=(file,)) for _ in range(together.parties)]
+        [t.start() for t in threads], [t.join() for t in threads]
     assert faults == []
 
 
