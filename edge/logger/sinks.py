@@ -148,22 +148,17 @@ def _pages(rows: list[Any]) -> Iterator[list[Any]]:
 def _durable(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     until = time.monotonic() + LOCKED_S
-    # Loggers may start together, and SQLite itself does not wait for a lock where the journal's mode changes.
-    while not _journal_ahead(cursor, last=time.monotonic() > until):
-        time.sleep(0.01)
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError as error:
+            # Loggers may start together, and SQLite does not wait for a lock where the journal's mode changes.
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
     cursor.execute("PRAGMA synchronous=FULL")  # NORMAL may lose the last commits when the power fails
     cursor.close()
-
-
-def _journal_ahead(cursor: sqlite3.Cursor, last: bool) -> bool:
-    """Whether the file has a write-ahead log now; False where another holds its lock, unless it is the last try."""
-    try:
-        cursor.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.OperationalError as error:
-        if last or "locked" not in str(error):
-            raise
-        return False
-    return True
 
 
 def _first_line(error: Exception) -> str:
