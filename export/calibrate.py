@@ -8,6 +8,9 @@ from inputs as the int8 network has them, so that it also makes up for what the 
    costs (GPTQ: Frantar et al. 2022, arXiv:2210.17323).
 3. The bias is set so that every channel's mean is the float network's (the empirical bias correction of
    Nagel et al. 2019, arXiv:1906.04721, on quantised inputs).
+
+For the last layer a crop counts by the curvature of its log loss, so that the int8 probabilities are nearest
+to the float ones where verdicts are decided, not where every network is sure.
 """
 
 import logging
@@ -98,7 +101,7 @@ class Calibrated:
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Second moments of a layer's inputs x and float outputs z over all positions of all crops.
+    """Second moments of a layer's inputs x and float outputs z over all positions of all crops, as each counts.
 
     A depthwise convolution has as many groups of inputs as channels, any other has one; `inputs` counts
     those of a group.
@@ -131,7 +134,9 @@ def calibrate(graph: DeployGraph, crops: Pixels) -> Calibrated:
     layers, scales, ranges = [], [], []
     step = graph.input.scale
     for float_layer, int8_layer in zip(graph.layers, target.layers, strict=True):
-        moments, lowest, highest = _moments(float_layer, int8_layer, exact, lossy)
+        last = float_layer is graph.layers[-1]
+        counts = [_curvature(float_layer(x)) if last else np.ones(len(x), np.float32) for x in exact]
+        moments, lowest, highest = _moments(float_layer, int8_layer, exact, lossy, counts)
         layer, scale = fit(int8_layer, moments, step)
         reach = Range.around(lowest, min(highest, 6.0) if layer.relu6 else highest)
         for index in range(
@@ -199,23 +204,35 @@ def _round(weights: Doubles, scales: Doubles, xx: Doubles) -> Doubles:
     return left
 
 
+def _curvature(evidence: tf.Tensor) -> Floats:
+    """(N,) float32, p · (1 - p) of the probabilities that (N, h, w, 2) activation maps come to."""
+    p = tf.nn.softmax(tf.reduce_mean(evidence, (1, 2)))[:, 0]
+    return np.asarray(p * (1 - p))
+
+
 def _moments(
-    float_layer: Layer, int8_layer: Layer, exact: list[Floats], lossy: list[Floats]
+    float_layer: Layer, int8_layer: Layer, exact: list[Floats], lossy: list[Floats], counts: list[Floats]
 ) -> tuple[Moments, float, float]:
-    """Moments of the lossy inputs and the exact outputs; the lowest and highest of those outputs."""
+    """Moments of the lossy inputs and the exact outputs; the lowest and highest of those outputs.
+
+    Args:
+        exact, lossy: inputs of the float and of the int8 layer, in batches.
+        counts: what each crop counts in the moments, in the same batches.
+    """
     sums: list[Doubles] = []
     origin: tuple[tf.Tensor, tf.Tensor] | None = None
-    rows, lowest, highest = 0, np.inf, -np.inf
-    for before, x in zip(exact, lossy, strict=True):
+    rows, lowest, highest = 0.0, np.inf, -np.inf
+    for before, x, count in zip(exact, lossy, counts, strict=True):
         z = float_layer.pre_activation(before)
         lowest, highest = min(lowest, float(tf.reduce_min(z))), max(highest, float(tf.reduce_max(z)))
         inputs, outputs = _patches(int8_layer, x), _columns(int8_layer, z)
         if origin is None:
             # Near the mean, so that float32 does not lose a small variance beside the square of the mean.
             origin = tf.reduce_mean(inputs, 1, keepdims=True), tf.reduce_mean(outputs, 1, keepdims=True)
-        terms = [np.asarray(term, np.float64) for term in _sums(inputs - origin[0], outputs - origin[1])]
+        each = np.repeat(count, inputs.shape[1] // len(count))[:, np.newaxis]
+        terms = [np.asarray(t, np.float64) for t in _sums(inputs - origin[0], outputs - origin[1], each)]
         sums = [total + term for total, term in zip(sums, terms, strict=True)] if sums else terms
-        rows += inputs.shape[1]
+        rows += each.sum(dtype=np.float64)
     assert origin is not None  # a sample has crops
     xx, xz, x_mean, z_mean = (total / rows for total in sums)
     x_origin, z_origin = (np.asarray(part, np.float64)[:, 0] for part in origin)
@@ -228,12 +245,13 @@ def _moments(
     return moments, 0.0 if float_layer.relu6 else lowest, highest
 
 
-def _sums(inputs: tf.Tensor, outputs: tf.Tensor) -> Iterator[tf.Tensor]:
-    """Sums over all positions of x·xᵀ, x·zᵀ, x and z."""
-    yield tf.matmul(inputs, inputs, transpose_a=True)
-    yield tf.matmul(inputs, outputs, transpose_a=True)
-    yield tf.reduce_sum(inputs, 1)
-    yield tf.reduce_sum(outputs, 1)
+def _sums(inputs: tf.Tensor, outputs: tf.Tensor, each: Floats) -> Iterator[tf.Tensor]:
+    """Sums over all positions of x·xᵀ, x·zᵀ, x and z, a position counted `each` times: (positions, 1)."""
+    counted = inputs * each
+    yield tf.matmul(counted, inputs, transpose_a=True)
+    yield tf.matmul(counted, outputs, transpose_a=True)
+    yield tf.reduce_sum(counted, 1)
+    yield tf.reduce_sum(outputs * each, 1)
 
 
 def _columns(layer: Layer, z: tf.Tensor) -> tf.Tensor:

@@ -1,9 +1,11 @@
 """The figures of a binary classifier with ALL as the positive class, for any weights of the cells."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import precision_recall_fscore_support
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -50,6 +52,14 @@ def figures(is_all: Bools, score: Floats) -> dict[str, Any]:
         "specificity": plain["specificity"],
         "ece": plain["ece"],
     }
+
+
+def macro_means(confusion: Sequence[Sequence[int]]) -> tuple[float, float, float]:
+    """Precision, recall and F1 as means over both classes, of [[tp, fn], [fp, tn]]; 0 / 0 is 0."""
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        [1, 1, 0, 0], [1, 0, 1, 0], sample_weight=np.ravel(confusion), average="macro", zero_division=0
+    )
+    return float(precision), float(recall), float(f1)
 
 
 def number(value: float) -> float | None:

@@ -3,15 +3,16 @@
 from typing import NamedTuple
 
 SOURCE = "the MobileNet_M paper, C-NMC 2019, test side of each fold split by image"
-AUC_NOTE = (
-    "The paper's AUC equals its balanced accuracy to three figures in many rows, so it seems to be computed "
-    "from hard labels. It is compared here with our own AUC of hard labels; the AUC of the scores, which "
-    "uses the probabilities and is usually higher, stands beside it."
+MEANS_NOTE = (
+    "No confusion matrix of the test side has the paper's precision, recall, F1 and accuracy with ALL as the "
+    "positive class. As means over both classes all rows of fold 1 fit one, and its AUC is then the mean of both "
+    "recalls: it is computed from hard labels. So the means over both classes are compared here; the AUC of the "
+    "scores, which uses the probabilities and is usually higher, stands beside it."
 )
 
 
 class PaperRow(NamedTuple):
-    """The paper's figures of one fold at one noise level, ALL being the positive class."""
+    """The paper's figures of one fold at one noise level; precision, recall and F1 are means over both classes."""
 
     precision: float
     recall: float

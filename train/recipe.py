@@ -151,8 +151,9 @@ class DistilRecipe(_Table):
     Attributes:
         variants: differently turned pictures of each cell that the teacher judges; an epoch shows one of
             them, in turn. 0 for training on labels.
-        temperature: the teacher's logits are divided by it, so that more than the side they are on is
-            learnt (Hinton et al. 2015); the student's own are not.
+        temperature: the teacher's logits are divided by it; the student's own are not. Above 1 more than the
+            side they are on is learnt (Hinton et al. 2015), below 1 the student is surer than its teacher,
+            and so are its verdicts in int8.
         label_share: of the label in what is learnt, the rest is the teacher's.
     """
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from edge.errors import LeukoscopeError
 from train import page, paper, plots
+from train.metrics import macro_means
 from train.predictions import Predictions, Which
 
 Row = Mapping[str, Any]
@@ -202,15 +203,17 @@ def _beside_paper(report: Report) -> str:
                 f"{theirs.accuracy:.2f}",
             )
             lines.append((f"σ\u00a0{sigma:g}: paper", *two, f"{theirs.auc:.3f}", "not given"))
-            names = ("precision", "recall", "f1", "accuracy", "auc_hard_labels", "auc")
-            lines.append((f"σ\u00a0{sigma:g}: this\u00a0model", *(_short(row[name], name) for name in names)))
+            names = ("accuracy", "auc_hard_labels", "auc")
+            means = [f"{value:.2f}" for value in macro_means(row["confusion"])]
+            rest = [_short(row[name], name) for name in names]
+            lines.append((f"σ\u00a0{sigma:g}: this\u00a0model", *means, *rest))
     if not lines:
         return page.paragraph("None of the noise levels that were judged is one of the paper's.")
     heads = ("Noise", "Precision", "Recall", "F1", "Accuracy", "AUC of hard labels", "AUC of scores")
-    caption = f"Fold {report.fold}, image split, ALL positive"
+    caption = f"Fold {report.fold}, image split; precision, recall and F1 are means over both classes"
     return (
         page.table(caption, heads, lines)
-        + page.paragraph(f"Source of the paper's rows: {paper.SOURCE}. {paper.AUC_NOTE}")
+        + page.paragraph(f"Source of the paper's rows: {paper.SOURCE}. {paper.MEANS_NOTE}")
         + page.paragraph("Both are of an image split: neither says much about a new patient.")
     )
 

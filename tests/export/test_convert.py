@@ -168,6 +168,21 @@ def test_the_errors_of_the_layers_are_told_apart(small: Case, flatbuffer: bytes)
     assert found.startswith(f"most is lost in {graph.layers[10].name}:")
 
 
+def test_logits_are_unbiased_where_verdicts_are_decided(small: Case) -> None:
+    graph = deploy_graph(small.model, small.recipe)
+    calibrated = calibrate(graph, small.sample)
+    exact = lossy = before_rounding = graph.input.real(small.sample)
+    for layer, int8_layer, reach in zip(
+        graph.layers, calibrated.graph.layers, calibrated.ranges, strict=True
+    ):
+        exact, before_rounding = layer(exact).numpy(), int8_layer(lossy).numpy()
+        lossy = reach.quantise(before_rounding)
+    for_all = exact.mean((1, 2)) @ [1, -1]
+    error = before_rounding.mean((1, 2)) @ [1, -1] - for_all
+    p = 1 / (1 + np.exp(-for_all))
+    assert abs(np.average(error, weights=p * (1 - p))) < 1e-4 < error.std() / 10
+
+
 class TestFit:
     def moments(self, inputs: np.ndarray, outputs: np.ndarray) -> Moments:
         x, z = inputs - inputs.mean(0), outputs - outputs.mean(0)

@@ -20,7 +20,7 @@ from train.recipe import Recipe
 from train.run import Run
 
 TEACHER = [*tiny_data.TINY, "fit.probe_passes=1", "model.frozen_blocks=0"]
-STUDENT = [*tiny_data.TINY, "distil.variants=2", "fit.epochs=2"]
+STUDENT = [*tiny_data.TINY, "distil.variants=2", "distil.temperature=1.0", "fit.epochs=2"]
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,11 @@ def test_targets_are_what_the_teacher_says_of_exactly_the_pictures_that_are_show
     for epoch in (0, 1, 2):
         inputs, shown = TrainingBatches(crops, cells, recipe, epoch, taught=targets)[0]
         np.testing.assert_allclose(teacher.predict(inputs, verbose=0), shown, atol=1e-5)
-    softer = taught_targets(teacher, its, cells, data, recipes.changed(recipe, ["distil.temperature=3.0"]))
-    assert np.array_equal(softer.argmax(2), targets.argmax(2)) and (softer.max(2) < targets.max(2)).all()
+    for temperature in (3.0, 0.5):
+        change = [f"distil.temperature={temperature}"]
+        divided = taught_targets(teacher, its, cells, data, recipes.changed(recipe, change))
+        odds, divided_odds = (np.log(said[..., 0] / said[..., 1]) for said in (targets, divided))
+        np.testing.assert_allclose(divided_odds, odds / temperature, rtol=1e-3, atol=1e-3)
     mixed = taught_targets(teacher, its, cells, data, recipes.changed(recipe, ["distil.label_share=0.25"]))
     labels = np.array([[cell.label == "ALL", cell.label == "HEM"] for cell in cells])
     for number in range(2):

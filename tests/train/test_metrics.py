@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from train import paper
 from train.intervals import intervals, subject_weights
-from train.metrics import average_precision, figures, weighted_auc, weighted_ece, weighted_figures
+from train.metrics import (
+    average_precision,
+    figures,
+    macro_means,
+    weighted_auc,
+    weighted_ece,
+    weighted_figures,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -23,6 +31,23 @@ def test_the_figures_of_eight_cells_counted_by_hand() -> None:
     assert found["balanced_accuracy"] == found["auc_hard_labels"] == pytest.approx((4 / 5 + 2 / 3) / 2)
     assert found["auc"] == pytest.approx(13 / 15)  # 15 pairs, of which 0.5 < 0.6 and 0.4 < 0.6 are wrong
     assert found["weighted_f1"] == pytest.approx((5 * 0.8 + 3 * 2 / 3) / 8)
+
+
+def test_the_papers_rows_are_means_over_both_classes() -> None:
+    assert macro_means([[4, 1], [1, 2]]) == pytest.approx(((4 / 5 + 2 / 3) / 2,) * 3)
+    assert macro_means([[5, 0], [3, 0]]) == pytest.approx(((5 / 8) / 2, 1 / 2, (10 / 13) / 2))
+    for row in paper.RESULTS[1].values():
+        reported = (row.precision, row.recall, row.f1, row.accuracy)
+        as_means = as_all = 0
+        for fn in range(73):
+            for fp in range(60):
+                tp, tn = 485 - fn, 233 - fp  # the test side of fold 1
+                accuracy = round((tp + tn) / 718, 2)
+                of_all = tp / (tp + fp), tp / 485, 2 * tp / (2 * tp + fp + fn)
+                as_all += (*np.round(of_all, 2), accuracy) == reported
+                if accuracy == row.accuracy and round((tp / 485 + tn / 233) / 2, 3) == row.auc:
+                    as_means += (*np.round(macro_means([[tp, fn], [fp, tn]]), 2), accuracy) == reported
+        assert as_means and not as_all
 
 
 def test_every_figure_is_scikit_learns_ties_and_weights_included() -> None:
