@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 SOURCE = "the MobileNet_M paper, C-NMC 2019, test side of each fold split by image"
 MEANS_NOTE = (
-    "No confusion matrix of the test side has the paper's precision, recall, F1 and accuracy with ALL as the "
-    "positive class. As means over both classes all rows of fold 1 fit one, and its AUC is then the mean of both "
-    "recalls: it is computed from hard labels. So the means over both classes are compared here; the AUC of the "
-    "scores, which uses the probabilities and is usually higher, stands beside it."
+    "No confusion matrix of fold 1's test side has the paper's precision, recall, F1 and accuracy with ALL as the "
+    "positive class. As means over both classes each of its rows fits one, and the paper's AUC is then the mean of "
+    "both recalls: it is computed from hard labels. So the means over both classes are compared here; the AUC of "
+    "the scores, which uses the probabilities and is usually higher, stands beside it."
 )
 
 
