@@ -51,6 +51,9 @@ SURE = float(np.log(LEVELS)) / 2
 """Logits of ± this are a probability of 255/256, and an int8 softmax says no more: a wider range only makes the
 steps coarser."""
 
+SUREST = 1e-6
+"""The least that a crop counts in the last layer, so that a network that is sure of every crop can be fitted too."""
+
 _BATCH = 8
 """Images at a time; their patches, nine times a layer's input, take half a gigabyte at 1.0/224."""
 
@@ -205,9 +208,9 @@ def _round(weights: Doubles, scales: Doubles, xx: Doubles) -> Doubles:
 
 
 def _curvature(evidence: tf.Tensor) -> Floats:
-    """(N,) float32, p · (1 - p) of the probabilities that (N, h, w, 2) activation maps come to."""
+    """(N,) float32 above 0, p · (1 - p) of the probabilities that (N, h, w, 2) activation maps come to."""
     p = tf.nn.softmax(tf.reduce_mean(evidence, (1, 2)))[:, 0]
-    return np.asarray(p * (1 - p))
+    return np.maximum(p * (1 - p), SUREST)
 
 
 def _moments(

@@ -1,6 +1,7 @@
 """The int8 file: integers only, the same every time, and it says what the float model says."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,14 @@ def test_logits_are_unbiased_where_verdicts_are_decided(small: Case) -> None:
     error = before_rounding.mean((1, 2)) @ [1, -1] - for_all
     p = 1 / (1 + np.exp(-for_all))
     assert abs(np.average(error, weights=p * (1 - p))) < 1e-4 < error.std() / 10
+
+
+def test_a_network_that_is_sure_of_every_crop_is_fitted_too(small: Case) -> None:
+    graph = deploy_graph(small.model, small.recipe)
+    *trunk, last = graph.layers
+    last = replace(last, bias=np.array([1e3, 0.0], np.float32))
+    kernel = calibrate(replace(graph, layers=(*trunk, last)), small.sample[:8]).graph.layers[-1].kernel
+    assert np.isfinite(kernel).all() and kernel.any()
 
 
 class TestFit:
