@@ -155,7 +155,7 @@ def test_the_page_says_what_a_doctor_must_know_and_loads_nothing(written: Path) 
         "not a diagnosis",
         "same patients",
         "something to know",
-        "seems to be computed from hard labels",
+        "means over both classes are compared here",
         "New patients",
         "leukoscope evaluate <run>",
         "A <script> & a run",
