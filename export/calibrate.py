@@ -51,7 +51,7 @@ SURE = float(np.log(LEVELS)) / 2
 """Logits of ± this are a probability of 255/256, and an int8 softmax says no more: a wider range only makes the
 steps coarser."""
 
-SUREST = 1e-6
+LEAST_COUNT = 1e-6
 """The least that a crop counts in the last layer, so that a network that is sure of every crop can be fitted too."""
 
 _BATCH = 8
@@ -210,7 +210,7 @@ def _round(weights: Doubles, scales: Doubles, xx: Doubles) -> Doubles:
 def _curvature(evidence: tf.Tensor) -> Floats:
     """(N,) float32 above 0, p · (1 - p) of the probabilities that (N, h, w, 2) activation maps come to."""
     p = tf.nn.softmax(tf.reduce_mean(evidence, (1, 2)))[:, 0]
-    return np.maximum(p * (1 - p), SUREST)
+    return np.maximum(p * (1 - p), LEAST_COUNT)
 
 
 def _moments(
