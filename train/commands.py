@@ -74,7 +74,7 @@ def _recipe(options: argparse.Namespace) -> recipes.Recipe:
 
 def _settings(options: argparse.Namespace) -> dict[str, object]:
     """What a run folder keeps of its command beside recipe and split."""
-    changes = "".join(f" --set {change}" for change in options.set)
+    changes = "".join(f" --set {shlex.quote(change)}" for change in options.set)
     return {
         "data": str(options.data.resolve()),
         "recipe": options.recipe + changes,

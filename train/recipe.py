@@ -201,7 +201,8 @@ def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     """A recipe with some values replaced.
 
     Args:
-        changes: each "table.key=value", the value as in TOML: "fit.epochs=3", "augment.zoom=[0.9, 1.1]".
+        changes: each "table.key=value", the value as in TOML: "fit.epochs=3", "augment.zoom=[0.9, 1.1]";
+            a word needs no quotes ("model.interpolation=area"), which a shell would take away.
             No value gives the key, or a whole table as in "augment=", its default.
 
     Raises:
@@ -219,8 +220,9 @@ def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
         if not value:
             del tables[table][name]
             continue
+        word = value.isidentifier() and value not in ("true", "false", "inf", "nan")
         try:
-            tables[table][name] = msgspec.toml.decode(f"value = {value}")["value"]
+            tables[table][name] = value if word else msgspec.toml.decode(f"value = {value}")["value"]
         except msgspec.MsgspecError as error:
             raise InputError(f"--set {change}: {error}; write the value as in TOML") from error
     try:

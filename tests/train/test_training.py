@@ -194,7 +194,9 @@ def test_every_cell_trains_where_a_model_ships(data: Path, tmp_path: Path) -> No
     ("change", "said"),
     [
         ("fit.epoch=3", "no such key"),
-        ("fit.epochs=three", "as in TOML"),
+        ("fit.epochs=three", "fit.epochs"),
+        ("fit.epochs=[3", "as in TOML"),
+        ("model.interpolation=cubic", "model.interpolation"),
         ("fit.batch=0", "fit.batch"),
         ("nonsense", "table.key=value"),
     ],
@@ -202,6 +204,14 @@ def test_every_cell_trains_where_a_model_ships(data: Path, tmp_path: Path) -> No
 def test_a_change_that_does_not_fit_is_refused_by_name(change: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         recipes.changed(recipes.load("paper"), [change])
+
+
+def test_a_word_needs_no_quotes() -> None:
+    paper = recipes.load("paper")
+    changes = ["model.interpolation=linear", "augment.zoom_keeps_shape=true"]
+    changed = recipes.changed(paper, changes)
+    assert (changed.model.interpolation, changed.augment.zoom_keeps_shape) == ("linear", True)
+    assert changed == recipes.changed(paper, ["model.interpolation='linear'", changes[1]])
 
 
 def test_resource_limits_are_as_they_were() -> None:
