@@ -125,12 +125,14 @@ class Capture:
 
     def _supervise(self) -> None:
         retry_s = FIRST_RETRY_S
+        before: Frame | None = None
         for number in itertools.count(1):
-            session = _Session(self, number)
+            session = _Session(self, number, before)
             fault = session.watch(self._stall_s)
             if not self._closing.is_set():
                 self._begin_fault(fault)
             self._end(session)
+            before = session.before
             self._consider(fault, session.error)
             if session.sound:
                 retry_s = FIRST_RETRY_S
@@ -187,10 +189,14 @@ class Capture:
 
 
 class _Session:
-    """One opening of the camera, with the thread that reads it."""
+    """One opening of the camera, with the thread that reads it.
 
-    def __init__(self, capture: Capture, number: int):
-        self._capture = capture
+    Args:
+        before: the last frame of the opening before, which a frozen camera shows again.
+    """
+
+    def __init__(self, capture: Capture, number: int, before: Frame | None):
+        self._capture, self.before = capture, before
         self._camera: Camera | None = None
         self._opened_s = 0.0
         self._made_s = self._new_s = time.monotonic()
@@ -253,9 +259,8 @@ class _Session:
             camera.open()
             self._opened_s = self._new_s = time.monotonic()
             self._capture._opened(camera.description or "open")
-            before: Frame | None = None
             while not self.ended.is_set():
-                before = self._next(camera, before)
+                self._next(camera)
                 self._pause()
         except LeukoscopeError as error:
             self.error = error
@@ -265,25 +270,25 @@ class _Session:
                 log.exception("camera: unexpected error")
         self.ended.set()
 
-    def _next(self, camera: Camera, before: Frame | None) -> Frame | None:
-        """Read one frame and hand it over if it is a new picture; gives the one to compare the next with."""
+    def _next(self, camera: Camera) -> None:
+        """Read one frame and hand it over if it is a new picture."""
         counts = self._capture.counts
         try:
             frame = camera.read()
         except ImageError as error:
             counts.unreadable += 1
             log.debug("%s", error)
-            return before
+            return
         if frame is None:
             raise LeukoscopeError("the stream ended")
-        self._same = before is not None and identical(before.pixels, frame.pixels)
+        self._same = self.before is not None and identical(self.before.pixels, frame.pixels)
         self._light = light(frame.pixels)
         if self._same or self._light:
             counts.withheld += 1
         else:
             self._new_s = time.monotonic()
             self._capture._arrived(self, frame)
-        return frame
+        self.before = frame
 
     def _pause(self) -> None:
         """Between two frames: none while somebody waits, else until somebody does."""

@@ -26,7 +26,7 @@ from edge.cameras.simulator import SimulatorSettings
 from edge.cameras.sources import make_camera
 from edge.capture import Capture
 from edge.errors import InputError, LeukoscopeError
-from edge.frame import Frame
+from edge.frame import Frame, Pixels
 from edge.records import Record
 from edge.vitals import identical, light
 
@@ -95,6 +95,41 @@ def test_a_stream_that_freezes_gives_no_frame_twice() -> None:
         assert len(stamps) == len(set(stamps))
         server.mode = "live"
         assert stamp_of(frame_within(capture).pixels) not in stamps
+
+
+class Frozen:
+    """A camera that shows one picture, however often it is opened."""
+
+    live = True
+    description = "frozen"
+
+    def __init__(self, pixels: Pixels):
+        self._pixels = pixels
+
+    def open(self) -> None:
+        pass
+
+    def read(self) -> Frame:
+        time.sleep(0.01)
+        return Frame(self._pixels.copy(), time.time_ns(), time.monotonic_ns(), "frozen")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_camera_that_is_frozen_still_when_opened_again_gives_no_second_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(capture_module, "FIRST_RETRY_S", 0.05)
+    pixels = np.random.default_rng(1).integers(50, 200, (64, 64, 3), np.uint8)
+    with capturing(lambda: Frozen(pixels), 0.3) as capture:
+        frame_within(capture)
+        while capture.counts.faults < 4:
+            assert capture.take(0.05) is None
+        assert "is frozen" in capture.state
+        pixels[0, 0] += 1  # it moves
+        frame_within(capture)
+        assert capture.state == "ok"
 
 
 @pytest.mark.parametrize("mode", ["black", "white"])
