@@ -220,11 +220,12 @@ def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
         if not value:
             del tables[table][name]
             continue
-        word = value.isidentifier() and value not in ("true", "false", "inf", "nan")
         try:
-            tables[table][name] = value if word else msgspec.toml.decode(f"value = {value}")["value"]
+            tables[table][name] = msgspec.toml.decode(f"value = {value}")["value"]
         except msgspec.MsgspecError as error:
-            raise InputError(f"--set {change}: {error}; write the value as in TOML") from error
+            if not value.isidentifier():
+                raise InputError(f"--set {change}: {error}; write the value as in TOML") from error
+            tables[table][name] = value
     try:
         return msgspec.convert(tables, Recipe)
     except msgspec.ValidationError as error:

@@ -196,17 +196,12 @@ def _beside_paper(report: Report) -> str:
     lines: list[tuple[str, ...]] = []
     for sigma, theirs in report.paper_rows().items():
         if row := ours.get(sigma):
-            two = (
-                f"{theirs.precision:.2f}",
-                f"{theirs.recall:.2f}",
-                f"{theirs.f1:.2f}",
-                f"{theirs.accuracy:.2f}",
-            )
-            lines.append((f"σ\u00a0{sigma:g}: paper", *two, f"{theirs.auc:.3f}", "not given"))
-            names = ("accuracy", "auc_hard_labels", "auc")
-            means = [f"{value:.2f}" for value in macro_means(row["confusion"])]
-            rest = [_short(row[name], name) for name in names]
-            lines.append((f"σ\u00a0{sigma:g}: this\u00a0model", *means, *rest))
+            given = (theirs.precision, theirs.recall, theirs.f1, theirs.accuracy)
+            had = (*macro_means(row["confusion"]), row["accuracy"])
+            paper_cells, our_cells = ([f"{value:.2f}" for value in values] for values in (given, had))
+            aucs = [_auc(row[name]) for name in ("auc_hard_labels", "auc")]
+            lines.append((f"σ\u00a0{sigma:g}: paper", *paper_cells, f"{theirs.auc:.3f}", "not given"))
+            lines.append((f"σ\u00a0{sigma:g}: this\u00a0model", *our_cells, *aucs))
     if not lines:
         return page.paragraph("None of the noise levels that were judged is one of the paper's.")
     heads = ("Noise", "Precision", "Recall", "F1", "Accuracy", "AUC of hard labels", "AUC of scores")
@@ -218,8 +213,8 @@ def _beside_paper(report: Report) -> str:
     )
 
 
-def _short(value: float | None, name: str) -> str:
-    return "–" if value is None else f"{value:.3f}" if name.startswith("auc") else f"{value:.2f}"
+def _auc(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _confusions(folder: Path, report: Report) -> str:

@@ -97,24 +97,31 @@ def test_a_stream_that_freezes_gives_no_frame_twice() -> None:
         assert stamp_of(frame_within(capture).pixels) not in stamps
 
 
-class Frozen:
-    """A camera that shows one picture, however often it is opened."""
+class Made:
+    """A camera without a device, a hundred frames a second."""
 
     live = True
-    description = "frozen"
-
-    def __init__(self, pixels: Pixels):
-        self._pixels = pixels
+    description = "made"
 
     def open(self) -> None:
         pass
 
-    def read(self) -> Frame:
-        time.sleep(0.01)
-        return Frame(self._pixels.copy(), time.time_ns(), time.monotonic_ns(), "frozen")
-
     def close(self) -> None:
         pass
+
+    def frame(self, pixels: Pixels) -> Frame:
+        time.sleep(0.01)
+        return Frame(pixels, time.time_ns(), time.monotonic_ns(), "made")
+
+
+class Frozen(Made):
+    """Shows one picture, however often it is opened."""
+
+    def __init__(self, pixels: Pixels):
+        self._pixels = pixels
+
+    def read(self) -> Frame:
+        return self.frame(self._pixels.copy())
 
 
 def test_a_camera_that_is_frozen_still_when_opened_again_gives_no_second_frame(
@@ -196,29 +203,18 @@ def test_a_process_that_blocks_within_its_driver_is_replaced_and_leaves_nothing(
             assert threading.active_count() <= threads + 1
 
 
-class Blocked:
-    """A camera whose reads never return, not even when it is closed."""
-
-    live = True
-    description = "blocked"
+class Blocked(Made):
+    """Its reads never return, not even when it is closed."""
 
     def __init__(self, good_frames: int):
         self._good_frames = good_frames
         self.late = threading.Event()
 
-    def open(self) -> None:
-        pass
-
     def read(self) -> Frame:
         if self._good_frames == 0:
             self.late.wait()
         self._good_frames -= 1
-        time.sleep(0.01)
-        pixels = np.random.default_rng().integers(50, 200, (64, 64, 3), np.uint8)
-        return Frame(pixels, time.time_ns(), time.monotonic_ns(), "blocked")
-
-    def close(self) -> None:
-        pass
+        return self.frame(np.random.default_rng().integers(50, 200, (64, 64, 3), np.uint8))
 
 
 def test_a_thread_that_blocks_for_ever_is_dropped_and_its_late_frame_thrown_away() -> None:

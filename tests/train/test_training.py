@@ -194,9 +194,9 @@ def test_every_cell_trains_where_a_model_ships(data: Path, tmp_path: Path) -> No
     ("change", "said"),
     [
         ("fit.epoch=3", "no such key"),
-        ("fit.epochs=three", "fit.epochs"),
+        ("fit.epochs=three", r"Expected `int`, got `str` - at `\$\.fit\.epochs`"),
         ("fit.epochs=[3", "as in TOML"),
-        ("model.interpolation=cubic", "model.interpolation"),
+        ("model.interpolation=cubic", "Invalid enum value 'cubic'"),
         ("fit.batch=0", "fit.batch"),
         ("nonsense", "table.key=value"),
     ],
