@@ -6,6 +6,7 @@ teacher judges the same pictures for every student. Kept beside the crops, by th
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -113,6 +114,6 @@ def _read(file: Path) -> dict[str, Floats]:
 
 def _write(file: Path, kept: dict[str, Floats]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial.npz")
+    partial = file.with_suffix(f".{os.getpid()}.partial.npz")
     np.savez(partial, keys=np.array(list(kept)), rows=np.stack(list(kept.values())))
     partial.replace(file)

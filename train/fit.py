@@ -14,7 +14,7 @@ from edge.errors import InputError, LeukoscopeError
 from edge.frame import Pixels
 from train import crops as crop_cache
 from train.batches import Floats, PlainBatches, TrainingBatches
-from train.dataset import Cell, data_root, scan
+from train.dataset import LABELS, Cell, data_root, scan
 from train.distil import taught_targets
 from train.model import mobilenet_m
 from train.optimizer import build
@@ -81,6 +81,7 @@ def train(
             run.save(model, progress, better=True)
     else:
         model = keras.models.load_model(run.folder / f"checkpoint-{progress.epoch}.keras")
+    _build_loss_and_metrics(model)
     while not progress.stopped:
         batches = TrainingBatches(crops, cells, recipe, progress.epoch, taught=taught)
         _one_epoch(run, model, batches, validation, recipe.fit, progress)
@@ -137,6 +138,13 @@ def new_model(recipe: Recipe, weights: str, steps_per_epoch: int) -> keras.Model
     return model
 
 
+def _build_loss_and_metrics(model: keras.Model) -> None:
+    """Keras on JAX or PyTorch would look at a batch for that, and then begin the epoch with the one after it."""
+    targets = keras.ops.ones((1, len(LABELS)))
+    model.compute_loss(y=targets, y_pred=targets)
+    model.compute_metrics(None, targets, targets, None)
+
+
 def _one_epoch(
     run: Run,
     model: keras.Model,
@@ -164,6 +172,7 @@ def _fitted(
     progress: Progress,
 ) -> dict[str, float]:
     started = time.monotonic()
+    keras.utils.set_random_seed(fit.seed + progress.epoch)  # what PyTorch draws its dropout from
     for layer in model.layers:  # dropout draws anew each epoch, from the seed and the epoch alone
         if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
             layer.seed_generator.state.assign(np.array([fit.seed, progress.epoch], "uint32"))

@@ -29,6 +29,13 @@ class LayerwiseAdam(keras.optimizers.Adam):  # type: ignore[misc]
         factor = self.layer_decay ** (HEAD_BLOCK - block_of(path))
         super().update_step(gradient, variable, learning_rate * factor)
 
+    def finalize_variable_values(self, var_list: Any) -> None:
+        """Put the running means in the weights' place, as copies: a JAX step takes no array twice."""
+        super().finalize_variable_values(var_list)
+        if self.use_ema:
+            for variable in var_list:
+                variable.assign(keras.ops.copy(variable))
+
     def get_config(self) -> dict[str, Any]:
         """What a saved model needs to make this again."""
         return {**super().get_config(), "layer_decay": self.layer_decay}

@@ -139,7 +139,8 @@ class Run:
         checkpoint = self.folder / f"checkpoint-{progress.epoch}.keras"
         _save_model(model, checkpoint)
         if better:
-            _save_model(model, self.folder / "best.keras", include_optimizer=False)
+            # A network of its own has no optimizer, which Keras would write three times the weights for.
+            _save_model(keras.Model(model.input, model.output, name=model.name), self.folder / "best.keras")
         partial = self.folder / "progress.json.partial"
         partial.write_bytes(msgspec.json.encode(progress))
         partial.replace(self.folder / "progress.json")
@@ -155,9 +156,9 @@ class Run:
             checkpoint.unlink()
 
 
-def _save_model(model: keras.Model, file: Path, include_optimizer: bool = True) -> None:
+def _save_model(model: keras.Model, file: Path) -> None:
     partial = file.with_suffix(".partial.keras")
-    model.save(partial, include_optimizer=include_optimizer)
+    model.save(partial)
     partial.replace(file)
 
 

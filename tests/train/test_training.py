@@ -15,6 +15,7 @@ from edge.errors import InputError
 from tests.train import tiny_data
 from train import fit, split
 from train import recipe as recipes
+from train.batches import TrainingBatches
 from train.dataset import scan, subject_group
 from train.run import Progress, Run
 
@@ -83,6 +84,7 @@ def test_a_run_folder_holds_what_repeats_it(data: Path, tmp_path: Path) -> None:
     assert len(run.progress().history) == 2
     assert (tmp_path / "run" / "curves.png").stat().st_size > 5000
     assert not list((tmp_path / "run").glob("checkpoint*"))
+    assert keras.models.load_model(tmp_path / "run" / "best.keras").optimizer is None
 
 
 def test_a_process_that_has_trained_nothing_reads_a_run(data: Path, tmp_path: Path) -> None:
@@ -115,6 +117,16 @@ def test_the_kept_weights_are_the_running_mean(data: Path, tmp_path: Path) -> No
     plain = np.abs(kept("plain", "fit.learning_rate=0.01") - start).sum()
     mean = np.abs(kept("mean", "fit.learning_rate=0.01", "fit.ema_decay=0.9") - start).sum()
     assert 0.01 < mean < 0.8 * plain  # the mean lags behind
+
+
+def test_weights_and_their_running_means_are_own_arrays(data: Path) -> None:
+    """A step on JAX and a GPU gives its arrays away, and cannot give one away twice."""
+    recipe = recipes.changed(recipes.load("paper"), [*tiny_data.TINY, "fit.ema_decay=0.9"])
+    cells, crops = fit.load_side(data, split.everything(scan(data), 0), "train", recipe)
+    model = fit.new_model(recipe, "none", 1)
+    model.fit(TrainingBatches(crops, cells, recipe, 0), verbose=0)
+    arrays = [id(variable.value) for variable in [*model.weights, *model.optimizer.variables]]
+    assert len(set(arrays)) == len(arrays)
 
 
 def test_a_full_disk_keeps_the_epoch_before_and_says_what_to_do(data: Path, tmp_path: Path) -> None:
