@@ -8,10 +8,11 @@ from edge.notice import NOTICE
 
 
 def add_commands(add: Add) -> None:
-    """dataset, train, evaluate and export."""
+    """dataset, train, evaluate, ensemble and export."""
     _dataset(add)
     _train(add)
     _evaluate(add)
+    _ensemble(add)
     _export(add)
 
 
@@ -56,6 +57,21 @@ def _evaluate(add: Add) -> None:
     )
     p.add_argument("--out", type=Path, metavar="DIR", help="write report.html, figures, predictions, plots")
     p.add_argument("--json", action="store_true", help="one object for each noise level")
+
+
+def _ensemble(add: Add) -> None:
+    text = "Join runs into one network that says what they say together"
+    p = add("ensemble", "train.commands:ensemble", text, "ensemble student finetuned --out both")
+    p.add_argument(
+        "members",
+        type=Path,
+        nargs="+",
+        metavar="RUN|DIR",
+        help="runs of the same network, crop and split; or of each what evaluate wrote with --out, a "
+        "cross-validation for one",
+    )
+    p.add_argument("--out", type=Path, required=True, metavar="RUN|DIR")
+    p.add_argument("--data", type=Path, metavar="DIR", help="needed to join what evaluate wrote")
 
 
 def _export(add: Add) -> None:

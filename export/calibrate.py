@@ -106,8 +106,7 @@ class Calibrated:
 class Moments:
     """Second moments of a layer's inputs x and float outputs z over all positions of all crops, as each counts.
 
-    A depthwise convolution has as many groups of inputs as channels, any other has one; `inputs` counts
-    those of a group.
+    `inputs` and `outputs` count those of a group; a depthwise convolution has a group a channel.
 
     Attributes:
         xx: (groups, inputs, inputs) float64, covariance of the inputs.
@@ -183,7 +182,7 @@ def fit(layer: Layer, moments: Moments, step: float) -> tuple[Layer, Floats]:
     scales = np.where(scales > 0, scales, 1.0).astype(np.float32)
     rounded = _round(weights, scales.astype(np.float64), moments.xx + DAMPING * unit)
     bias = moments.mean_z - (moments.mean_x[:, :, np.newaxis] * rounded).sum(1)
-    kernel = (rounded[:, :, 0].T if layer.depthwise else rounded[0]).reshape(layer.kernel.shape)
+    kernel = rounded.transpose(1, 0, 2).reshape(layer.kernel.shape)
     fitted = replace(layer, kernel=kernel.astype(np.float32), bias=bias.ravel().astype(np.float32))
     return fitted, scales.ravel()
 
@@ -259,15 +258,14 @@ def _sums(inputs: tf.Tensor, outputs: tf.Tensor, each: Floats) -> Iterator[tf.Te
 
 def _columns(layer: Layer, z: tf.Tensor) -> tf.Tensor:
     """(groups, positions, outputs) of a layer's output."""
-    columns = tf.reshape(z, (1, -1, z.shape[-1]))
-    return tf.transpose(columns, (2, 1, 0)) if layer.depthwise else columns
+    return tf.transpose(tf.reshape(z, (-1, layer.groups, z.shape[-1] // layer.groups)), (1, 0, 2))
 
 
 def _patches(layer: Layer, x: Floats) -> tf.Tensor:
     """(groups, positions, inputs): what each position of the output is computed from."""
     side, channels = layer.kernel.shape[0], x.shape[-1]
     if side == 1 and layer.stride == 1:
-        return tf.reshape(x, (1, -1, channels))
+        return tf.transpose(tf.reshape(x, (-1, layer.groups, channels // layer.groups)), (1, 0, 2))
     margins = ((0, 0), layer.padding, layer.padding, (0, 0))
     padded = tf.pad(x, margins, constant_values=layer.pad_value)
     strides = (1, layer.stride, layer.stride, 1)
@@ -279,7 +277,5 @@ def _patches(layer: Layer, x: Floats) -> tf.Tensor:
 
 def _grouped(layer: Layer) -> Doubles:
     """The kernel as (groups, inputs, outputs) float64."""
-    kernel = layer.kernel.astype(np.float64)
-    if layer.depthwise:
-        return kernel.reshape(-1, kernel.shape[2]).T[:, :, np.newaxis]
-    return kernel.reshape(1, -1, kernel.shape[3])
+    outputs = len(layer.bias) // layer.groups
+    return layer.kernel.astype(np.float64).reshape(-1, layer.groups, outputs).transpose(1, 0, 2)

@@ -12,7 +12,7 @@ _HEAD = """# {name}
 hematologist looks at the slide.
 
 ## What it is
-MobileNet_M (MobileNet V1 with the head of the MobileNet_M paper), int8, for single white cells: ALL
+MobileNet_M (MobileNet V1 with the head of the MobileNet_M paper{members}), int8, for single white cells: ALL
 (leukemic blast) or HEM (healthy precursor). Input: a centred crop of {crop}×{crop} pixels, resized to
 {size}×{size}, RGB.{outputs}
 
@@ -65,7 +65,7 @@ def card(manifest: Manifest) -> str:
 
 
 def _head(manifest: Manifest) -> str:
-    training = manifest.training
+    training, members = manifest.training, manifest.training.get("members", 1)
     whole = f"{training['data']}, split by {training['split']} (seed {training['split_seed']})"
     if training["split"] == "none":
         images = f"all {training['images']} images of {training['data']} that were to hand"
@@ -73,6 +73,7 @@ def _head(manifest: Manifest) -> str:
         images = f"{training['images']} images of the train side of fold {training['fold']} of {whole}"
     return _HEAD.format(
         name=manifest.name,
+        members=f"; {members} of them side by side, their log-odds averaged" if members > 1 else "",
         crop=manifest.geometry.crop,
         size=manifest.geometry.size,
         outputs=_MAP if any(output.name == "activation_map" for output in manifest.outputs) else "",
@@ -86,6 +87,8 @@ def _head(manifest: Manifest) -> str:
 
 def _kept(training: dict[str, Any]) -> str:
     epochs = training["epochs"]
+    if training["chosen_by"] == "members":
+        return "each of its\nnetworks trained by itself"
     if training["chosen_by"] == "regression":
         return "its head is a\nlogistic regression on the features of those weights, which stay as they were"
     if training["chosen_by"] == "last epoch":

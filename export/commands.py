@@ -170,8 +170,9 @@ def _layer_errors(
 
 def _manifest(run: Run, recipe: Recipe, flatbuffer: bytes, representative: list[str]) -> Manifest:
     size = f"{recipe.model.alpha:g}".replace(".", "_") if recipe.model.alpha != 1 else "1_0"
+    members = f"_x{recipe.model.members}" if recipe.model.members > 1 else ""
     return Manifest(
-        name=f"mobilenet_m_{size}_{recipe.model.size}",
+        name=f"mobilenet_m_{size}_{recipe.model.size}{members}",
         labels=list(LABELS),
         geometry=recipe.model.geometry,
         input=_input_format(recipe, flatbuffer),
@@ -217,10 +218,13 @@ def _training(run: Run, recipe: Recipe) -> dict[str, Any]:
         "epochs": progress.epoch if progress else 0,
         "best_epoch": progress.best_epoch if progress else 0,
         "chosen_by": _chosen_by(recipe),
+        "members": recipe.model.members,
     }
 
 
 def _chosen_by(recipe: Recipe) -> str:
+    if recipe.model.members > 1:
+        return "members"
     if recipe.fit.epochs == 0:
         return "regression"
     return "validation loss" if recipe.fit.schedule == "plateau" else "last epoch"

@@ -86,11 +86,12 @@ class Layer:
     """One convolution with all that follows it.
 
     Attributes:
-        kernel: (h, w, in, out) float32, or (h, w, channels, 1) where `depthwise`.
+        kernel: (h, w, in / groups, out) float32, or (h, w, channels, 1) where `depthwise`.
         bias: (out,) float32.
         padding: rows above and below, and alike columns to the left and right.
         pad_value: what they hold.
         relu6: whether the output is cut to 0…6.
+        groups: of channels, each computed from its own inputs alone; where `depthwise`, every channel is one.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Layer:
     bias: Floats
     stride: int = 1
     depthwise: bool = False
+    groups: int = 1
     padding: Padding = (0, 0)
     pad_value: float = 0.0
     relu6: bool = True
@@ -232,11 +234,12 @@ def _convolution(layer: Any, explicit: Padding) -> Layer:
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
     channels = kernel.shape[2] * kernel.shape[3] if depthwise else kernel.shape[3]
     bias = np.asarray(layer.get_weights()[1]) if layer.use_bias else np.zeros(channels, np.float32)
+    groups = channels if depthwise else layer.groups
     padding = explicit
     if layer.padding == "same":
         _expect(explicit == (0, 0), layer)
         padding = same_padding(layer.input.shape[1], kernel.shape[0], layer.strides[0])
-    return Layer(layer.name, kernel, bias, layer.strides[0], depthwise, padding)
+    return Layer(layer.name, kernel, bias, layer.strides[0], depthwise, groups, padding)
 
 
 def _scale_and_shift(layer: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -178,6 +178,44 @@ def _cross_validate(options: argparse.Namespace) -> int:
     return 0
 
 
+def ensemble(options: argparse.Namespace) -> int:
+    """`leukoscope ensemble`: runs, or what evaluations kept of them."""
+    from train.ensemble import join_runs
+    from train.run import Run
+
+    if all((folder / "predictions.csv").is_file() for folder in options.members):
+        return _joined_evaluations(options)
+    runs = [Run(folder) for folder in options.members]
+    recipes = " + ".join(run.environment().get("recipe", "") for run in runs)
+    settings: dict[str, object] = {
+        "data": runs[0].environment().get("data", ""),
+        "recipe": f"ensemble of {recipes}",
+    }
+    settings["command"] = shlex.join(["leukoscope", *sys.argv[1:]])
+    settings["members"] = [str(run.folder.resolve()) for run in runs]
+    join_runs(runs, options.out, settings)
+    print(f"{options.out}: {len(runs)} networks in one; export and evaluate take it as any run")
+    return 0
+
+
+def _joined_evaluations(options: argparse.Namespace) -> int:
+    from train import evaluation, report
+    from train.ensemble import join_predictions
+    from train.predictions import rows_of
+
+    if options.data is None:
+        raise InputError("joining what evaluate wrote needs the data set: give --data DIR")
+    predictions = join_predictions(options.members, options.data)
+    new_patients = all(report.resampled(folder) == "subjects" for folder in options.members)
+    rows = rows_of(predictions, "subjects" if new_patients else "cells")
+    title = "Ensemble of " + " and ".join(folder.name for folder in options.members)
+    facts = evaluation.how_made(["leukoscope", *sys.argv[1:]])
+    report.write(options.out, report.Report(title, rows, predictions, new_patients=new_patients, facts=facts))
+    print(report.text(rows, new_patients))
+    print(f"{options.out}: report.html, metrics.json, predictions.csv and plots; {NOTICE}", file=sys.stderr)
+    return 0
+
+
 def _evaluate_command(options: argparse.Namespace) -> list[str]:
     """The words that repeat this evaluation."""
     words = ["leukoscope", "evaluate", options.subject, "--data", str(options.data)]

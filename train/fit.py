@@ -92,6 +92,10 @@ def train(
 def _refuse_what_does_not_go_together(
     folder: Path, recipe: Recipe, split: Split, teacher: Path | None
 ) -> None:
+    if recipe.model.members > 1:
+        raise InputError(
+            f"{folder}: model.members is not trained; train each, then join them: `leukoscope ensemble`"
+        )
     if recipe.fit.schedule == "plateau" and not split.val:
         raise InputError(
             f"{folder}: schedule plateau chooses by the validation loss, but the split has no validation "

@@ -31,6 +31,8 @@ class ModelRecipe(_Table):
             to forget photographs, 0.95 a hundred.
         frozen_blocks: so many of the 14 blocks of MobileNet, from the image on, stay as they were
             pre-trained, with their own means and variances.
+        members: networks side by side whose log-odds are averaged; above 1 it comes of `train.ensemble`, not of
+            a training.
     """
 
     alpha: Positive
@@ -43,6 +45,7 @@ class ModelRecipe(_Table):
     l1: NotNegative
     bn_momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.99
     frozen_blocks: Annotated[int, msgspec.Meta(ge=0, le=14)] = 0
+    members: Count = 1
 
     @property
     def geometry(self) -> Geometry:

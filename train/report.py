@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.errors import LeukoscopeError
+from edge.errors import InputError, LeukoscopeError
 from train import page, paper, plots
 from train.metrics import macro_means
 from train.predictions import Predictions, Which
@@ -130,6 +130,32 @@ def _write_predictions(file: Path, predictions: Sequence[Predictions]) -> None:
             for cell, score in zip(part.cells, part.scores, strict=True):
                 row = (cell.path, cell.subject, cell.label, f"{part.sigma:g}", f"{score:.6f}", part.which)
                 table.writerow(row)
+
+
+def read_predictions(folder: Path) -> dict[tuple[Which, float], dict[str, float]]:
+    """The scores of a folder that `write` wrote: which cells and sigma → path → probability of ALL.
+
+    Raises:
+        InputError: it holds none.
+    """
+    file = folder / "predictions.csv"
+    scores: dict[tuple[Which, float], dict[str, float]] = {}
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            for row in csv.DictReader(lines):
+                which: Which = "test" if row["cells"] == "test" else "other_subjects"
+                scores.setdefault((which, float(row["sigma"])), {})[row["path"]] = float(row["score"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{file}: {error!r}; give the folder that `leukoscope evaluate --out` wrote"
+        ) from error
+    return scores
+
+
+def resampled(folder: Path) -> str:
+    """Whose resamples gave the intervals of a folder that `write` wrote: "subjects" where the patients were new."""
+    rows = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return str(rows[0]["resampled"])
 
 
 def _page(folder: Path, report: Report) -> str:

@@ -10,6 +10,7 @@ import pytest
 from edge.frame import Pixels
 from tests.conftest import ROOT
 from tests.export import networks
+from train.ensemble import joined
 from train.recipe import ModelRecipe
 
 CASES = {
@@ -17,6 +18,7 @@ CASES = {
     "1.0/224 from -1 to 1": (1.0, 224, -1.0),
     "0.25/128 from 0 to 1": (0.25, 128, 0.0),
     "0.25/128 from -1 to 1": (0.25, 128, -1.0),
+    "two of 0.25/128": (0.25, 128, -1.0),
 }
 
 
@@ -45,6 +47,8 @@ def make_case(name: str, cnmc: Path, weights: Path) -> Case:
     sample = networks.crops_of(cnmc, cells, size)
     judged = networks.crops_of(cnmc, networks.some_cells(cnmc, 8, offset=5), size)
     model = networks.network(recipe, weights, sample, [cell.label for cell in cells])
+    if name.startswith("two"):
+        model = joined([model, networks.another(model)])
     return Case(recipe, model, sample, judged)
 
 

@@ -58,3 +58,11 @@ def network(made_by: ModelRecipe, weights: Path, crops: Pixels, labels: list[str
     kernel = np.stack([direction, -0.6 * direction], axis=1) / 2
     model.get_layer("probabilities").set_weights([kernel, np.array([0.3, -0.1])])
     return model
+
+
+def another(model: keras.Model) -> keras.Model:
+    """The same network with all weights a little off, so that it says something else."""
+    rng = np.random.default_rng(0)
+    copy = keras.models.clone_model(model)
+    copy.set_weights([weights * rng.uniform(0.97, 1.03, weights.shape) for weights in model.get_weights()])
+    return copy
