@@ -183,16 +183,18 @@ def ensemble(options: argparse.Namespace) -> int:
     from train.ensemble import join_runs
     from train.run import Run
 
-    if all((folder / "predictions.csv").is_file() for folder in options.members):
+    if len(options.members) < 2:
+        raise InputError(f"{options.members[0]}: an ensemble has at least two members; give another")
+    if not any((folder / "recipe.json").is_file() for folder in options.members):
         return _joined_evaluations(options)
     runs = [Run(folder) for folder in options.members]
     recipes = " + ".join(run.environment().get("recipe", "") for run in runs)
-    settings: dict[str, object] = {
+    settings = {
         "data": runs[0].environment().get("data", ""),
         "recipe": f"ensemble of {recipes}",
+        "members": [str(run.folder.resolve()) for run in runs],
+        "command": shlex.join(["leukoscope", *sys.argv[1:]]),
     }
-    settings["command"] = shlex.join(["leukoscope", *sys.argv[1:]])
-    settings["members"] = [str(run.folder.resolve()) for run in runs]
     join_runs(runs, options.out, settings)
     print(f"{options.out}: {len(runs)} networks in one; export and evaluate take it as any run")
     return 0
@@ -204,9 +206,10 @@ def _joined_evaluations(options: argparse.Namespace) -> int:
     from train.predictions import rows_of
 
     if options.data is None:
-        raise InputError("joining what evaluate wrote needs the data set: give --data DIR")
-    predictions = join_predictions(options.members, options.data)
-    new_patients = all(report.resampled(folder) == "subjects" for folder in options.members)
+        raise InputError(
+            "none of these is a run; joining what evaluate wrote needs the data set: give --data DIR"
+        )
+    predictions, new_patients = join_predictions(options.members, options.data)
     rows = rows_of(predictions, "subjects" if new_patients else "cells")
     title = "Ensemble of " + " and ".join(folder.name for folder in options.members)
     facts = evaluation.how_made(["leukoscope", *sys.argv[1:]])

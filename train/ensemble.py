@@ -5,6 +5,7 @@ doi:10.1109/34.58871). Joined they stay a MobileNet_M in shape, of as many times
 pointwise convolutions keep the networks apart (groups): evaluation, export and the box need nothing new.
 """
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +18,11 @@ import numpy as np
 from edge.errors import InputError
 from train.batches import Floats
 from train.evaluation import cells_of
-from train.predictions import Predictions
-from train.report import read_predictions
+from train.predictions import Predictions, Which
+from train.report import Scores, read_predictions
 from train.run import Progress, Run
+
+log = logging.getLogger(__name__)
 
 _SUREST = 1e-6
 """Nearest to 0 and 1 that predictions are written."""
@@ -36,14 +39,19 @@ def join_runs(runs: Sequence[Run], out: Path, settings: dict[str, Any]) -> Run:
     Raises:
         InputError: they do not fit together, or `out` holds a run already.
     """
-    if len(runs) < 2:
-        raise InputError(f"{runs[0].folder}: an ensemble has at least two members; give another run")
     recipes, split = [run.recipe() for run in runs], runs[0].split()
     for run, recipe in zip(runs, recipes, strict=True):
         for key in ("alpha", "size", "crop", "input_low", "input_high", "members"):
             mine, first = getattr(recipe.model, key), getattr(recipes[0].model, key)
             if mine != first:
                 raise InputError(f"{run.folder}: model.{key} is {mine}, that of {runs[0].folder} {first}")
+        if recipe.model.interpolation != recipes[0].model.interpolation:
+            log.warning(
+                "careful: %s was trained with interpolation %s and will see %s",
+                run.folder,
+                recipe.model.interpolation,
+                recipes[0].model.interpolation,
+            )
         if run.split() != split:
             raise InputError(f"{run.folder}: trained on another split than {runs[0].folder}")
     if recipes[0].model.members > 1:
@@ -91,28 +99,33 @@ def _weights(layer: keras.Layer, each: Sequence[Sequence[Floats]]) -> list[Float
     return [np.concatenate(parts, axis) for parts in zip(*each, strict=True)]
 
 
-def join_predictions(folders: Sequence[Path], data: Path) -> list[Predictions]:
+def join_predictions(folders: Sequence[Path], data: Path) -> tuple[list[Predictions], bool]:
     """What the members of an ensemble say together, from what `evaluate --out` kept of each.
 
     Args:
         folders: two or more, of evaluations of the same cells at the same noise levels.
         data: the data set's folder.
 
+    Returns:
+        The predictions, and whether the test cells are of patients that no member has trained on.
+
     Raises:
         InputError: a folder holds no predictions, or those of other cells.
     """
-    each = [read_predictions(folder) for folder in folders]
+    each, new = zip(*(read_predictions(folder) for folder in folders), strict=True)
     for folder, found in zip(folders, each, strict=True):
-        if {key: scores.keys() for key, scores in found.items()} != {
-            key: scores.keys() for key, scores in each[0].items()
-        }:
+        if _judged(found) != _judged(each[0]):
             raise InputError(f"{folder}: judged other cells or noise levels than {folders[0]}")
     together = []
     for (which, sigma), scores in each[0].items():
         cells = cells_of(data, list(scores))
         odds = np.mean([[_log_odds(found[which, sigma][path]) for path in scores] for found in each], axis=0)
         together.append(Predictions(which, sigma, cells, 1 / (1 + np.exp(-odds))))
-    return together
+    return together, all(new)
+
+
+def _judged(scores: Scores) -> dict[tuple[Which, float], set[str]]:
+    return {key: set(found) for key, found in scores.items()}
 
 
 def _log_odds(probability: float) -> float:

@@ -14,6 +14,8 @@ from train.predictions import Predictions, Which
 
 Row = Mapping[str, Any]
 History = Sequence[Mapping[str, float]]
+Scores = dict[tuple[Which, float], dict[str, float]]
+"""Which cells and sigma of their noise → path → probability of ALL."""
 
 
 @dataclass(frozen=True)
@@ -132,30 +134,24 @@ def _write_predictions(file: Path, predictions: Sequence[Predictions]) -> None:
                 table.writerow(row)
 
 
-def read_predictions(folder: Path) -> dict[tuple[Which, float], dict[str, float]]:
-    """The scores of a folder that `write` wrote: which cells and sigma → path → probability of ALL.
+def read_predictions(folder: Path) -> tuple[Scores, bool]:
+    """The scores of a folder that `write` wrote, and whether the test cells are of new patients.
 
     Raises:
         InputError: it holds none.
     """
-    file = folder / "predictions.csv"
-    scores: dict[tuple[Which, float], dict[str, float]] = {}
+    scores: Scores = {}
     try:
-        with file.open(newline="", encoding="utf-8") as lines:
+        with (folder / "predictions.csv").open(newline="", encoding="utf-8") as lines:
             for row in csv.DictReader(lines):
                 which: Which = "test" if row["cells"] == "test" else "other_subjects"
                 scores.setdefault((which, float(row["sigma"])), {})[row["path"]] = float(row["score"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        rows = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        return scores, rows[0]["resampled"] == "subjects"
+    except (OSError, LookupError, TypeError, ValueError) as error:
         raise InputError(
-            f"{file}: {error!r}; give the folder that `leukoscope evaluate --out` wrote"
+            f"{folder}: {error!r}; give the folder that `leukoscope evaluate --out` wrote"
         ) from error
-    return scores
-
-
-def resampled(folder: Path) -> str:
-    """Whose resamples gave the intervals of a folder that `write` wrote: "subjects" where the patients were new."""
-    rows = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    return str(rows[0]["resampled"])
 
 
 def _page(folder: Path, report: Report) -> str:

@@ -19,6 +19,8 @@ from train.split import Split
 from train.split import read as read_split
 from train.split import write as write_split
 
+_REMEDY = "give the folder of a `leukoscope train` run"
+
 
 class Progress(msgspec.Struct, kw_only=True):
     """Where a training stands after an epoch; everything that the rules of the next epoch need.
@@ -106,17 +108,20 @@ class Run:
             InputError: the folder is not a run.
         """
         file = self.folder / "recipe.json"
-        remedy = "give the folder of a `leukoscope train` run"
-        return typedfile.read(file, Recipe, msgspec.json.decode, name=str(file), remedy=remedy)
+        return typedfile.read(file, Recipe, msgspec.json.decode, name=str(file), remedy=_REMEDY)
 
     def split(self) -> Split:
         """Who trained, chose and judged."""
         return read_split(self.folder / "split.json")
 
     def environment(self) -> dict[str, Any]:
-        """Versions, machine and command of this run."""
-        loaded: dict[str, Any] = json.loads((self.folder / "environment.json").read_text())
-        return loaded
+        """Versions, machine and command of this run.
+
+        Raises:
+            InputError: the folder is not a run.
+        """
+        file = self.folder / "environment.json"
+        return typedfile.read(file, dict[str, Any], msgspec.json.decode, name=str(file), remedy=_REMEDY)
 
     def progress(self) -> Progress | None:
         """Where the run stands, or None before its first epoch's end."""

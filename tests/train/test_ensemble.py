@@ -110,10 +110,14 @@ def test_joined_evaluations_are_the_evaluation_of_the_joined_run(
     assert Run(both).environment()["recipe"] == "ensemble of seed 1 + seed 2"
 
 
-def test_what_does_not_fit_together_is_refused(data: Path, runs: list[Run], tmp_path: Path) -> None:
+def test_what_does_not_fit_together_is_refused(
+    data: Path, runs: list[Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, second = runs
-    with pytest.raises(InputError, match="two members"):
-        join_runs([first], tmp_path / "one", {})
+    assert main(["ensemble", str(first.folder), "--out", str(tmp_path / "one")]) == 2
+    assert "two members" in capsys.readouterr().err
+    assert main(["ensemble", str(first.folder), str(tmp_path), "--out", str(tmp_path / "one")]) == 2
+    assert "leukoscope train" in capsys.readouterr().err
     other_crop = recipes.changed(first.recipe(), ["model.crop=60"])
     cropped = Run.create(tmp_path / "cropped", other_crop, first.split(), {})
     with pytest.raises(InputError, match="model.crop is 60"):
@@ -136,6 +140,7 @@ def test_evaluations_of_other_cells_are_not_joined(data: Path, tmp_path: Path, c
     for name, text in {"a": head + row.format(1), "b": head + row.format(2), "c": "nothing\n1\n"}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "predictions.csv").write_text(text)
+        (tmp_path / name / "metrics.json").write_text('[{"resampled": "cells"}]')
     for other, said in {"b": "other cells", "c": "evaluate --out"}.items():
         words = ["ensemble", tmp_path / "a", tmp_path / other, "--out", tmp_path / "out", "--data", data]
         assert main(list(map(str, words))) == 2
