@@ -263,16 +263,16 @@ def _columns(layer: Layer, z: tf.Tensor) -> tf.Tensor:
 
 def _patches(layer: Layer, x: Floats) -> tf.Tensor:
     """(groups, positions, inputs): what each position of the output is computed from."""
-    side, channels = layer.kernel.shape[0], x.shape[-1]
-    if side == 1 and layer.stride == 1:
-        return tf.transpose(tf.reshape(x, (-1, layer.groups, channels // layer.groups)), (1, 0, 2))
-    margins = ((0, 0), layer.padding, layer.padding, (0, 0))
-    padded = tf.pad(x, margins, constant_values=layer.pad_value)
-    strides = (1, layer.stride, layer.stride, 1)
-    patches = tf.image.extract_patches(padded, (1, side, side, 1), strides, (1, 1, 1, 1), "VALID")
-    if layer.depthwise:
-        return tf.transpose(tf.reshape(patches, (-1, side * side, channels)), (2, 0, 1))
-    return tf.reshape(patches, (1, -1, side * side * channels))
+    side = layer.kernel.shape[0]
+    patches = x
+    if side > 1 or layer.stride > 1:
+        margins = ((0, 0), layer.padding, layer.padding, (0, 0))
+        padded = tf.pad(x, margins, constant_values=layer.pad_value)
+        strides = (1, layer.stride, layer.stride, 1)
+        patches = tf.image.extract_patches(padded, (1, side, side, 1), strides, (1, 1, 1, 1), "VALID")
+    apart = tf.reshape(patches, (-1, side * side, layer.groups, x.shape[-1] // layer.groups))
+    each = side * side * apart.shape[-1]
+    return tf.reshape(tf.transpose(apart, (2, 0, 1, 3)), (layer.groups, -1, each))
 
 
 def _grouped(layer: Layer) -> Doubles:

@@ -1,8 +1,6 @@
 """What is known of a model from elsewhere: cross-validations and evaluations of models made the same way."""
 
-import csv
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
 from export.referral import Judged, box_logits
+from train import predictions_file
 from train.dataset import subject_group
 from train.recipe import Recipe
 from train.run import Run
@@ -58,7 +57,7 @@ def read(paths: list[Path]) -> Evidence:
         if doubled:
             raise InputError(f"--evidence {path}: a second one for {', '.join(sorted(doubled))}; give one")
         metrics.update(found)
-        predictions = file.with_name("predictions.csv")
+        predictions = file.with_name(predictions_file.NAME)
         if new_patients and predictions.is_file():
             held_out = _held_out(predictions)
             recipe = _recipe(file.parent)
@@ -125,34 +124,22 @@ def _of_image_split(row: Figures) -> dict[str, Figures]:
 
 def _held_out(file: Path) -> Judged:
     """The judged cells of a predictions.csv, without noise or with the least that there is."""
-    rows = _rows(file)
-    least = min(float(row["sigma"]) for row in rows)
-    rows = [row for row in rows if float(row["sigma"]) == least]
-    keys = [f"{row['label']} {subject_group(row['subject'])}" for row in rows]
+    try:
+        rows = [row for row in predictions_file.read(file) if row.cells == "test"]
+    except InputError as error:
+        raise InputError(f"--evidence {error}") from error
+    if not rows:
+        raise InputError(f"--evidence {file}: no judged cells in it")
+    least = min(row.sigma for row in rows)
+    rows = [row for row in rows if row.sigma == least]
+    keys = [f"{row.label} {subject_group(row.subject)}" for row in rows]
     return Judged(
         name=f"held out in the {CROSS_VALIDATION}",
-        is_all=np.array([row["label"] == "ALL" for row in rows]),
-        logits=box_logits(np.array([float(row["score"]) for row in rows])),
+        is_all=np.array([row.label == "ALL" for row in rows]),
+        logits=box_logits(np.array([row.score for row in rows])),
         patient=np.unique(keys, return_inverse=True)[1].astype(np.intp),
         new_patients=True,
     )
-
-
-def _rows(file: Path) -> list[Mapping[str, str]]:
-    try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = [row for row in csv.DictReader(lines) if row["cells"] == "test"]
-        for row in rows:
-            if row["label"] not in ("ALL", "HEM") or not 0 <= float(row["score"]) <= 1:
-                raise ValueError(f"label {row['label']}, score {row['score']}")
-            float(row["sigma"])
-    except OSError as error:
-        raise InputError(f"--evidence {file}: {error.strerror}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"--evidence {file}: not what `leukoscope evaluate` writes ({error!r})") from error
-    if not rows:
-        raise InputError(f"--evidence {file}: no judged cells in it")
-    return rows
 
 
 def _recipe(folder: Path) -> Recipe | None:

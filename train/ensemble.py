@@ -5,8 +5,8 @@ doi:10.1109/34.58871). Joined they stay a MobileNet_M in shape, of as many times
 pointwise convolutions keep the networks apart (groups): evaluation, export and the box need nothing new.
 """
 
+import json
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 
 from edge.errors import InputError
+from train import predictions_file
 from train.batches import Floats
 from train.evaluation import cells_of
 from train.predictions import Predictions, Which
-from train.report import Scores, read_predictions
 from train.run import Progress, Run
 
 log = logging.getLogger(__name__)
@@ -112,22 +112,33 @@ def join_predictions(folders: Sequence[Path], data: Path) -> tuple[list[Predicti
     Raises:
         InputError: a folder holds no predictions, or those of other cells.
     """
-    each, new = zip(*(read_predictions(folder) for folder in folders), strict=True)
+    each = [_scores(folder) for folder in folders]
     for folder, found in zip(folders, each, strict=True):
-        if _judged(found) != _judged(each[0]):
+        if found.keys() != each[0].keys():
             raise InputError(f"{folder}: judged other cells or noise levels than {folders[0]}")
+    parts: dict[tuple[Which, float], list[str]] = {}
+    for which, sigma, path in each[0]:
+        parts.setdefault((which, sigma), []).append(path)
+    cells = {cell.path: cell for cell in cells_of(data, sorted({path for _, _, path in each[0]}))}
     together = []
-    for (which, sigma), scores in each[0].items():
-        cells = cells_of(data, list(scores))
-        odds = np.mean([[_log_odds(found[which, sigma][path]) for path in scores] for found in each], axis=0)
-        together.append(Predictions(which, sigma, cells, 1 / (1 + np.exp(-odds))))
-    return together, all(new)
+    for (which, sigma), paths in parts.items():
+        scores = np.array([[found[which, sigma, path] for path in paths] for found in each])
+        bounded = np.clip(scores, _SUREST, 1 - _SUREST)
+        odds = np.log(bounded / (1 - bounded)).mean(axis=0)
+        together.append(Predictions(which, sigma, [cells[path] for path in paths], 1 / (1 + np.exp(-odds))))
+    return together, all(_judged_new_patients(folder) for folder in folders)
 
 
-def _judged(scores: Scores) -> dict[tuple[Which, float], set[str]]:
-    return {key: set(found) for key, found in scores.items()}
+def _scores(folder: Path) -> dict[tuple[Which, float, str], float]:
+    """Which cells, sigma of their noise and path → probability of ALL."""
+    rows = predictions_file.read(folder / predictions_file.NAME)
+    return {(row.cells, row.sigma, row.path): row.score for row in rows}
 
 
-def _log_odds(probability: float) -> float:
-    bounded = min(max(probability, _SUREST), 1 - _SUREST)
-    return math.log(bounded / (1 - bounded))
+def _judged_new_patients(folder: Path) -> bool:
+    """Whether an evaluation resampled patients, as it does where its test side is of new ones."""
+    file = folder / "metrics.json"
+    try:
+        return bool(json.loads(file.read_text(encoding="utf-8"))[0]["resampled"] == "subjects")
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: {error!r}; give the folder of an `evaluate --out`") from error

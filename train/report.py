@@ -1,21 +1,18 @@
 """What `evaluate --out` leaves in its folder: figures, predictions, plots and one page that a doctor can read."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.errors import InputError, LeukoscopeError
-from train import page, paper, plots
+from edge.errors import LeukoscopeError
+from train import page, paper, plots, predictions_file
 from train.metrics import macro_means
 from train.predictions import Predictions, Which
 
 Row = Mapping[str, Any]
 History = Sequence[Mapping[str, float]]
-Scores = dict[tuple[Which, float], dict[str, float]]
-"""Which cells and sigma of their noise → path → probability of ALL."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def write(folder: Path, report: Report) -> None:
     try:
         text = json.dumps(list(report.rows), indent=1, allow_nan=False)
         (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
-        _write_predictions(folder / "predictions.csv", report.predictions)
+        predictions_file.write(folder / predictions_file.NAME, report.predictions)
         (folder / "report.html").write_text(_page(folder, report), encoding="utf-8")
     except OSError as error:
         raise LeukoscopeError(
@@ -122,36 +119,6 @@ def text(rows: Sequence[Row], new_patients: bool, seen_name: str = "Image split"
 
 def _plain(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
-
-
-def _write_predictions(file: Path, predictions: Sequence[Predictions]) -> None:
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(("path", "subject", "label", "sigma", "score", "cells"))
-        for part in predictions:
-            for cell, score in zip(part.cells, part.scores, strict=True):
-                row = (cell.path, cell.subject, cell.label, f"{part.sigma:g}", f"{score:.6f}", part.which)
-                table.writerow(row)
-
-
-def read_predictions(folder: Path) -> tuple[Scores, bool]:
-    """The scores of a folder that `write` wrote, and whether the test cells are of new patients.
-
-    Raises:
-        InputError: it holds none.
-    """
-    scores: Scores = {}
-    try:
-        with (folder / "predictions.csv").open(newline="", encoding="utf-8") as lines:
-            for row in csv.DictReader(lines):
-                which: Which = "test" if row["cells"] == "test" else "other_subjects"
-                scores.setdefault((which, float(row["sigma"])), {})[row["path"]] = float(row["score"])
-        rows = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        return scores, rows[0]["resampled"] == "subjects"
-    except (OSError, LookupError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{folder}: {error!r}; give the folder that `leukoscope evaluate --out` wrote"
-        ) from error
 
 
 def _page(folder: Path, report: Report) -> str:
