@@ -135,7 +135,7 @@ def _convolution(
         "Conv",
         [source, real_weights, real_bias],
         target,
-        group=weights.shape[0] if depthwise else 1,
+        group=reader.shape(entry)[3] // weights.shape[1],
         kernel_shape=list(weights.shape[2:]),
         strides=[options.strideH, options.strideW],
         pads=[padding[0], padding[0], padding[1], padding[1]],

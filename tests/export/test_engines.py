@@ -21,11 +21,15 @@ def model() -> ModelFile:
     return read_model(default_model())
 
 
-def test_the_onnx_gives_the_probabilities_and_the_map_of_the_flatbuffer(model: ModelFile) -> None:
+@pytest.mark.parametrize(
+    "name", ["mobilenet_m_1_0_224", "mobilenet_m_1_0_224_x2"]
+)  # one, and two side by side
+def test_the_onnx_gives_the_probabilities_and_the_map_of_the_flatbuffer(name: str) -> None:
     import onnxruntime
 
     from export.onnx_int8 import to_onnx
 
+    model = read_model(default_model().with_name(f"{name}.tflite"))
     session = onnxruntime.InferenceSession(to_onnx(model.flatbuffer), providers=["CPUExecutionProvider"])
     interpreter = make_interpreter(model.flatbuffer)
     entry, outputs = interpreter.get_input_details()[0], interpreter.get_output_details()
