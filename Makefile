@@ -28,7 +28,7 @@ lint: $(VENV)/.dev
 
 # Is it still as fast? Ratios of times that are taken in turn, so that it holds on any machine.
 bench-check: $(VENV)/.dev mosquitto
-	$(BIN)/python -m pytest -m speed tests/edge/test_speed.py
+	$(BIN)/python -m pytest -m speed tests/edge/bench/test_speed.py
 
 # The table of the models that ship and their cards, from the files themselves.
 family: $(VENV)/.dev

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
+from edge.mqtt.commands import REQUESTS, Answer
 from edge.notice import NOTICE
 from edge.records import Record, Status
-from edge.remote_commands import REQUESTS, Answer
 
 _SCHEMAS = "#/components/schemas/"
 _ROOT = "{topic}/{device}"

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from edge import typedfile
-from edge.archive import ArchiveSettings
+from edge.cameras.backends.simulator import SimulatorSettings
 from edge.cameras.settings import CameraSettings as CameraSettings
-from edge.cameras.simulator import SimulatorSettings
 from edge.errors import InputError
-from edge.mqtt import MqttSettings
-from edge.quality import QualitySettings
+from edge.host import typedfile
+from edge.imaging.quality import QualitySettings
+from edge.mqtt.publisher import MqttSettings
+from edge.outbox.archive import ArchiveSettings
 
 
 class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from edge.frame import Pixels
+from edge.imaging.frame import Pixels
 from export.deploy import LEVELS, DeployGraph, Floats, Layer, for_int8
 
 log = logging.getLogger(__name__)

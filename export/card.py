@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from edge.modelfile import Manifest
+from edge.model.file import Manifest
 from export.evidence import CROSS_VALIDATION
 from export.report import KNOWN_PATIENTS, reached
 

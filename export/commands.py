@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
-from edge.modelfile import (
+from edge.model.file import (
     InputFormat,
     Manifest,
     OutputFormat,
@@ -29,14 +29,14 @@ from export.layers import LayerError, layer_errors, summary, worst
 from export.localise import localisation
 from export.parity import CellSet, cell_sets, judged, metrics, parity, score, validation
 from export.referral import Judged, fit
-from train import crops as crop_cache
-from train.dataset import LABELS, data_root
-from train.evaluation import int8_scorer, score_cells
-from train.fit import load_side
-from train.recipe import Recipe
-from train.report import make_folder
-from train.run import Run, environment
-from train.split import Split
+from train.data import crops as crop_cache
+from train.data.dataset import LABELS, data_root
+from train.data.split import Split
+from train.evaluate.evaluation import int8_scorer, score_cells
+from train.evaluate.report import make_folder
+from train.fit.recipe import Recipe
+from train.fit.run import Run, environment
+from train.fit.training import load_side
 
 log = logging.getLogger(__name__)
 

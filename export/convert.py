@@ -11,12 +11,12 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from edge.errors import LeukoscopeError
-from edge.frame import Pixels
+from edge.imaging.frame import Pixels
 from export.calibrate import WEIGHT_LEVELS, Calibrated, calibrate
 from export.deploy import Floats, Layer, deploy_graph, expect_equal
 from export.flatbuffer import expect_integers
-from train.batches import scale_pixels
-from train.recipe import ModelRecipe
+from train.fit.batches import scale_pixels
+from train.fit.recipe import ModelRecipe
 
 _COMPARED = 8
 """Crops on which the deploy graph has to equal the Keras model before it is quantised."""
@@ -49,7 +49,7 @@ def to_int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe, *, with_map:
     """The deploy graph in int8: every weight, activation, input and output.
 
     Args:
-        model: a `train.model.mobilenet_m`.
+        model: a `train.fit.model.mobilenet_m`.
         crops: (N, size, size, 3) uint8 RGB, the representative sample.
         recipe: input range and size.
         with_map: whether the activation map is an output.

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from edge.errors import InputError, LeukoscopeError
-from edge.frame import Pixels
+from edge.imaging.frame import Pixels
 from export.flatbuffer import Padding, same_padding
-from train.batches import scale_pixels
-from train.recipe import ModelRecipe
+from train.fit.batches import scale_pixels
+from train.fit.recipe import ModelRecipe
 
 Floats = npt.NDArray[np.float32]
 
@@ -149,7 +149,7 @@ class DeployGraph:
 
 
 def deploy_graph(model: keras.Model, recipe: ModelRecipe) -> DeployGraph:
-    """Rebuild a `train.model.mobilenet_m`, equal to it to 1e-5.
+    """Rebuild a `train.fit.model.mobilenet_m`, equal to it to 1e-5.
 
     Args:
         recipe: its input range and size.
@@ -202,7 +202,7 @@ def _expect(fits: bool, layer: keras.Layer) -> None:
     if not fits:
         raise LeukoscopeError(
             f"layer {layer.name} ({type(layer).__name__}) does not belong in a MobileNet_M; "
-            "export takes models of train.model.mobilenet_m"
+            "export takes models of train.fit.model.mobilenet_m"
         )
 
 

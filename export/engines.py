@@ -15,9 +15,9 @@ import numpy.typing as npt
 from edge.bench import DRAWN_SIDE_PX, WARM_UP_RUNS, drawn_images, percentiles
 from edge.bench.machine import conditions, machine
 from edge.errors import LeukoscopeError
-from edge.frame import Pixels
-from edge.modelfile import ModelFile, make_interpreter
-from edge.preprocess import prepare
+from edge.imaging.frame import Pixels
+from edge.imaging.preprocess import prepare
+from edge.model.file import ModelFile, make_interpreter
 
 try:
     from export.onnx_int8 import to_onnx

@@ -9,10 +9,10 @@ import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
 from export.referral import Judged, box_logits
-from train import predictions_file
-from train.dataset import subject_group
-from train.recipe import Recipe
-from train.run import Run
+from train.data.dataset import subject_group
+from train.evaluate import predictions_file
+from train.fit.recipe import Recipe
+from train.fit.run import Run
 
 CROSS_VALIDATION = "cross-validation over subjects"
 """Key among the manifest's metrics."""

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from edge.bench import machine
-from edge.classifier import DEFAULT_MODEL
 from edge.errors import LeukoscopeError
-from edge.modelfile import Manifest, ModelFile, read_model, verify
+from edge.model.classifier import DEFAULT_MODEL
+from edge.model.file import Manifest, ModelFile, read_model, verify
 from edge.notice import NOTICE
 from export.evidence import CROSS_VALIDATION, SAME_METHOD
 from export.flatbuffer import multiply_adds

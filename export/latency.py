@@ -12,7 +12,7 @@ import numpy as np
 
 from edge.bench import WARM_UP_RUNS, machine
 from edge.errors import LeukoscopeError
-from edge.modelfile import open_model, read_model
+from edge.model.file import open_model, read_model
 
 Milliseconds = list[float]
 

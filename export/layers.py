@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from edge.classifier import quantisation_table
 from edge.errors import LeukoscopeError
-from edge.frame import Pixels
-from edge.modelfile import InputFormat, make_interpreter
+from edge.imaging.frame import Pixels
+from edge.model.classifier import quantisation_table
+from edge.model.file import InputFormat, make_interpreter
 from export.deploy import DeployGraph, Floats
 from export.flatbuffer import operators, with_outputs
 

@@ -13,16 +13,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.classifier import Classifier
 from edge.errors import LeukoscopeError
-from edge.explain import Evidence, Explainer
-from edge.frame import Pixels
-from edge.modelfile import ModelFile, read_model
-from train import crops as crop_cache
-from train.dataset import Cell, data_root, scan
-from train.evaluation import cells_of
-from train.metrics import Bools, Floats
-from train.split import split_fold
+from edge.imaging.frame import Pixels
+from edge.model.classifier import Classifier
+from edge.model.explain import Evidence, Explainer
+from edge.model.file import ModelFile, read_model
+from train.data import crops as crop_cache
+from train.data.dataset import Cell, data_root, scan
+from train.data.split import split_fold
+from train.evaluate.evaluation import cells_of
+from train.evaluate.metrics import Bools, Floats
 
 CELL_LEVELS = 8
 """A pixel with a channel above this is of the cell: C-NMC cells are cut out on exact black, and resizing

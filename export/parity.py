@@ -8,12 +8,12 @@ import numpy as np
 
 from export.convert import representative_sample
 from export.referral import Judged, at_temperature, log_odds, point
-from train.dataset import LABELS, Cell, scan, subject_group
-from train.evaluation import Scores, cells_of, int8_scorer, load_scorer, score_cells
-from train.intervals import Resample
-from train.metrics import figures
-from train.predictions import figures_of, patients
-from train.split import Split
+from train.data.dataset import LABELS, Cell, scan, subject_group
+from train.data.split import Split
+from train.evaluate.evaluation import Scores, cells_of, int8_scorer, load_scorer, score_cells
+from train.evaluate.intervals import Resample
+from train.evaluate.metrics import figures
+from train.evaluate.predictions import figures_of, patients
 
 TRAINING_CELLS = 512
 """How many cells of the training are compared where no others are left."""
@@ -46,7 +46,7 @@ class CellSet:
 
     Attributes:
         name: what they are to the model, in words.
-        resample: see `train.predictions.figures_of`.
+        resample: see `train.evaluate.predictions.figures_of`.
         judges: whether figures on them say anything of how good the model is.
     """
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from train.intervals import Integers, subject_weights
-from train.metrics import Bools, Floats, weighted_ece
+from train.evaluate.intervals import Integers, subject_weights
+from train.evaluate.metrics import Bools, Floats, weighted_ece
 
 SOFTMAX_STEP = 1 / 256
-"""Of TFLite's int8 softmax; the box takes a 0 for half of it (`edge.classifier.calibrate`)."""
+"""Of TFLite's int8 softmax; the box takes a 0 for half of it (`edge.model.classifier.calibrate`)."""
 
 TEMPERATURES = (0.05, 20.0)
 """Where the best one is looked for; beyond, all probabilities are 0.5, or all are 0 and 1."""

@@ -9,12 +9,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from edge.errors import LeukoscopeError
-from edge.modelfile import Manifest
+from edge.model.file import Manifest
 from export.layers import LayerError
 from export.parity import Scored
 from export.referral import Judged, Point, curve
-from train import page, plots
-from train.plots import BLUE, GREEN, GREY, ORANGE
+from train.evaluate import page, plots
+from train.plot_style import BLUE, GREEN, GREY, ORANGE
 
 _DPI = 130
 

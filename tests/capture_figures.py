@@ -19,16 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).parent / "edge")]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).parent / "support")]
 
 # ruff: noqa: E402
 from streams import MjpegServer, milliseconds, stamp_of
 
-from edge.cameras.mjpeg import MjpegCamera
+from edge.cameras.backends.mjpeg import MjpegCamera
+from edge.cameras.backends.simulator import SimulatorSettings
+from edge.cameras.capture import Capture
 from edge.cameras.settings import CameraSettings
-from edge.cameras.simulator import SimulatorSettings
 from edge.cameras.sources import make_camera
-from edge.capture import Capture
 
 WIDTH, HEIGHT, FPS = 1920, 1080, 30
 CROP_PX = 480

@@ -20,13 +20,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE / "edge")]
+sys.path[:0] = [str(HERE.parent), str(HERE / "support")]
 
 import paho.mqtt.client as paho  # noqa: E402
 from broker import Mosquitto, make_record  # noqa: E402
 
-from edge.mqtt import MqttSettings, Publisher  # noqa: E402
-from edge.outbox import Outbox, OutboxFullError  # noqa: E402
+from edge.mqtt.publisher import MqttSettings, Publisher  # noqa: E402
+from edge.outbox.queue import Outbox, OutboxFullError  # noqa: E402
 from edge.records import encode  # noqa: E402
 
 TIMEOUT_S = 600.0

@@ -21,12 +21,12 @@ from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE / "edge")]
+sys.path[:0] = [str(HERE.parent), str(HERE / "support")]
 
 from broker import Mosquitto  # noqa: E402
 
-from edge.mqtt import MqttSettings, Publisher  # noqa: E402
-from edge.outbox import Outbox  # noqa: E402
+from edge.mqtt.publisher import MqttSettings, Publisher  # noqa: E402
+from edge.outbox.queue import Outbox  # noqa: E402
 
 DEVICE = "soak"
 DISK_MB = 24
@@ -47,7 +47,7 @@ def moved_ns():
             off_ns, read_at = int(float(file.read() or 0) * 1e9), monotonic_ns() + 200_000_000
     return time_ns() + off_ns
 time.time_ns, time.time = moved_ns, lambda: moved_ns() / 1e9
-from edge.outbox import Outbox
+from edge.outbox.queue import Outbox
 promises = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 accept = Outbox.accept
 def promised(future):
@@ -58,7 +58,7 @@ def accept_and_write_down(self, record):
     future.add_done_callback(promised)
     return future
 Outbox.accept = accept_and_write_down
-from edge.cli import main
+from edge.cli.main import main
 sys.exit(main(["run", "--config", sys.argv[1]]))
 """
 

@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from tests.edge.pictures import pictures
+from pictures import pictures
 
 LEUKOSCOPE = [sys.executable, "-m", "edge"]
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +65,7 @@ def test_without_mosquitto_the_embedded_broker_serves(tmp_path: Path) -> None:
     program = (
         "import shutil, sys\n"
         "shutil.which = lambda *_, **__: None\n"
-        "from edge.cli import main\n"
+        "from edge.cli.main import main\n"
         "sys.exit(main(['demo', '--images', 'cells', '--seconds', '40']))\n"
     )
     done = subprocess.run(

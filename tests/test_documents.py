@@ -12,13 +12,13 @@ import paho.mqtt.client as paho
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "edge"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from broker import Mosquitto, eventually  # noqa: E402
 
 from edge import asyncapi  # noqa: E402
+from edge.mqtt.commands import REQUESTS  # noqa: E402
 from edge.records import Record, decode_record  # noqa: E402
-from edge.remote_commands import REQUESTS  # noqa: E402
 
 jsonschema = pytest.importorskip("jsonschema")
 GUIDE = (ROOT / "docs" / "mqtt.md").read_text(encoding="utf-8")
@@ -183,11 +183,11 @@ def test_the_queries_of_the_guide_run(tmp_path):
 def test_the_access_list_of_the_guide_lets_a_box_write_its_own_and_a_logger_read_all(tmp_path):
     from broker import make_record
 
-    from edge.broker_check import check_broker
     from edge.logger.sinks import open_sink
-    from edge.mqtt import MqttSettings, Publisher
-    from edge.outbox import Outbox
-    from edge.subscriber import Subscriber
+    from edge.logger.subscriber import Subscriber
+    from edge.mqtt.check import check_broker
+    from edge.mqtt.publisher import MqttSettings, Publisher
+    from edge.outbox.queue import Outbox
 
     (block,) = blocks("acl")
     (tmp_path / "acl").write_text(block)

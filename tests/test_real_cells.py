@@ -10,10 +10,10 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
-from edge.classifier import Classifier
-from edge.images import read_image
-from edge.modelfile import read_model
-from edge.preprocess import prepare
+from edge.imaging.files import read_image
+from edge.imaging.preprocess import prepare
+from edge.model.classifier import Classifier
+from edge.model.file import read_model
 
 
 def area_weights(side: int, size: int) -> np.ndarray:

@@ -11,17 +11,17 @@ import msgspec
 
 from edge.errors import InputError
 from edge.notice import NOTICE
-from train import dataset as cnmc
-from train import recipe as recipes
-from train import split as splits
+from train.data import dataset as cnmc
+from train.data import split as splits
+from train.fit import recipe as recipes
 
 log = logging.getLogger(__name__)
 
 
 def dataset_verify(options: argparse.Namespace) -> int:
     """`leukoscope dataset verify`; 1 where anything is missing or not as it should be."""
-    from train.verify import verify
-    from train.verify_report import report_lines, reporter
+    from train.data.verify import verify
+    from train.data.verify_report import report_lines, reporter
 
     report = verify(options.directory, options.manifest, progress=reporter(log.info))
     print(msgspec.json.encode(report).decode() if options.json else "\n".join(report_lines(report)))
@@ -48,8 +48,8 @@ def dataset_split(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """`leukoscope train`."""
-    from train import fit
-    from train.run import Run
+    from train.fit import training as fit
+    from train.fit.run import Run
 
     if options.resume:
         run = Run(options.out)
@@ -101,8 +101,8 @@ def _training_split(options: argparse.Namespace) -> splits.Split:
 
 def evaluate(options: argparse.Namespace) -> int:
     """`leukoscope evaluate`."""
-    from train import evaluation, report
-    from train.predictions import rows_of
+    from train.evaluate import evaluation, report
+    from train.evaluate.predictions import rows_of
 
     if options.cross_validate:
         return _cross_validate(options)
@@ -146,8 +146,8 @@ def evaluate(options: argparse.Namespace) -> int:
 
 def _cross_validate(options: argparse.Namespace) -> int:
     """`leukoscope evaluate RECIPE --cross-validate K`: the figures of pooled patients held out."""
-    from train import crossval, evaluation, report
-    from train.predictions import rows_of
+    from train.evaluate import crossval, evaluation, report
+    from train.evaluate.predictions import rows_of
 
     if not options.out:
         raise InputError("--cross-validate keeps a run folder a fold: give --out DIR")
@@ -180,8 +180,8 @@ def _cross_validate(options: argparse.Namespace) -> int:
 
 def ensemble(options: argparse.Namespace) -> int:
     """`leukoscope ensemble`: runs, or what evaluations kept of them."""
-    from train.ensemble import join_runs
-    from train.run import Run
+    from train.evaluate.ensemble import join_runs
+    from train.fit.run import Run
 
     if len(options.members) < 2:
         raise InputError(f"{options.members[0]}: an ensemble has at least two members; give another")
@@ -201,9 +201,9 @@ def ensemble(options: argparse.Namespace) -> int:
 
 
 def _joined_evaluations(options: argparse.Namespace) -> int:
-    from train import evaluation, report
-    from train.ensemble import join_predictions
-    from train.predictions import rows_of
+    from train.evaluate import evaluation, report
+    from train.evaluate.ensemble import join_predictions
+    from train.evaluate.predictions import rows_of
 
     if options.data is None:
         raise InputError(

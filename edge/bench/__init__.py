@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from edge.bench.machine import conditions, machine, peak_rss_mb, versions
-from edge.cameras.simulator import SimulatorSettings, draw
-from edge.classifier import Classifier
+from edge.cameras.backends.simulator import SimulatorSettings, draw
 from edge.errors import InputError
-from edge.frame import Pixels
-from edge.modelfile import ModelFile
+from edge.imaging.frame import Pixels
+from edge.model.classifier import Classifier
+from edge.model.file import ModelFile
 
 WARM_UP_RUNS = 10
 """First runs fill caches and raise the clock; none of them counts."""

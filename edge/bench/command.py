@@ -9,11 +9,11 @@ import msgspec
 from edge.bench import DRAWN_SIDE_PX, drawn_images, family
 from edge.bench import bench as run_bench
 from edge.bench.report import format_delivery, format_family, format_table, plot
-from edge.classifier import default_model
 from edge.errors import InputError, LeukoscopeError
-from edge.frame import Pixels
-from edge.images import find_images, read_image
-from edge.modelfile import ModelFile, read_model
+from edge.imaging.files import find_images, read_image
+from edge.imaging.frame import Pixels
+from edge.model.classifier import default_model
+from edge.model.file import ModelFile, read_model
 
 DELIVERY_SECONDS = 10.0
 MEMORY_SECONDS = 900.0

@@ -11,15 +11,15 @@ from typing import Any
 
 from edge.bench import DRAWN_SIDE_PX, drawn_images, percentiles
 from edge.bench.stages import TIMEOUT_S, HeldCamera
-from edge.capture import Capture
-from edge.classifier import Classifier
-from edge.demo import broker
+from edge.cameras.capture import Capture
+from edge.daemon.pipeline import Pipeline
+from edge.demo.command import broker
 from edge.errors import LeukoscopeError
-from edge.frame import Frame, Pixels
-from edge.modelfile import ModelFile
-from edge.mqtt import MqttSettings, Publisher
-from edge.outbox import Outbox
-from edge.pipeline import Pipeline
+from edge.imaging.frame import Frame, Pixels
+from edge.model.classifier import Classifier
+from edge.model.file import ModelFile
+from edge.mqtt.publisher import MqttSettings, Publisher
+from edge.outbox.queue import Outbox
 from edge.records import Record
 
 WARM_UP_FRAMES = 20

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edge.machine import board, temperature_c, throttling
+from edge.host.machine import board, temperature_c, throttling
 
 _CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _MEASURED = ("ai-edge-litert", "tflite-runtime", "numpy", "opencv-python-headless", "msgspec")

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from edge.bench.delivery import started_delivery
-from edge.classifier import Classifier
-from edge.frame import Frame, Pixels
-from edge.health import Health
-from edge.machine import memory_mb
-from edge.modelfile import ModelFile
-from edge.outbox import Outbox
-from edge.pipeline import Pipeline
+from edge.daemon.pipeline import Pipeline
+from edge.health.report import Health
+from edge.health.runlog import Restarts
+from edge.host.machine import memory_mb
+from edge.imaging.frame import Frame, Pixels
+from edge.model.classifier import Classifier
+from edge.model.file import ModelFile
+from edge.outbox.queue import Outbox
 from edge.records import ModelReference
-from edge.runlog import Restarts
 
 log = logging.getLogger(__name__)
 

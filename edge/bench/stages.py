@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.capture import Capture
-from edge.classifier import Classifier
+from edge.cameras.capture import Capture
+from edge.cameras.optics import centre
+from edge.daemon.pipeline import Pipeline
 from edge.errors import LeukoscopeError
-from edge.frame import Frame, Pixels
-from edge.modelfile import ModelFile
-from edge.optics import centre
-from edge.outbox import Outbox
-from edge.pipeline import Pipeline
+from edge.imaging.frame import Frame, Pixels
+from edge.model.classifier import Classifier
+from edge.model.file import ModelFile
+from edge.outbox.queue import Outbox
 
 TIMEOUT_S = 30.0
 """For anything here that should take milliseconds."""

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from edge.bench import percentiles
+from edge.cameras.capture import Capture
 from edge.cameras.settings import CameraSettings
-from edge.capture import Capture
+from edge.daemon.trigger import Gate
 from edge.errors import LeukoscopeError
-from edge.frame import Frame, Pixels
-from edge.modelfile import ModelFile
-from edge.trigger import Gate
+from edge.imaging.frame import Frame, Pixels
+from edge.model.file import ModelFile
 
 TIMEOUT_S = 60.0
 POLL_S = 0.002

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from edge.frame import Frame
+from edge.imaging.frame import Frame
 
 
 class Camera(Protocol):
@@ -42,7 +42,7 @@ class Camera(Protocol):
 
 
 class DeviceCamera(Camera, Protocol):
-    """A camera whose frames queue up somewhere unless they are taken: it is run by `edge.cameras.worker`.
+    """A camera whose frames queue up somewhere unless they are taken: it is run by `edge.cameras.backends.worker`.
 
     `read` is `grab` and `retrieve`.
     """

@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import ImageError
-from edge.frame import Pixels
+from edge.imaging.frame import Pixels
 
 
 def as_rgb(picture: npt.NDArray[np.generic], blue_first: bool) -> Pixels:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from edge.cameras.backends.files import VIDEO_SUFFIXES, FilesCamera
+from edge.cameras.backends.simulator import DRAWN_SIDE_PX, SimulatorCamera, SimulatorSettings
 from edge.cameras.base import Camera
-from edge.cameras.files import VIDEO_SUFFIXES, FilesCamera
 from edge.cameras.settings import IN_A_CHILD, KNOWN, CameraSettings, address
-from edge.cameras.simulator import DRAWN_SIDE_PX, SimulatorCamera, SimulatorSettings
 from edge.errors import InputError
 
 
@@ -28,12 +28,12 @@ def make_camera(camera: CameraSettings, simulator: SimulatorSettings, region_px:
     if source.startswith("files:"):
         path = Path(source.removeprefix("files:"))
         if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
-            from edge.cameras.opencv import VideoFile
+            from edge.cameras.backends.opencv import VideoFile
 
             return VideoFile(path, camera.loop, camera.specimen)
         return FilesCamera(path, camera.loop, camera.specimen)
     if IN_A_CHILD.match(source):
-        from edge.cameras.child import ChildCamera
+        from edge.cameras.backends.child import ChildCamera
 
         return ChildCamera(camera, region_px)
     raise InputError(f"camera.source is {camera.source!r}; give {KNOWN}")

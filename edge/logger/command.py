@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from edge.errors import LeukoscopeError
 from edge.logger.sinks import open_sink
+from edge.logger.subscriber import Subscriber
 from edge.notice import NOTICE
 from edge.records import Record
-from edge.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 

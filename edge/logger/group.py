@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 from paho.mqtt.client import Client, MQTTMessage
 
-from edge.connection import Connection
+from edge.mqtt.connection import Connection
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from edge.modelfile import ModelFile, OutputFormat, make_interpreter, read_model, write_model
+from edge.model.file import ModelFile, OutputFormat, make_interpreter, read_model, write_model
 from export.flatbuffer import operators, with_outputs
 from tests.board import outputs
 

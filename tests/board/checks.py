@@ -22,8 +22,13 @@ DATABASE = "/var/lib/leukoscope-log/results.db"
 SETTINGS = "/etc/leukoscope/leukoscope.toml"
 V4L2 = '[device]\nid = "board"\n[camera]\nsource = "/dev/video0"\nwidth = 640\nheight = 480\ntrigger = "interval"\ninterval_s = 1.0\nstall_s = 60.0\n'
 PICAMERA2 = V4L2.replace("/dev/video0", "picamera2:0")
-TESTS = Path(__file__).parents[1] / "edge"
-CAMERA_TESTS = ("test_cameras.py", "streams.py", "rtsp_server.py", "fake_picamera2.py")
+TESTS = Path(__file__).parents[1]
+CAMERA_TESTS = (
+    "edge/cameras/test_cameras.py",
+    "support/streams.py",
+    "support/rtsp_server.py",
+    "support/fake_picamera2.py",
+)
 CONFORMANCE = "(frames_are_rgb or closed_twice or left_alone) and (v4l2 or picamera2)"
 CONFORMANCE_TESTS = 6
 

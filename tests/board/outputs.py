@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.classifier import quantisation_table
-from edge.images import read_image
-from edge.modelfile import open_model, read_model
-from edge.preprocess import prepare
+from edge.imaging.files import read_image
+from edge.imaging.preprocess import prepare
+from edge.model.classifier import quantisation_table
+from edge.model.file import open_model, read_model
 
 
 def main(file: str, listed: str, out: str, given: str = "") -> None:

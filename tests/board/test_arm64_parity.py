@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_model import write_tiny
 
 from tests.board import outputs
 from tests.board.arm64_parity import PROCESSORS, report, some_images, with_logits
-from tests.edge.tiny_model import write_tiny
 
 
 def test_differences_are_counted_and_turned_verdicts_returned(

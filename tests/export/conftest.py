@@ -7,11 +7,11 @@ from typing import NamedTuple
 import keras
 import pytest
 
-from edge.frame import Pixels
+from edge.imaging.frame import Pixels
 from tests.conftest import ROOT
 from tests.export import networks
-from train.ensemble import joined
-from train.recipe import ModelRecipe
+from train.evaluate.ensemble import joined
+from train.fit.recipe import ModelRecipe
 
 CASES = {
     "1.0/224 from 0 to 1": (1.0, 224, 0.0),

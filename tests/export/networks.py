@@ -5,13 +5,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from edge.frame import Pixels
-from edge.images import read_image
-from edge.preprocess import Geometry, prepare
-from train.batches import scale_pixels
-from train.dataset import Cell, data_root, scan
-from train.model import mobilenet_m
-from train.recipe import ModelRecipe
+from edge.imaging.files import read_image
+from edge.imaging.frame import Pixels
+from edge.imaging.preprocess import Geometry, prepare
+from train.data.dataset import Cell, data_root, scan
+from train.fit.batches import scale_pixels
+from train.fit.model import mobilenet_m
+from train.fit.recipe import ModelRecipe
 
 WEIGHTS = {1.0: "mobilenet_1_0_224_tf_no_top.h5", 0.25: "mobilenet_2_5_128_no_top.weights.h5"}
 

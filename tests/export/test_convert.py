@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_model
 
-from edge.classifier import Classifier, is_shift
 from edge.errors import LeukoscopeError
-from edge.frame import Pixels
-from edge.modelfile import InputFormat, Manifest, OutputFormat, make_interpreter, read_model, write_model
+from edge.imaging.frame import Pixels
+from edge.model.classifier import Classifier, is_shift
+from edge.model.file import InputFormat, Manifest, OutputFormat, make_interpreter, read_model, write_model
 from export.calibrate import WEIGHT_LEVELS, Moments, Range, _round, calibrate, fit
 from export.convert import representative_sample, to_int8, transcribe
 from export.deploy import Layer, deploy_graph
 from export.flatbuffer import expect_integers, multiply_adds, operators, tensor_types
 from export.layers import layer_errors, worst
-from tests.edge import tiny_model
 from tests.export.conftest import Case
-from train.batches import scale_pixels
+from train.fit.batches import scale_pixels
 
 pytestmark = pytest.mark.timeout(600)  # the large networks take two minutes on a busy machine
 

@@ -11,8 +11,8 @@ from edge.errors import InputError, LeukoscopeError
 from export.deploy import PixelInput, deploy_graph, expect_equal, for_int8, same_padding
 from tests.export.conftest import Case
 from tests.export.networks import recipe
-from train.batches import scale_pixels
-from train.model import mobilenet_m
+from train.fit.batches import scale_pixels
+from train.fit.model import mobilenet_m
 
 EQUAL = 1e-5
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from edge.bench import drawn_images
-from edge.classifier import default_model
-from edge.cli import main
-from edge.modelfile import ModelFile, make_interpreter, read_model
-from edge.preprocess import prepare
+from edge.cli.main import main
+from edge.imaging.preprocess import prepare
+from edge.model.classifier import default_model
+from edge.model.file import ModelFile, make_interpreter, read_model
 
 pytest.importorskip("onnx", reason="pip install 'leukoscope[bench]'")
 pytest.importorskip("onnxruntime", reason="pip install 'leukoscope[bench]'")

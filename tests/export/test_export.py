@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from edge.cli import main
-from edge.images import read_image
-from edge.modelfile import read_model, verify
+from edge.cli.main import main
+from edge.imaging.files import read_image
+from edge.model.file import read_model, verify
 from export.parity import unseen_subjects
 from tests.export.conftest import Case
 from tests.export.networks import some_cells
-from train.dataset import LABELS, Cell, data_root, scan, subject_group
-from train.recipe import FitRecipe, Recipe
-from train.run import Progress, Run
-from train.split import NO_FOLD, Split
+from train.data.dataset import LABELS, Cell, data_root, scan, subject_group
+from train.data.split import NO_FOLD, Split
+from train.fit.recipe import FitRecipe, Recipe
+from train.fit.run import Progress, Run
 
 FIT = FitRecipe(seed=1, batch=8, epochs=3, learning_rate=0.001, learning_rate_floor=0.0, schedule="cosine")
 

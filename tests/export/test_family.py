@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
+from tiny_model import CARD, flatbuffer, manifest, write_tiny
 
-from edge.modelfile import read_model, write_model
+from edge.model.file import read_model, write_model
 from export.family import main
 from export.latency import invoke_ms
 from tests.conftest import ROOT
-from tests.edge.tiny_model import CARD, flatbuffer, manifest, write_tiny
 
 CROSS_VALIDATED = {
     "rows": [

@@ -5,12 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from tiny_model import CARD, manifest, write_tiny
 
-from edge.modelfile import ModelFile, write_model
+from edge.model.file import ModelFile, write_model
 from export.localise import _inside, cell_area, localisation
-from tests.edge.test_explain import flatbuffer, outputs
-from tests.edge.tiny_model import CARD, manifest, write_tiny
-from train.dataset import Cell
+from tests.edge.model.test_explain import flatbuffer, outputs
+from train.data.dataset import Cell
 
 
 @pytest.fixture(scope="module")

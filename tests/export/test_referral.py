@@ -8,18 +8,18 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from tiny_model import GEOMETRY, flatbuffer, write_tiny
 
-from edge.classifier import Classifier
+from edge.daemon.pipeline import Pipeline
 from edge.errors import InputError
-from edge.frame import Frame
-from edge.modelfile import make_interpreter, read_model
-from edge.pipeline import Pipeline
-from edge.preprocess import prepare
-from edge.quality import QualitySettings
+from edge.imaging.frame import Frame
+from edge.imaging.preprocess import prepare
+from edge.imaging.quality import QualitySettings
+from edge.model.classifier import Classifier
+from edge.model.file import make_interpreter, read_model
 from export import evidence, referral
 from export.referral import BANDS, Judged, box_logits, choose, curve, fit, fit_temperature, left_out
 from export.report import reached
-from tests.edge.tiny_model import GEOMETRY, flatbuffer, write_tiny
 
 
 def cells(rng: np.random.Generator, stretch: float, patients: int = 20, each: int = 200) -> Judged:

@@ -1,0 +1,45 @@
+"""Does a live camera still show anything: frames that freeze, are black, or are saturated."""
+
+import numpy as np
+
+from edge.imaging.frame import Pixels
+
+BLOCK_ROWS = 16
+"""Two frames are compared so many rows at a time: sensor noise makes the first block differ."""
+
+SAMPLE_STEP_PX = 16
+"""Light is judged on every 16th pixel of every 16th row."""
+
+BLACK_LEVEL, SATURATED_LEVEL = 16, 250
+"""8-bit levels: black is all that is at most the one, saturated all that is at least the other."""
+
+ALL_BUT = 0.002
+"""Share of pixels that may differ: a cell on black, as simulated, covers 0.017 of a 1920 x 1080 frame."""
+
+
+def identical(before: Pixels, after: Pixels) -> bool:
+    """Are all pixels of two frames the same?"""
+    if before.shape != after.shape:
+        return False
+    return all(
+        np.array_equal(before[row : row + BLOCK_ROWS], after[row : row + BLOCK_ROWS])
+        for row in range(0, before.shape[0], BLOCK_ROWS)
+    )
+
+
+def light(pixels: Pixels) -> str:
+    """What is wrong with the light of a whole frame: "black", "saturated", or "" where nothing is.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+    """
+    sample = pixels[::SAMPLE_STEP_PX, ::SAMPLE_STEP_PX]
+    limit = ALL_BUT * sample.shape[0] * sample.shape[1]
+    green = sample[..., 1]
+    if min(np.count_nonzero(green > BLACK_LEVEL), np.count_nonzero(green < SATURATED_LEVEL)) > limit:
+        return ""  # nearly every frame: one channel is enough to see that it is neither
+    if np.count_nonzero(sample.max(axis=2) > BLACK_LEVEL) <= limit:
+        return "black"
+    if np.count_nonzero(sample.min(axis=2) < SATURATED_LEVEL) <= limit:
+        return "saturated"
+    return ""

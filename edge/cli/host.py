@@ -1,0 +1,161 @@
+"""The commands of the host, with their help; what they do is in train/ and export/, named by text."""
+
+import argparse
+from pathlib import Path
+
+from edge.cli.arguments import Add, count
+from edge.notice import NOTICE
+
+
+def add_commands(add: Add) -> None:
+    """dataset, train, evaluate, ensemble and export."""
+    _dataset(add)
+    _train(add)
+    _evaluate(add)
+    _ensemble(add)
+    _export(add)
+
+
+def _train(add: Add) -> None:
+    example = "train --data C-NMC --fold 1 --split image --recipe paper --out run"
+    p = add("train", "train.commands:train", "Train MobileNet_M", example)
+    p.add_argument("--data", type=Path, required=True, metavar="DIR")
+    p.add_argument(
+        "--fold", choices=("0", "1", "2", "all"), help="all: with --split none, for a model that ships"
+    )
+    p.add_argument("--split", choices=("image", "subject", "none"), help="none: every cell trains")
+    p.add_argument("--split-file", type=Path, metavar="FILE", help="instead: from dataset split --out")
+    p.add_argument("--recipe", default="paper", metavar="NAME|FILE")
+    _recipe_options(p)
+    p.add_argument("--out", type=Path, required=True, metavar="RUN")
+    p.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN")
+    p.add_argument("--epochs", type=count, metavar="N", help="instead of the recipe's")
+
+
+def _evaluate(add: Add) -> None:
+    p = add(
+        "evaluate", "train.commands:evaluate", "Metrics of a run or a model file", "evaluate run --data C-NMC"
+    )
+    p.add_argument("subject", metavar="RUN|MODEL.tflite|RECIPE")
+    p.add_argument("--data", type=Path, required=True, metavar="DIR")
+    p.add_argument(
+        "--cross-validate",
+        type=count,
+        metavar="K",
+        help="train the RECIPE K times, each time judging patients that were left out; needs --out, and goes "
+        "on from there where it was stopped",
+    )
+    _recipe_options(p)
+    p.add_argument(
+        "--split-file", type=Path, metavar="FILE", help="default: the run's; its test side is used"
+    )
+    p.add_argument(
+        "--noise",
+        default="0,2,5,8,10",
+        metavar="0,2,5",
+        help="sigma of test noise, 8-bit levels (default: %(default)s)",
+    )
+    p.add_argument("--out", type=Path, metavar="DIR", help="write report.html, figures, predictions, plots")
+    p.add_argument("--json", action="store_true", help="one object for each noise level")
+
+
+def _ensemble(add: Add) -> None:
+    text = "Join runs into one network that says what they say together"
+    p = add("ensemble", "train.commands:ensemble", text, "ensemble student finetuned --out both")
+    p.add_argument(
+        "members",
+        type=Path,
+        nargs="+",
+        metavar="RUN|DIR",
+        help="runs of the same network, crop and split; or of each what evaluate wrote with --out, a "
+        "cross-validation for one",
+    )
+    p.add_argument("--out", type=Path, required=True, metavar="RUN|DIR")
+    p.add_argument("--data", type=Path, metavar="DIR", help="needed to join what evaluate wrote")
+
+
+def _export(add: Add) -> None:
+    p = add(
+        "export", "export.commands:export", "A run to one int8 model file", "export run --out model.tflite"
+    )
+    p.add_argument("run", type=Path, metavar="RUN")
+    p.add_argument("--out", type=Path, required=True, metavar="MODEL.tflite")
+    p.add_argument("--data", type=Path, metavar="DIR", help="default: where the run was trained")
+    p.add_argument("--representative", type=count, default=256, metavar="N", help="calibration images")
+    p.add_argument(
+        "--max-drop", type=float, default=0.5, metavar="POINTS", help="accuracy that int8 may lose"
+    )
+    p.add_argument(
+        "--evidence",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR|FILE.json",
+        help="what evaluate wrote with --out, for the manifest and the card; a cross-validation also gives "
+        "temperature and refer_below; may be given several times",
+    )
+    p.add_argument(
+        "--refer-sensitivity",
+        type=float,
+        default=0.95,
+        metavar="SHARE",
+        help="the smallest refer_below that reaches it is chosen (default: %(default)s)",
+    )
+    p.add_argument("--report", type=Path, metavar="DIR", help="default: MODEL.report beside the file")
+    p.add_argument("--no-map", action="store_true", help="leave the activation map out: no --explain")
+    p.add_argument("--plain", action="store_true", help="TFLite's own conversion, to compare with")
+
+
+def _dataset(add: Add) -> None:
+    text, example = "Verify or split a data set", "dataset verify C-NMC"
+    actions = add("dataset", "", text, example).add_subparsers(
+        title="actions", required=True, metavar="ACTION"
+    )
+
+    def add_action(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = actions.add_parser(
+            name,
+            help=text,
+            description=f"{text}. {NOTICE.capitalize()}.",
+            epilog=f"example: leukoscope dataset {example}",
+        )
+        added.set_defaults(command=f"train.commands:dataset_{name}")
+        added.add_argument("directory", type=Path, metavar="DIR")
+        return added
+
+    text = "What is there, missing, altered or duplicated; 1 where anything is not as it should be"
+    p = add_action("verify", text, "verify C-NMC")
+    p.add_argument(
+        "--manifest",
+        type=Path,
+        metavar="CSV",
+        help="path, part, name, sha256 and bytes of the official images (default: DIR/manifest.csv)",
+    )
+    p.add_argument("--json", action="store_true", help="all of it, with every missing image")
+
+    p = add_action("split", "Lists of images to train, choose and judge", "split DIR --fold 1 --method image")
+    p.add_argument("--fold", type=int, choices=(0, 1, 2), required=True)
+    p.add_argument("--method", choices=("image", "subject"), required=True)
+    p.add_argument("--seed", type=int, default=0, metavar="N")
+    p.add_argument("--out", type=Path, metavar="FILE", help="write the lists there")
+    p.add_argument("--json", action="store_true")
+
+
+def _recipe_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the recipe: --set fit.batch=32",
+    )
+    p.add_argument("--weights", default="imagenet", metavar="FILE|imagenet|none")
+    p.add_argument("--limit", type=count, metavar="N", help="at most so many images a side, for a try")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the split")
+    p.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="RUN",
+        help="learn what this run's model says of the pictures (recipe distilled); "
+        "with --cross-validate, the folder of another over the same folds",
+    )

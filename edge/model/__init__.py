@@ -1,0 +1,3 @@
+"""The model file, the classifier that runs it, and the explanation of a verdict. It may import host,
+imaging, errors and notice.
+"""

@@ -1,0 +1,272 @@
+"""The classifier: a frame in, a verdict with its probabilities out."""
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import InputError
+from edge.imaging import quality
+from edge.imaging.frame import Pixels
+from edge.imaging.preprocess import expect_rgb, prepare, with_crop
+from edge.model.file import InputFormat, ModelFile, OutputFormat, open_model
+from edge.model.file import make_interpreter as make_interpreter  # for the exporter, which reads tensors
+
+Verdict = Literal["ALL", "HEM", "refer"]
+
+DEFAULT_MODEL = "mobilenet_m_1_0_224.tflite"
+INSTALLED_MODELS = Path("/opt/leukoscope/models")
+
+PROBABILITY_FLOOR = 1e-6
+"""No probability is reported nearer to 0 or 1: eight bits of output cannot carry such certainty."""
+
+_ROUNDING_TOLERANCE = 1e-3
+"""Quantised levels; nearer than this to a half, the 32-bit scale decides how it is rounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the classifier says about one frame.
+
+    Attributes:
+        verdict: the likelier class, or "refer" where a person should look.
+        probabilities: of ALL and HEM; together 1, never exactly 0 or 1.
+        reasons: why the verdict is "refer"; empty otherwise.
+        quality: see `edge.imaging.quality.measure`.
+        timings_ms: "preprocess" (crop, resize, quality, into the input tensor) and "invoke".
+    """
+
+    verdict: Verdict
+    probabilities: dict[str, float]
+    reasons: list[str]
+    quality: dict[str, float]
+    timings_ms: dict[str, float]
+
+
+class Classifier:
+    """Runs one model file. Not for use by several threads at once: the tensors are shared.
+
+    Args:
+        threads: of the interpreter.
+        refer_below: in place of the model file's own threshold, where given.
+        crop_px: side of the square that is cut out, in place of the model file's own, where given.
+        limits: of the quality gate.
+
+    Raises:
+        InputError: the model does not load, or is not what its manifest says.
+        LeukoscopeError: no interpreter is installed.
+    """
+
+    def __init__(
+        self,
+        model: ModelFile,
+        threads: int = 1,
+        refer_below: float | None = None,
+        crop_px: int | None = None,
+        limits: quality.QualitySettings = quality.DEFAULT,
+    ):
+        manifest = model.manifest
+        self._limits = limits
+        self._geometry = with_crop(manifest.geometry, crop_px)
+        self._labels = manifest.labels
+        output = manifest.probabilities()
+        self._logits = logits(output, manifest.temperature)
+        self._refer_below = manifest.refer_below if refer_below is None else refer_below
+        self._interpreter = open_model(model, threads)
+        cv2.setNumThreads(
+            threads
+        )  # its pool would take the other cores, and wait for them where they are busy
+        self._input_index: int = self._interpreter.get_input_details()[0]["index"]
+        outputs = self._interpreter.get_output_details()
+        self._output_index: int = outputs[output.index]["index"]
+        self._map = manifest.activation_map()
+        self._map_index: int = outputs[self._map.index]["index"] if self._map else -1
+        side = manifest.geometry.size
+        self._crop_shape = (side, side, 3)
+        self._input_tensor = self._interpreter.tensor(self._input_index)
+        self._table = None if is_shift(manifest.input) else quantisation_table(manifest.input)
+
+    def classify(self, pixels: Pixels) -> Prediction:
+        """Crop, resize, run and judge one frame.
+
+        Args:
+            pixels: (H, W, 3) uint8 RGB.
+
+        Raises:
+            InputError: the frame is not (H, W, 3) uint8.
+        """
+        started = time.perf_counter_ns()
+        # Straight into the interpreter's own memory. It refuses to run while a view of that is held, be it by
+        # the traceback of an error that somebody keeps.
+        expect_rgb(pixels)
+        crop = self._input_pixels()
+        prepare(pixels, self._geometry, out=crop)
+        measured = self._measure_and_quantise(crop)
+        del crop
+        return self._run(started, measured)
+
+    def classify_crop(self, crop: Pixels) -> Prediction:
+        """Run and judge a crop that `edge.imaging.preprocess.prepare` has made with the model's geometry.
+
+        Args:
+            crop: (size, size, 3) uint8 RGB.
+
+        Raises:
+            InputError: it has another shape or type.
+        """
+        started = time.perf_counter_ns()
+        if crop.shape != self._crop_shape or crop.dtype != np.uint8:
+            raise InputError(f"the crop is {crop.dtype} of shape {crop.shape}, not uint8 {self._crop_shape}")
+        pixels = self._input_pixels()
+        np.copyto(pixels, crop)
+        measured = self._measure_and_quantise(pixels)
+        del pixels
+        return self._run(started, measured)
+
+    def _run(self, started: int, measured: dict[str, float]) -> Prediction:
+        """The prediction for what is in the input tensor; `started` in nanoseconds of `perf_counter_ns`."""
+        prepared = time.perf_counter_ns()
+        self._interpreter.invoke()
+        invoked = time.perf_counter_ns()
+        probabilities = self._probabilities()
+        verdict, reasons = judge(probabilities, measured, self._refer_below, self._limits)
+        timings_ms = {"preprocess": (prepared - started) / 1e6, "invoke": (invoked - prepared) / 1e6}
+        return Prediction(verdict, probabilities, reasons, measured, timings_ms)
+
+    def activation_map(self) -> npt.NDArray[np.float32] | None:
+        """Where the last verdict comes from; None where the network does not say.
+
+        Returns:
+            (h, w, 2) float32: each position's share of the logits, in the order of the model's labels.
+        """
+        if self._map is None:
+            return None
+        quantised = self._interpreter.get_tensor(self._map_index)[0].astype(np.float32)
+        return np.asarray((quantised - self._map.zero_point) * np.float32(self._map.scale))
+
+    def bare_invoke(self) -> None:
+        """Run the network on what its input tensor holds, and nothing else: what the rest is measured by."""
+        self._interpreter.invoke()
+
+    def multiply_adds(self) -> int:
+        """Of the convolutions for one image."""
+        shapes = {t["index"]: t["shape"] for t in self._interpreter.get_tensor_details()}
+        total = 0
+        for operator in self._interpreter._get_ops_details():
+            if operator["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+                # (out, h, w, in) or (1, h, w, channels): the multiply-adds of one output value
+                kernel = shapes[operator["inputs"][1]]
+                each = kernel[1:].prod() if operator["op_name"] == "CONV_2D" else kernel[1:3].prod()
+                total += int(shapes[operator["outputs"][0]].prod() * each)
+        return total
+
+    def _input_pixels(self) -> Pixels:
+        """A view of the input tensor's bytes, (size, size, 3) uint8."""
+        return self._input_tensor()[0].view(np.uint8)  # type: ignore[no-any-return]
+
+    def _measure_and_quantise(self, crop: Pixels) -> dict[str, float]:
+        """The quality of the crop, whose pixels then become quantised values in their place."""
+        measured = quality.measure(crop)
+        if self._table is None:
+            np.bitwise_xor(crop, 0x80, out=crop)
+        else:
+            cv2.LUT(crop, self._table.view(np.uint8), dst=crop)
+        return measured
+
+    def _probabilities(self) -> dict[str, float]:
+        first, second = self._interpreter.get_tensor(self._output_index)[0].tolist()
+        return _two(self._logits[first + 128], self._logits[second + 128], self._labels)
+
+
+def is_shift(input_format: InputFormat) -> bool:
+    """Whether quantising a pixel is p - 128, which as a byte is p with its highest bit flipped."""
+    exact = _unrounded(input_format)
+    return bool(np.abs(exact - (np.arange(256) - 128)).max() <= 0.5 - _ROUNDING_TOLERANCE)
+
+
+def quantisation_table(input_format: InputFormat) -> npt.NDArray[np.int8]:
+    """(256,) int8: the network's input value for every pixel value."""
+    return np.clip(np.rint(_unrounded(input_format)), -128, 127).astype(np.int8)
+
+
+def _unrounded(input_format: InputFormat) -> npt.NDArray[np.float64]:
+    return np.array([input_format.quantised(pixel) for pixel in range(256)])
+
+
+def calibrate(softmax: list[float], labels: list[str], step: float, temperature: float) -> dict[str, float]:
+    """Temperature scaling (Guo et al. 2017) of a quantised softmax of two classes.
+
+    Args:
+        softmax: of each label; multiples of `step`, so 0 stands for anything under half a step.
+        labels: two, in the same order.
+        step: the output's scale.
+        temperature: over 1 makes the probabilities less certain.
+
+    Returns:
+        Probability of each label, between `PROBABILITY_FLOOR` and 1 less that.
+    """
+    first, second = (_logit(p, step, temperature) for p in softmax)
+    return _two(first, second, labels)
+
+
+def logits(output: OutputFormat, temperature: float) -> list[float]:
+    """256: what each quantised output value from -128 up is, as a logit divided by the temperature."""
+    scale, zero_point = output.scale, output.zero_point
+    return [_logit(scale * (q - zero_point), scale, temperature) for q in range(-128, 128)]
+
+
+def _logit(probability: float, step: float, temperature: float) -> float:
+    return math.log(max(probability, step / 2)) / temperature
+
+
+def _two(first: float, second: float, labels: list[str]) -> dict[str, float]:
+    """The softmax of two logits, under their labels."""
+    # exp of a difference this large would overflow, and the floor is reached long before.
+    probability = 1 / (1 + math.exp(min(second - first, 700.0)))
+    probability = min(max(probability, PROBABILITY_FLOOR), 1 - PROBABILITY_FLOOR)
+    return {labels[0]: probability, labels[1]: 1 - probability}
+
+
+def judge(
+    probabilities: dict[str, float],
+    measured: dict[str, float],
+    refer_below: float,
+    limits: quality.QualitySettings = quality.DEFAULT,
+) -> tuple[Verdict, list[str]]:
+    """The verdict, and why where it is "refer".
+
+    Args:
+        probabilities: of ALL and HEM; at a tie, ALL, whose miss costs more.
+        measured: the quality figures of the crop.
+        refer_below: probability of the likelier class under which the cell is referred.
+        limits: of the quality gate.
+    """
+    reasons = quality.reasons(measured, limits)
+    likelier: Verdict = "ALL" if probabilities["ALL"] >= probabilities["HEM"] else "HEM"
+    highest = probabilities[likelier]
+    if highest < refer_below:
+        reasons.append(f"unsure: {likelier} at {highest:.3f}, under {refer_below:g}")
+    return ("refer" if reasons else likelier), reasons
+
+
+def default_model() -> Path:
+    """The model file where none is named: LEUKOSCOPE_MODEL, the source checkout's, or the installed one.
+
+    Raises:
+        InputError: there is none.
+    """
+    named = os.environ.get("LEUKOSCOPE_MODEL")
+    if named:
+        return Path(named)
+    candidates = [Path(__file__).resolve().parents[2] / "models", INSTALLED_MODELS]
+    for folder in candidates:
+        if (folder / DEFAULT_MODEL).is_file():
+            return folder / DEFAULT_MODEL
+    places = " or ".join(str(folder) for folder in candidates)
+    raise InputError(f"no model file: {DEFAULT_MODEL} is not in {places}; give one with --model FILE")

@@ -1,0 +1,147 @@
+"""Where a verdict comes from: the class activation map laid over the cell, as a picture to look at."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import InputError, LeukoscopeError
+from edge.imaging.files import shown
+from edge.imaging.frame import Pixels
+from edge.imaging.preprocess import prepare
+from edge.model.classifier import Classifier, Prediction
+from edge.model.file import Manifest
+from edge.notice import NOTICE
+
+Evidence = npt.NDArray[np.float32]
+"""(h, w) float32: what each position adds to the log-odds of ALL beyond an empty field; below 0, of HEM.
+
+Even black says something, as a network has biases, and it says the same whatever the cell is. What is left
+without it is of this cell. The mean over the positions is the log-odds less those of the empty field."""
+
+_SIDE_PX = 448
+"""Of the cell and of the overlay, whatever the network's input is."""
+
+_STRIP_PX = 112
+_MARGIN_PX = 12
+_RED, _BLUE = (214, 47, 39), (44, 102, 196)  # RGB; told apart by colour-blind readers too
+_STRONGEST = 0.65
+"""Opacity where the evidence is strongest, so that the cell shows through."""
+
+
+class Explainer:
+    """Reads the activation map behind a classifier's last verdict.
+
+    Attributes:
+        empty: (h, w) float32, the log-odds of ALL in an empty field.
+
+    Raises:
+        InputError: the model has no activation map.
+    """
+
+    def __init__(self, classifier: Classifier, manifest: Manifest):
+        self._classifier, self._labels = classifier, manifest.labels
+        side = manifest.geometry.size
+        classifier.classify_crop(np.zeros((side, side, 3), np.uint8))
+        self.empty = self._log_odds()
+
+    def evidence(self) -> Evidence:
+        """Of the crop that the classifier judged last."""
+        return self._log_odds() - self.empty
+
+    def _log_odds(self) -> Evidence:
+        maps = self._classifier.activation_map()
+        if maps is None:
+            raise InputError(
+                "this model has no activation map, so nothing explains its verdicts; leukoscope export writes "
+                "models with one"
+            )
+        return np.asarray(maps[..., self._labels.index("ALL")] - maps[..., self._labels.index("HEM")])
+
+
+def picture(crop: Pixels, evidence: Evidence, prediction: Prediction, source: str) -> Pixels:
+    """The cell, beside it the same cell under its evidence, below both the verdict.
+
+    Args:
+        crop: (S, S, 3) uint8 RGB, what the network saw.
+        evidence: of `Explainer.evidence`.
+        source: name of the image.
+
+    Returns:
+        (448 + 112, 2 · 448, 3) uint8 RGB.
+    """
+    cell = cv2.resize(crop, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_CUBIC)
+    strongest = float(np.abs(evidence).max())
+    share = evidence / strongest if strongest > 0 else evidence
+    smooth = cv2.resize(share, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_LINEAR)
+    opacity = (np.abs(smooth) * _STRONGEST)[..., np.newaxis]
+    colour = np.where(smooth[..., np.newaxis] > 0, _RED, _BLUE).astype(np.float32)
+    overlay = np.rint(cell * (1 - opacity) + colour * opacity).astype(np.uint8)
+    strip = np.full((_STRIP_PX, 2 * _SIDE_PX, 3), 255, np.uint8)
+    _write(strip, prediction, source, strongest)
+    return np.vstack([np.hstack([cell, overlay]), strip])
+
+
+class Explanations:
+    """A folder of pictures, one for each image that a classifier judges.
+
+    Raises:
+        InputError: the model has no activation map.
+        LeukoscopeError: the folder cannot be made.
+    """
+
+    def __init__(self, classifier: Classifier, manifest: Manifest, folder: Path):
+        self._explainer, self._geometry = Explainer(classifier, manifest), manifest.geometry
+        self._folder, self._names = folder, set[str]()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LeukoscopeError(f"{folder}: {error.strerror}; give --explain another folder") from error
+
+    def write(self, image: Path, pixels: Pixels, prediction: Prediction) -> Path:
+        """Explain the verdict that the classifier has just given.
+
+        Args:
+            image: the file it was given on; the picture is named after it, with a number where images of
+                several folders have one name.
+            pixels: (H, W, 3) uint8 RGB, of that file.
+
+        Returns:
+            The PNG.
+
+        Raises:
+            LeukoscopeError: it cannot be written.
+        """
+        drawn = picture(prepare(pixels, self._geometry), self._explainer.evidence(), prediction, shown(image))
+        name, number = image.stem, 1
+        while name in self._names:
+            number += 1
+            name = f"{image.stem}-{number}"
+        self._names.add(name)
+        file = self._folder / f"{name}.png"
+        _, encoded = cv2.imencode(".png", np.ascontiguousarray(drawn[..., ::-1]))
+        try:
+            file.write_bytes(encoded.tobytes())
+        except OSError as error:
+            raise LeukoscopeError(f"{file}: the picture cannot be written: {error.strerror}") from error
+        return file
+
+
+def _write(strip: Pixels, prediction: Prediction, source: str, strongest: float) -> None:
+    likely = "   ".join(f"{label} {p:.3f}" for label, p in prediction.probabilities.items())
+    why = f" ({'; '.join(prediction.reasons)})" if prediction.reasons else ""
+    lines = (
+        (0.8, 2, f"{prediction.verdict}   {likely}{why}"),
+        (
+            0.45,
+            1,
+            f"red speaks for ALL, blue for HEM, beyond an empty field; full colour: log-odds of {strongest:.1f}",
+        ),
+        (0.45, 1, source[-110:]),
+        (0.5, 1, f"{NOTICE.capitalize()}."),
+    )
+    for row, (size, weight, text) in enumerate(lines):
+        at = (_MARGIN_PX, 30 + 25 * row)
+        ascii_text = text.encode("ascii", "replace").decode()  # the font has no others
+        cv2.putText(strip, ascii_text, at, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), weight, cv2.LINE_AA)

@@ -1,0 +1,310 @@
+"""The durable queue: records wait here, numbered without gaps, until the broker has them."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge.errors import LeukoscopeError
+from edge.outbox.file import OutboxFile
+from edge.records import Record, decode_record, encode, seconds_since
+
+log = logging.getLogger(__name__)
+
+# Records that wait in memory for the disk: some minutes of cells, a few megabytes.
+WAITING_LIMIT = 2000
+# The most that one commit takes, so that the first in it does not wait for hundreds of others.
+BATCH_LIMIT = 500
+# How long `accept` waits for room before it refuses.
+ACCEPT_TIMEOUT_S = 5.0
+# Between attempts while the disk refuses.
+RETRY_S = 1.0
+# A commit that takes so long hangs.
+HANG_S = 20.0
+# A full outbox takes records again when it is down to this share, so that it does not flap.
+ROOM_SHARE = 0.95
+
+
+class OutboxFullError(LeukoscopeError):
+    """The outbox takes no record now; it may be offered again when `wait_for_room` says so."""
+
+
+@dataclass(eq=False)
+class _Item:
+    """One thing for the writer: a record of `size` bytes, or (without one) a mark for `flush`."""
+
+    record: Record | None = None
+    size: int = 0
+    done: "Future[Record | None]" = field(default_factory=Future)
+
+
+class Outbox:
+    """A queue of records in an SQLite file.
+
+    One writer thread commits all that waits in one transaction. Any thread may call any method, except
+    that `wait_for_change` serves one waiting thread. A damaged file is set aside and its readable part
+    goes on; `recovered` then says so.
+
+    Args:
+        file: the database; made where missing, with its folder.
+        max_mb: megabytes (2^20) of records, above which none is taken; the log of SQLite adds about 4.
+
+    Raises:
+        LeukoscopeError: the file cannot be opened or written, is no outbox, or is in use.
+    """
+
+    def __init__(self, file: Path, max_mb: int = 1024):
+        self._file, self._max_mb = file, max_mb
+        self._waiting: deque[_Item] = deque()  # an item leaves only when it is committed
+        self._waiting_bytes = 0
+        self._removals: list[int] = []
+        self._state = threading.Condition()
+        self._changed = threading.Event()
+        self._closing = self._closed = self._full = False
+        self._fault = ""
+        self._store = OutboxFile(file)
+        self._used_bytes = self._store.used_bytes  # as of the last commit whose records wait no more
+        self._measure()
+        self._turned_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._thread.start()
+
+    @property
+    def recovered(self) -> str:
+        """What happened to a damaged file, in one line; "" where there was none."""
+        return self._store.recovered
+
+    def accept(self, record: Record) -> "Future[Record]":
+        """Queue a record; returns without waiting for the disk.
+
+        Returns:
+            A future that holds the record with its sequence once it is on the disk. Where the disk refuses,
+            it holds a LeukoscopeError, but the record stays queued in memory and is tried again: do not
+            accept it twice.
+
+        Raises:
+            OutboxFullError: it is full, or too many wait because the disk refuses or is too slow.
+            LeukoscopeError: the outbox is closed, or the record cannot be written as JSON.
+        """
+        # What cannot be written fails here, at its maker, and not in the writer's batch.
+        item = _Item(record=record, size=len(encode(record)))
+        self._put(item)
+        return item.done  # type: ignore[return-value]  # an item with a record gives a record
+
+    def fault(self) -> str:
+        """Why no new frame should be taken: the outbox is full, or its disk refuses; "" where it takes them."""
+        with self._state:
+            return self._why_not()
+
+    def hangs(self) -> str:
+        """What is wrong with the thread that writes, or ""; a disk that refuses is nothing wrong here."""
+        if not self._thread.is_alive():
+            return "its thread has ended"
+        with self._state:
+            # Setting a damaged file aside takes as long as it takes; a restart would begin it anew.
+            busy = bool(self._waiting or self._removals) and not self._store.damaged
+        busy_s = time.monotonic() - self._turned_at
+        return f"its thread hangs for {busy_s:.0f} s" if busy and busy_s > HANG_S else ""
+
+    def report(self) -> dict[str, object]:
+        """For health: how much waits, for how long, and what is wrong."""
+        return {
+            "depth": self.depth(),
+            "oldest_age_s": self.oldest_age_s(),
+            "used_mb": round(self._store.used_bytes / 2**20, 2),
+            "max_mb": self._max_mb,
+            "fault": self.fault(),
+            "recovered": self.recovered,
+        }
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        """Wait until records are taken again; False where they are not after `timeout_s`."""
+        with self._state:
+            return self._state.wait_for(lambda: not self._why_not(), timeout_s)
+
+    def pending(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Up to `limit` committed records above sequence `after`, in order, as (sequence, JSON).
+
+        Empty while a damaged file is set aside.
+        """
+        rows = self._store.pending(after, limit)
+        if self._store.damaged:
+            with self._state:  # the writer sees to it
+                self._state.notify_all()
+        return rows
+
+    def remove(self, sequences: Iterable[int]) -> None:
+        """Forget records that the broker has; done with the next commit."""
+        with self._state:
+            if self._closing:
+                raise LeukoscopeError(f"outbox {self._file}: it is closed")
+            self._removals.extend(sequences)
+            self._state.notify_all()
+
+    def depth(self) -> int:
+        """How many records the outbox holds, those not yet on the disk included."""
+        with self._state:
+            return self._store.rows + sum(item.record is not None for item in self._waiting)
+
+    def oldest(self) -> int | None:
+        """The lowest sequence on the disk, or None where there is none."""
+        first = self.pending(after=0, limit=1)
+        return first[0][0] if first else None
+
+    def oldest_age_s(self) -> float | None:
+        """Seconds since the oldest record on the disk was captured, by the wall clock; None where there is none."""
+        first = self.pending(after=0, limit=1)
+        return seconds_since(decode_record(first[0][1]).captured_at) if first else None
+
+    def last_sequence(self) -> int:
+        """The last sequence that was given; 0 where none was."""
+        with self._state:
+            return self._store.last
+
+    def wait_for_change(self, timeout_s: float) -> bool:
+        """Wait until something was committed or `wake` was called since the last wait."""
+        changed = self._changed.wait(timeout_s)
+        self._changed.clear()
+        return changed
+
+    def wake(self) -> None:
+        """End `wait_for_change`, for what else its one caller waits for."""
+        self._changed.set()
+
+    def wait_empty(self, timeout_s: float) -> bool:
+        """Wait until no record is left; False where some are after `timeout_s`."""
+        with self._state:
+            return self._state.wait_for(lambda: not self._store.rows and not self._waiting, timeout_s)
+
+    def flush(self) -> None:
+        """Wait until all that was accepted is on the disk.
+
+        Raises:
+            LeukoscopeError: the disk refuses.
+        """
+        mark = _Item()
+        self._put(mark, bounded=False)
+        mark.done.result()
+
+    def close(self) -> None:
+        """Commit all that was accepted and close the file.
+
+        Raises:
+            LeukoscopeError: the disk refuses even now; the message says how many records that costs.
+        """
+        with self._state:
+            if self._closed:
+                return
+            self._closing = self._closed = True
+            self._state.notify_all()
+        self._thread.join()
+        self._changed.set()
+        self._store.close()
+        lost = sum(item.record is not None for item in self._waiting)
+        if lost:
+            raise LeukoscopeError(f"outbox {self._file}: {lost} records could not be written: {self._fault}")
+
+    def _why_not(self) -> str:
+        if self._fault:
+            return f"cannot be written: {self._fault}; free space on its disk, or replace it"
+        if self._full:
+            return f"full: {self._max_mb} MB of records wait for the broker ([outbox] max_mb)"
+        return ""
+
+    def _put(self, item: _Item, bounded: bool = True) -> None:
+        item.done.set_running_or_notify_cancel()  # from here on it cannot be cancelled
+        with self._state:
+            if bounded:
+                room = lambda: len(self._waiting) < WAITING_LIMIT or self._closing or self._full  # noqa: E731
+                self._state.wait_for(room, ACCEPT_TIMEOUT_S)
+            if self._closing:
+                raise LeukoscopeError(f"outbox {self._file}: it is closed")
+            if bounded and (self._full or len(self._waiting) >= WAITING_LIMIT):
+                why = self._why_not() or "the disk is too slow"
+                raise OutboxFullError(
+                    f"outbox {self._file}: {why}; {len(self._waiting)} records wait in memory"
+                )
+            self._waiting.append(item)
+            self._waiting_bytes += item.size
+            self._measure()
+            self._state.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._state:
+                self._state.wait_for(
+                    lambda: self._waiting or self._removals or self._store.damaged or self._closing
+                )
+                if not self._waiting and not self._removals and not self._store.damaged:
+                    return
+                self._turned_at = time.monotonic()
+                batch = [self._waiting[i] for i in range(min(BATCH_LIMIT, len(self._waiting)))]
+                removals, self._removals = self._removals, []
+            try:
+                if self._store.damaged:
+                    self._store.rebuild()
+                if self._fault:  # removals first: they make room
+                    self._store.use_reserve()
+                    self._store.commit([], removals)
+                    removals = []
+                records = [item.record for item in batch if item.record is not None]
+                numbered = self._store.commit(records, removals)
+            except Exception as error:  # the thread's top: a failed commit must not end it
+                with self._state:
+                    self._removals = removals + self._removals
+                if not self._refused(batch, error):
+                    return
+                continue
+            self._committed(batch, numbered)
+
+    def _committed(self, batch: list[_Item], numbered: list[Record]) -> None:
+        if self._fault:
+            log.info("outbox %s: writes again", self._file)
+            self._store.keep_reserve()
+        with self._state:
+            self._fault = ""
+            self._used_bytes = self._store.used_bytes
+            for item in batch:
+                self._waiting.popleft()
+                self._waiting_bytes -= item.size
+            self._measure()
+            self._state.notify_all()
+        records = iter(numbered)
+        for item in batch:
+            result = next(records) if item.record is not None else None
+            if not item.done.done():
+                item.done.set_result(result)
+        self._changed.set()
+
+    def _refused(self, batch: list[_Item], error: Exception) -> bool:
+        """Say that a commit failed, and wait; False where the outbox is closing and gives up."""
+        if not self._fault:
+            log.error("outbox %s: %s; records wait in memory until it can be written", self._file, error)
+        with self._state:
+            self._fault = str(error)
+        for item in batch:
+            if not item.done.done():
+                item.done.set_exception(
+                    LeukoscopeError(
+                        f"outbox {self._file}: {error}; free space on the disk (the record waits in memory)"
+                    )
+                )
+        with self._state:
+            if self._closing:
+                return False
+            self._state.wait_for(lambda: self._closing, RETRY_S)
+            return True
+
+    def _measure(self) -> None:
+        """Whether the bound is reached; called with the lock held."""
+        share = (self._used_bytes + self._waiting_bytes) / (self._max_mb * 2**20)
+        if self._full and share < ROOM_SHARE:
+            self._full = False
+            log.info("outbox %s: has room again", self._file)
+        elif not self._full and share >= 1:
+            self._full = True
+            log.error("outbox %s: %s; no new frames until it is down", self._file, self._why_not())

@@ -1,0 +1,148 @@
+"""What may not become slower: ratios of times that are taken in turn, never times. `make bench-check`.
+
+A ratio is of the fastest of many runs each, which other work on the machine disturbs least, and has room
+for noise; it fails only where it is over its limit three times in a row. Not part of `make test`.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from edge.bench import bench, drawn_images
+from edge.bench.start import start_and_idle
+from edge.imaging import quality
+from edge.imaging.frame import Pixels
+from edge.imaging.preprocess import Geometry, prepare
+from edge.model.classifier import Classifier, default_model
+from edge.model.file import ModelFile, read_model, write_model
+
+pytestmark = pytest.mark.speed
+
+ATTEMPTS = 3
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Pixels]:
+    return drawn_images(450, 450)
+
+
+@pytest.fixture(scope="module")
+def model() -> ModelFile:
+    return read_model(default_model())
+
+
+def with_geometry(model: ModelFile, folder: Path, geometry: Geometry) -> ModelFile:
+    manifest = msgspec.structs.replace(model.manifest, geometry=geometry)
+    return write_model(folder / "other.tflite", model.flatbuffer, manifest, model.card)
+
+
+def fastest_in_turn(*functions: Callable[[], object], runs: int = 60) -> list[float]:
+    """Seconds of the fastest run of each."""
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(runs):
+        for function, own in zip(functions, times):
+            started = time.perf_counter()
+            function()
+            own.append(time.perf_counter() - started)
+    return [min(own) for own in times]
+
+
+def expect_at_most(limit: float, measure: Callable[[], float]) -> None:
+    measured = []
+    for _ in range(ATTEMPTS):
+        measured.append(measure())
+        if measured[-1] <= limit:
+            return
+    pytest.fail(f"{', '.join(f'{ratio:.3f}' for ratio in measured)}: each over {limit}")
+
+
+@pytest.mark.parametrize(
+    ("geometry", "limit"), [(Geometry(448, 224), 1.12), (Geometry(320, 224, "linear"), 1.15)]
+)
+def test_a_verdict_takes_little_more_than_the_network(
+    model: ModelFile, images: list[Pixels], tmp_path: Path, geometry: Geometry, limit: float
+) -> None:
+    shown = with_geometry(model, tmp_path, geometry)
+    expect_at_most(limit, lambda: bench(shown, images, runs=60)["overhead_ratio_min"])
+
+
+def test_the_size_of_the_frame_costs_nothing(model: ModelFile, images: list[Pixels]) -> None:
+    classifier = Classifier(model)
+    large = drawn_images(4032, 3040)[0]
+    bgr = large[..., ::-1].copy()[..., ::-1]
+
+    def ratio() -> float:
+        small, *others = fastest_in_turn(
+            lambda: classifier.classify(images[0]),
+            lambda: classifier.classify(large),
+            lambda: classifier.classify(bgr),
+            runs=100,
+        )
+        return max(others) / small
+
+    expect_at_most(1.4, ratio)  # converting the whole of it would take 10 ms, beside 4 for the network
+
+
+def test_a_linear_resize_and_the_quality_cost_about_as_much_as_halving(images: list[Pixels]) -> None:
+    out = np.empty((224, 224, 3), np.uint8)
+
+    def ratio() -> float:
+        halving, linear, measuring = fastest_in_turn(
+            lambda: prepare(images[0], Geometry(448, 224), out=out),
+            lambda: prepare(images[0], Geometry(320, 224, "linear"), out=out),
+            lambda: quality.measure(out),
+            runs=200,
+        )
+        return max(linear, measuring) / halving
+
+    expect_at_most(3.0, ratio)
+
+
+def test_record_and_outbox_are_a_small_part_of_the_network(model: ModelFile, images: list[Pixels]) -> None:
+    def ratio() -> float:
+        results = bench(model, images, runs=60)
+        stages = results["stages_ms"]
+        around = sum(stages[stage]["min"] for stage in ("capture", "record", "accept"))
+        return around / results["bare_invoke_ms"]["min"]
+
+    expect_at_most(0.1, ratio)
+
+
+def test_the_daemon_fits_and_idles(model: ModelFile, images: list[Pixels]) -> None:
+    def idle() -> float:
+        results = start_and_idle(model, images, starts=1, idle_seconds=4.0)
+        assert results["peak_rss_mb"] <= 130
+        return max(results["idle_cpu"].values())
+
+    expect_at_most(0.05, idle)
+
+
+def test_the_daemon_loads_nothing_that_it_does_not_need() -> None:
+    program = (
+        "import sys, edge.cli.main, edge.cli.commands, edge.daemon.daemon\n"
+        "print([name for name in ('sqlalchemy', 'psycopg', 'rich', 'amqtt', 'asyncio', 'matplotlib', 'onnx',"
+        " 'edge.demo.command', 'edge.logger.subscriber', 'edge.logger.sinks', 'edge.bench') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_litert_is_about_as_fast_as_the_fastest_engine(model: ModelFile, images: list[Pixels]) -> None:
+    pytest.importorskip("onnx", reason="pip install 'leukoscope[bench]'")
+    pytest.importorskip("onnxruntime", reason="pip install 'leukoscope[bench]'")
+    from export.engines import compare
+
+    def ratio() -> float:
+        rows = compare(model, images, runs=40, threads=1)["engines"]
+        return 1 / min(row["ratio"]["min"] for row in rows[1:])
+
+    expect_at_most(1.2, ratio)

@@ -1,0 +1,113 @@
+"""Databases of earlier loggers go on being used, by one or by several loggers at once."""
+
+import csv
+import json
+import sqlite3
+import threading
+
+import pytest
+from broker import make_record
+
+from edge.errors import InputError
+from edge.host import clock
+from edge.logger.sinks import COLUMNS, open_sink
+from edge.records import encode
+
+OLD_COLUMNS = [name for name in COLUMNS if name != "clock_synchronised"]
+
+
+def first_version(file, records):
+    """What the first loggers made."""
+    with sqlite3.connect(file) as database:
+        columns = ", ".join(f"{n} TEXT" + (" NOT NULL" if n != "image" else "") for n in OLD_COLUMNS)
+        database.execute(f"CREATE TABLE cells ({columns}, PRIMARY KEY (id))")
+        database.execute(
+            "CREATE TABLE rejects (received_at TEXT NOT NULL, topic TEXT NOT NULL, "
+            "payload BLOB NOT NULL, reason TEXT NOT NULL)"
+        )
+        for record in records:
+            row = json.loads(encode(record))
+            database.execute(
+                f"INSERT INTO cells VALUES ({', '.join('?' * len(OLD_COLUMNS))})",
+                [
+                    v if v is None or isinstance(v, (str, int)) else json.dumps(v)
+                    for n, v in row.items()
+                    if n in OLD_COLUMNS
+                ],
+            )
+
+
+def schema(file):
+    with sqlite3.connect(file) as database:
+        columns = [c[1] for c in database.execute("PRAGMA table_info(cells)")]
+        return columns, {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+
+
+def test_tables_of_the_first_version_become_todays_and_keep_their_rows(tmp_path):
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    earlier, later = make_record(sequence=1), make_record(sequence=2, clock_synchronised=True)
+    first_version(old, [earlier])
+    open_sink(f"sqlite:///{new}").close()
+    for _ in range(2):  # the second start finds nothing to do
+        sink = open_sink(f"sqlite:///{old}")
+        assert sink.store([earlier, later], [])[0] is False
+        sink.close()
+    assert schema(old) == schema(new)
+    with sqlite3.connect(old) as database:
+        rows = database.execute("SELECT id, clock_synchronised FROM cells ORDER BY sequence").fetchall()
+    assert rows == [(earlier.id, None), (later.id, 1)]
+
+
+def test_loggers_that_start_together_migrate_once(tmp_path):
+    faults = []
+    together = threading.Barrier(8)
+
+    def start(file):
+        together.wait()
+        try:
+            open_sink(f"sqlite:///{file}").close()
+        except Exception as error:
+            faults.append(error)
+
+    for number in range(20):  # one in twenty met a lock that SQLite does not wait for
+        file = tmp_path / f"{number}.db"
+        first_version(file, [make_record()])
+        threads = [threading.Thread(target=start, args=(file,)) for _ in range(together.parties)]
+        [t.start() for t in threads], [t.join() for t in threads]
+    assert faults == []
+
+
+def test_newer_and_foreign_tables_are_refused(tmp_path):
+    newer, foreign = tmp_path / "newer.db", tmp_path / "foreign.db"
+    open_sink(f"sqlite:///{newer}").close()
+    with sqlite3.connect(newer) as database:
+        database.execute("UPDATE leukoscope_schema SET version = 99")
+    with sqlite3.connect(foreign) as database:
+        database.execute("CREATE TABLE cells (battery)")
+    with pytest.raises(InputError, match="version 99.*update this logger"):
+        open_sink(f"sqlite:///{newer}")
+    with pytest.raises(InputError, match="another program's"):
+        open_sink(f"sqlite:///{foreign}")
+
+
+def test_a_csv_of_the_first_version_is_widened_and_goes_on(tmp_path):
+    file = tmp_path / "r.csv"
+    record = make_record(specimen='a,"b"\nc')
+    with file.open("w", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(OLD_COLUMNS)
+        row = json.loads(encode(record))
+        writer.writerow([v if isinstance(v, (str, int)) else json.dumps(v) for n, v in row.items()][:-1])
+    sink = open_sink(str(file))
+    with pytest.raises(Exception, match="another logger"):
+        open_sink(str(file))
+    other = make_record(clock_synchronised=False)
+    assert sink.store([record, other], []) == [False, True]
+    sink.close()
+    rows = list(csv.DictReader(file.open(newline="")))
+    assert [(r["id"], r["clock_synchronised"]) for r in rows] == [(record.id, ""), (other.id, "false")]
+    assert rows[0]["specimen"] == record.specimen
+
+
+def test_the_clock_is_said_to_be_synchronised_or_not():
+    assert clock.synchronised() in (True, False)

@@ -1,0 +1,3 @@
+"""C-NMC on disk: which images there are, whether the copy is whole, who trains and who tests, and the cache
+of crops. It may import edge.
+"""

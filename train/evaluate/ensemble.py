@@ -1,0 +1,144 @@
+"""Several networks as one: side by side in one model, the mean of their log-odds as its own.
+
+Networks that err on different cells are better together than each is alone (Hansen & Salamon 1990,
+doi:10.1109/34.58871). Joined they stay a MobileNet_M in shape, of as many times the channels, whose
+pointwise convolutions keep the networks apart (groups): evaluation, export and the box need nothing new.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import msgspec
+import numpy as np
+
+from edge.errors import InputError
+from train.evaluate import predictions_file
+from train.evaluate.evaluation import cells_of
+from train.evaluate.predictions import Predictions, Which
+from train.fit.batches import Floats
+from train.fit.run import Progress, Run
+
+log = logging.getLogger(__name__)
+
+_SUREST = 1e-6
+"""Nearest to 0 and 1 that predictions are written."""
+
+
+def join_runs(runs: Sequence[Run], out: Path, settings: dict[str, Any]) -> Run:
+    """A run folder of one network that says what those of several runs say together.
+
+    Args:
+        runs: two or more, of the same network, crop, input range and split. Interpolation and the rest of
+            the recipe are the first one's.
+        settings: kept in environment.json.
+
+    Raises:
+        InputError: they do not fit together, or `out` holds a run already.
+    """
+    recipes, split = [run.recipe() for run in runs], runs[0].split()
+    for run, recipe in zip(runs, recipes, strict=True):
+        for key in ("alpha", "size", "crop", "input_low", "input_high", "members"):
+            mine, first = getattr(recipe.model, key), getattr(recipes[0].model, key)
+            if mine != first:
+                raise InputError(f"{run.folder}: model.{key} is {mine}, that of {runs[0].folder} {first}")
+        if recipe.model.interpolation != recipes[0].model.interpolation:
+            log.warning(
+                "careful: %s was trained with interpolation %s and will see %s",
+                run.folder,
+                recipe.model.interpolation,
+                recipes[0].model.interpolation,
+            )
+        if run.split() != split:
+            raise InputError(f"{run.folder}: trained on another split than {runs[0].folder}")
+    if recipes[0].model.members > 1:
+        raise InputError(f"{runs[0].folder}: is an ensemble itself; give its members")
+    shape = msgspec.structs.replace(recipes[0].model, members=len(runs))
+    run = Run.create(out, msgspec.structs.replace(recipes[0], model=shape), split, settings)
+    progress = Progress(
+        learning_rate=recipes[0].fit.learning_rate, stopped=f"joined of {len(runs)} trained networks"
+    )
+    run.save(joined([member.best_model() for member in runs]), progress, better=True)
+    run.finish(progress)
+    return run
+
+
+def joined(models: Sequence[keras.Model]) -> keras.Model:
+    """One network of several `train.fit.model.mobilenet_m` of the same shape.
+
+    Returns:
+        From (N, size, size, 3) float32 to (N, 2) float32: the probabilities that belong to the mean of the
+        models' log-odds.
+    """
+    x = entry = keras.Input(models[0].input.shape[1:])
+    for layers in zip(*(model.layers[1:] for model in models), strict=True):
+        layer = type(layers[0]).from_config(_config(layers[0], len(models)))
+        x = layer(x)
+        layer.set_weights(_weights(layer, [each.get_weights() for each in layers]))
+    return keras.Model(entry, x, name="mobilenet_m")
+
+
+def _config(layer: keras.Layer, members: int) -> dict[str, Any]:
+    config: dict[str, Any] = layer.get_config()
+    if type(layer) is keras.layers.Conv2D:
+        config["filters"] *= members
+        if layer.name != "conv1":  # that one sees the image, which they share
+            config["groups"] = members
+    return config
+
+
+def _weights(layer: keras.Layer, each: Sequence[Sequence[Floats]]) -> list[Floats]:
+    """The members' weights of one layer side by side, kernels and vectors in turn."""
+    if isinstance(layer, keras.layers.Dense):
+        (kernels, biases), members = zip(*each, strict=True), len(each)
+        return [np.concatenate(kernels) / members, np.mean(biases, axis=0)]
+    axis = 2 if isinstance(layer, keras.layers.DepthwiseConv2D) else -1
+    return [np.concatenate(parts, axis) for parts in zip(*each, strict=True)]
+
+
+def join_predictions(folders: Sequence[Path], data: Path) -> tuple[list[Predictions], bool]:
+    """What the members of an ensemble say together, from what `evaluate --out` kept of each.
+
+    Args:
+        folders: two or more, of evaluations of the same cells at the same noise levels.
+        data: the data set's folder.
+
+    Returns:
+        The predictions, and whether the test cells are of patients that no member has trained on.
+
+    Raises:
+        InputError: a folder holds no predictions, or those of other cells.
+    """
+    each = [_scores(folder) for folder in folders]
+    for folder, found in zip(folders, each, strict=True):
+        if found.keys() != each[0].keys():
+            raise InputError(f"{folder}: judged other cells or noise levels than {folders[0]}")
+    parts: dict[tuple[Which, float], list[str]] = {}
+    for which, sigma, path in each[0]:
+        parts.setdefault((which, sigma), []).append(path)
+    cells = {cell.path: cell for cell in cells_of(data, sorted({path for _, _, path in each[0]}))}
+    together = []
+    for (which, sigma), paths in parts.items():
+        scores = np.array([[found[which, sigma, path] for path in paths] for found in each])
+        bounded = np.clip(scores, _SUREST, 1 - _SUREST)
+        odds = np.log(bounded / (1 - bounded)).mean(axis=0)
+        together.append(Predictions(which, sigma, [cells[path] for path in paths], 1 / (1 + np.exp(-odds))))
+    return together, all(_judged_new_patients(folder) for folder in folders)
+
+
+def _scores(folder: Path) -> dict[tuple[Which, float, str], float]:
+    """Which cells, sigma of their noise and path → probability of ALL."""
+    rows = predictions_file.read(folder / predictions_file.NAME)
+    return {(row.cells, row.sigma, row.path): row.score for row in rows}
+
+
+def _judged_new_patients(folder: Path) -> bool:
+    """Whether an evaluation resampled patients, as it does where its test side is of new ones."""
+    file = folder / "metrics.json"
+    try:
+        return bool(json.loads(file.read_text(encoding="utf-8"))[0]["resampled"] == "subjects")
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: {error!r}; give the folder of an `evaluate --out`") from error

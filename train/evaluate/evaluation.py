@@ -1,0 +1,225 @@
+"""How good a run or a model file is on images that it has not trained on."""
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.errors import InputError
+from edge.imaging.frame import Pixels
+from edge.imaging.preprocess import Geometry
+from edge.model.classifier import Classifier
+from edge.model.file import read_model
+from train.data import crops as crop_cache
+from train.data.dataset import Cell, data_root, scan, subject_group
+from train.data.split import SIDES, Split
+from train.evaluate.intervals import LEVEL, RESAMPLES, SEED
+from train.evaluate.predictions import Predictions, Which
+from train.fit.augment import add_noise
+from train.fit.batches import PlainBatches
+from train.fit.run import Run, environment
+
+Scores = npt.NDArray[np.float64]
+
+# What of a manifest's training says which split it was.
+_SPLIT_FACTS = ("fold", "split", "split_seed")
+_TRAINING_FACTS = (*_SPLIT_FACTS, "split_sha256", "recipe", "epochs", "best_epoch")
+_BLOCK = 512
+"""Crops that get their noise at once: at float32 and 224 pixels a side, 0.3 GB."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Something that says how likely a crop is ALL.
+
+    Attributes:
+        geometry: of the crops that it takes.
+        score: from (N, S, S, 3) uint8 RGB to (N,) float64.
+        training: what is known of its training, as in a manifest: fold, split, split_seed, split_sha256,
+            recipe, epochs, best_epoch.
+        seen: paths of the images that trained or chose it; None where only a model file is there.
+        sha256: of a model file's flatbuffer, "" for a run.
+    """
+
+    geometry: Geometry
+    score: Callable[[Pixels], Scores]
+    training: Mapping[str, Any] = field(default_factory=dict)
+    seen: frozenset[str] | None = None
+    sha256: str = ""
+
+
+def load_scorer(path: Path) -> tuple[Scorer, Split | None]:
+    """The float model of a run folder with its split, or an int8 model file.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if not path.is_dir():
+        return int8_scorer(path), None
+    run = Run(path)
+    recipe, model = run.recipe().model, run.best_model()
+
+    def score(crops: Pixels) -> Scores:
+        cells = [Cell("", "ALL", "", "")] * len(crops)  # only the pixels are used
+        return np.asarray(model.predict(PlainBatches(crops, cells, recipe), verbose=0), np.float64)[:, 0]
+
+    split, progress = run.split(), run.progress()
+    training = {
+        "fold": split.fold,
+        "split": split.method,
+        "split_seed": split.seed,
+        "split_sha256": split.sha256(),
+        "recipe": run.environment().get("recipe", ""),
+        "epochs": progress.epoch if progress else 0,
+        "best_epoch": progress.best_epoch if progress else 0,
+    }
+    return Scorer(recipe.geometry, score, training, frozenset([*split.train, *split.val])), split
+
+
+def int8_scorer(path: Path) -> Scorer:
+    """A model file, run by the box's own classifier."""
+    model = read_model(path)
+    classifier = Classifier(model)
+
+    def score(crops: Pixels) -> Scores:
+        return np.array([classifier.classify_crop(crop).probabilities["ALL"] for crop in crops])
+
+    manifest = model.manifest
+    return Scorer(manifest.geometry, score, manifest.training, sha256=manifest.flatbuffer_sha256)
+
+
+def cells_of(data: Path, paths: Sequence[str]) -> list[Cell]:
+    """The cells that a split names.
+
+    Raises:
+        InputError: some are not there.
+    """
+    by_path = {cell.path: cell for cell in scan(data)}
+    missing = [path for path in paths if path not in by_path]
+    if missing:
+        raise InputError(f"{data}: {len(missing)} images of the split are not there, the first {missing[0]}")
+    return [by_path[path] for path in paths]
+
+
+def score_cells(
+    scorer: Scorer, data: Path, cells: Sequence[Cell], noise_sigma_levels: float = 0.0, seed: int = 0
+) -> Scores:
+    """(N,) float64, the probability of ALL for each cell.
+
+    Args:
+        noise_sigma_levels: standard deviation of the noise put on the crops, in 8-bit levels.
+    """
+    crops = crop_cache.load(data_root(data), cells, scorer.geometry)
+    rng = np.random.default_rng(seed)
+    blocks = (crops[start : start + _BLOCK] for start in range(0, len(cells), _BLOCK))
+    scores = [scorer.score(add_noise(block, noise_sigma_levels, rng)) for block in blocks]
+    return np.concatenate(scores) if scores else np.zeros(0)
+
+
+def other_subjects(data: Path, fold: int) -> list[Cell]:
+    """Every cell whose patient, or twin, has no cell in the fold that was trained on."""
+    cells = scan(data)
+    seen = {subject_group(cell.subject) for cell in cells if cell.part == f"fold_{fold}"}
+    return [cell for cell in cells if subject_group(cell.subject) not in seen]
+
+
+def judge(scorer: Scorer, data: Path, split: Split, levels: Sequence[float]) -> list[Predictions]:
+    """Score a split's test side at each noise level and, where its patients are not new, other subjects too.
+
+    A split by image judges on patients that the model has trained on. So that its figures never stand
+    alone, the cells of all patients outside the fold of the training are scored with it.
+
+    Args:
+        levels: sigmas of the noise, in 8-bit levels.
+
+    Raises:
+        InputError: the test side is empty, or images are not there.
+    """
+    if not split.test:
+        raise InputError("the split's test side is empty; give one from `leukoscope dataset split`")
+    sets: dict[Which, list[Cell]] = {"test": cells_of(data, split.test)}
+    if not judges_new_patients(scorer, split):
+        sets["other_subjects"] = _new_patients(scorer, data, split)
+    return [
+        Predictions(which, sigma, cells, score_cells(scorer, data, cells, sigma))
+        for sigma in levels
+        for which, cells in sets.items()
+        if cells
+    ]
+
+
+def _new_patients(scorer: Scorer, data: Path, split: Split) -> list[Cell]:
+    """Cells of patients that certainly took no part in the training; none where that is not known."""
+    kind, fold = scorer.training.get("split", split.method), scorer.training.get("fold", split.fold)
+    if kind == "image":
+        return other_subjects(data, fold)
+    if scorer.seen is None:  # of a split by subject the file does not say which patients it left out
+        return []
+    cells = scan(data)
+    seen = {subject_group(cell.subject) for cell in cells if cell.path in scorer.seen}
+    return [cell for cell in cells if subject_group(cell.subject) not in seen]
+
+
+def judges_new_patients(scorer: Scorer, split: Split) -> bool:
+    """Whether no patient of the test side can have taken part in the training.
+
+    That is known only where the split is by subject and is the one that the model was trained with.
+    """
+    return split.method == "subject" and scorer.training.get("split_sha256") == split.sha256()
+
+
+def cautions(scorer: Scorer, split: Split) -> list[str]:
+    """What must be said where the judged images may have taken part in the training."""
+    if scorer.training.get("split_sha256") == split.sha256():
+        return []
+    if scorer.seen is not None:
+        known = len(scorer.seen.intersection(split.test))
+        return (
+            [f"{known} of the {len(split.test)} judged images trained or chose this model"] if known else []
+        )
+    trained = ", ".join(f"{key} {scorer.training[key]}" for key in _SPLIT_FACTS if key in scorer.training)
+    return [
+        f"the model was not trained with this split (but with {trained or 'an unknown one'}): images that are "
+        "judged here may have trained it, and then the figures are too good"
+    ]
+
+
+def histories(subject: Path) -> dict[str, list[dict[str, float]]]:
+    """The training curves of a run folder, by name; none of a model file."""
+    progress = Run(subject).progress() if subject.is_dir() else None
+    return {"The training of this model": progress.history} if progress and progress.history else {}
+
+
+def facts(subject: str, scorer: Scorer, split: Split, command: Sequence[str]) -> dict[str, str]:
+    """How an evaluation was made, by name, as its report tells.
+
+    Args:
+        subject: the run folder or model file.
+        command: that made the report, word by word.
+    """
+    trained = ", ".join(f"{key} {scorer.training[key]}" for key in _TRAINING_FACTS if key in scorer.training)
+    geometry = scorer.geometry
+    return {
+        "Judged": subject + (f" (int8, flatbuffer sha256 {scorer.sha256})" if scorer.sha256 else ""),
+        "Trained with": trained or "not known",
+        "Crop": f"{geometry.crop} pixels, resized to {geometry.size} ({geometry.interpolation})",
+        "Split": f"fold {split.fold}, by {split.method}, seed {split.seed}, sha256 {split.sha256()}",
+        "Images on each side": ", ".join(f"{side} {len(split.side(side))}" for side in SIDES),
+        **how_made(command),
+    }
+
+
+def how_made(command: Sequence[str]) -> dict[str, str]:
+    """Intervals, time, versions and command of a report, by name."""
+    packages = environment()["packages"]
+    return {
+        "Intervals": f"percentile bootstrap, {LEVEL:.0%}, {RESAMPLES} resamples within each class, seed {SEED}",
+        "Made": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "Versions": ", ".join(f"{name} {number}" for name, number in packages.items()),
+        "Command": shlex.join(command),
+    }

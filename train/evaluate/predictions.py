@@ -1,0 +1,123 @@
+"""Scores of known cells, and every figure of them: what `evaluate` and the cross-validation report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from edge.errors import InputError, LeukoscopeError
+from train.data.dataset import Cell, subject_group
+from train.evaluate.intervals import Integers, Resample, intervals, subject_weights
+from train.evaluate.metrics import BY_SUBJECT, THRESHOLD, Bools, Floats, figures, number, weighted_figures
+
+Which = Literal["test", "other_subjects"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The scores of some cells at one noise level.
+
+    Attributes:
+        which: "test" for the test side of a split (or the pooled cells of a cross-validation),
+            "other_subjects" for the cells of patients outside the fold that was trained on.
+        sigma: of the noise on the crops, in 8-bit levels.
+        cells: whose crops were scored; both classes if all figures are to be there.
+        scores: (N,) float64, the probability of ALL.
+    """
+
+    which: Which
+    sigma: float
+    cells: Sequence[Cell]
+    scores: Floats
+
+    @property
+    def is_all(self) -> Bools:
+        """(N,) bool, the truth."""
+        return np.array([cell.label == "ALL" for cell in self.cells], dtype=np.bool_)
+
+
+def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subjects") -> dict[str, Any]:
+    """All figures of some predictions, as `evaluate --json` prints them for one noise level.
+
+    Args:
+        cells: N > 0 cells.
+        scores: (N,) float64, the probability of ALL.
+        resample: what the intervals draw: "subjects" where the cells are of patients that the model has
+            not seen, "cells" where it has trained on other cells of the same patients.
+
+    Returns:
+        What `train.evaluate.metrics.figures` gives, and: groups {"ALL": n, "HEM": n}, the number of patients (twin
+        subjects count as one); by_subject, the figures with each patient weighing the same within its
+        class, with their own intervals; resampled; intervals {figure: [low, high] | None}; per_subject
+        {subject: {label, n, accuracy, mean_score}}. JSON-ready: None where a figure is not defined.
+
+    Raises:
+        InputError: there are no cells.
+        LeukoscopeError: a score is not a number.
+    """
+    if not len(cells):
+        raise InputError("no cells to judge; give a split whose test side has images")
+    scores = np.asarray(scores, dtype=np.float64)
+    if not np.isfinite(scores).all():
+        broken = int((~np.isfinite(scores)).sum())
+        raise LeukoscopeError(
+            f"{broken} of {len(scores)} scores are no numbers; the model is broken, train anew"
+        )
+    is_all = Predictions("test", 0.0, cells, scores).is_all
+    subject = patients(cells)
+    even = weighted_figures(is_all, scores, subject_weights(subject)[np.newaxis])
+    plain_intervals, even_intervals = intervals(is_all, scores, subject, resample)
+    return {
+        **figures(is_all, scores),
+        "groups": {
+            "ALL": len(np.unique(subject[is_all])),
+            "HEM": len(np.unique(subject[~is_all])),
+        },
+        "by_subject": {name: number(even[name][0]) for name in BY_SUBJECT} | {"intervals": even_intervals},
+        "resampled": resample,
+        "intervals": plain_intervals,
+        "per_subject": _per_subject(cells, is_all, scores),
+    }
+
+
+def rows_of(predictions: Sequence[Predictions], resample: Resample) -> list[dict[str, Any]]:
+    """The JSON rows of `evaluate`: one a noise level, in the order of the predictions.
+
+    Args:
+        predictions: one "test" and at most one "other_subjects" for each sigma.
+        resample: for the test side; other subjects are always resampled by subject.
+    """
+    others = {p.sigma: p for p in predictions if p.which == "other_subjects"}
+    rows = []
+    for test in (p for p in predictions if p.which == "test"):
+        other = others.get(test.sigma)
+        rows.append(
+            {
+                "sigma": test.sigma,
+                **figures_of(test.cells, test.scores, resample),
+                "other_subjects": figures_of(other.cells, other.scores) if other else None,
+            }
+        )
+    return rows
+
+
+def patients(cells: Sequence[Cell]) -> Integers:
+    """(N,) integers, equal where the cells are of one class and of one subject or its twins."""
+    keys = np.array([f"{cell.label} {subject_group(cell.subject)}" for cell in cells])
+    index: Integers = np.unique(keys, return_inverse=True)[1].astype(np.intp)
+    return index
+
+
+def _per_subject(cells: Sequence[Cell], is_all: Bools, scores: Floats) -> dict[str, dict[str, Any]]:
+    names = np.array([cell.subject for cell in cells])
+    right = (scores >= THRESHOLD) == is_all
+    return {
+        str(name): {
+            "label": "ALL" if is_all[names == name][0] else "HEM",
+            "n": int((names == name).sum()),
+            "accuracy": float(right[names == name].mean()),
+            "mean_score": float(scores[names == name].mean()),
+        }
+        for name in np.unique(names)
+    }

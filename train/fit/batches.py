@@ -1,0 +1,183 @@
+"""Batches of training images: order, noise and augmentation drawn from (seed, epoch, image) alone.
+
+So that a resumed training sees exactly what an unbroken one would have seen.
+"""
+
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from edge.imaging.frame import Pixels
+from train.data.dataset import LABELS, Cell, subject_group
+from train.fit.augment import add_noise, augment, desaturate
+from train.fit.recipe import BalanceRecipe, ModelRecipe, Recipe
+
+Floats = npt.NDArray[np.float32]
+
+
+def scale_pixels(pixels: Pixels, recipe: ModelRecipe) -> Floats:
+    """Pixels 0…255 to the network's input range.
+
+    Args:
+        pixels: (…, 3) uint8.
+    """
+    scaled = pixels.astype(np.float32)
+    scaled *= (recipe.input_high - recipe.input_low) / 255
+    scaled += recipe.input_low
+    return scaled
+
+
+def one_hot(cells: Sequence[Cell]) -> Floats:
+    """(N, 2) float32 in the order of `LABELS`."""
+    return np.eye(len(LABELS), dtype=np.float32)[[LABELS.index(cell.label) for cell in cells]]
+
+
+def cell_number(cell: Cell) -> int:
+    """A number that goes with the cell's file, wherever it stands in a list: for seeds."""
+    return zlib.crc32(cell.path.encode())
+
+
+def variant(pixels: Pixels, recipe: Recipe, cell: Cell, number: int) -> Pixels:
+    """One of the pictures of a cell that a teacher judges and a student learns from.
+
+    Drawn from the recipe's seed, the cell's file and the number alone: crops of the same cell for networks
+    of other sizes come out turned the same way.
+
+    Args:
+        pixels: (S, S, 3) uint8 RGB.
+    """
+    # The fourth number keeps this apart from the other generators.
+    rng = np.random.default_rng([recipe.fit.seed, number, cell_number(cell), 3])
+    return augment(pixels, recipe.augment, rng)
+
+
+class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """One epoch of training batches.
+
+    Args:
+        crops: (N, S, S, 3) uint8 RGB.
+        cells: the N cells of the crops.
+        recipe: batch size, balancing, noise and augmentation.
+        epoch: counts from 0.
+        taught: (N, variants, 2) float32, what is learnt of each cell's variants, see `train.fit.distil`; labels
+            without it.
+        workers: threads that prepare batches ahead.
+    """
+
+    def __init__(
+        self,
+        crops: Pixels,
+        cells: Sequence[Cell],
+        recipe: Recipe,
+        epoch: int,
+        *,
+        taught: Floats | None = None,
+        workers: int = 2,
+    ):
+        super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=8)
+        self._crops, self._cells, self._recipe, self._epoch = crops, cells, recipe, epoch
+        self._variant = None if taught is None else epoch % recipe.distil.variants
+        self._targets = one_hot(cells) if taught is None else taught[:, self._variant]
+        rng = np.random.default_rng([recipe.fit.seed, epoch])
+        shown = _drawn(cells, recipe.balance, rng) if recipe.balance.sampling == "subjects" else _each(cells)
+        grey = [i for i in shown if cells[i].label == recipe.balance.grey_copies_of]
+        images = np.array([(i, 0) for i in shown] + [(i, 1) for i in grey])
+        self._images = images[rng.permutation(len(images))]
+        sigmas = recipe.noise.sigma_levels or [0.0]
+        self._sigmas = rng.permutation(np.resize(sigmas, len(images)))
+
+    def __len__(self) -> int:
+        return -(-len(self._images) // self._recipe.fit.batch)
+
+    def __getitem__(self, index: int) -> tuple[Floats, Floats]:
+        size = self._recipe.fit.batch
+        positions = range(index * size, min((index + 1) * size, len(self._images)))
+        pixels = np.stack([self._image(position) for position in positions])
+        inputs = scale_pixels(pixels, self._recipe.model)
+        return self._mixed(index, inputs, self._targets[self._images[list(positions), 0]])
+
+    def _mixed(self, index: int, inputs: Floats, targets: Floats) -> tuple[Floats, Floats]:
+        alpha = self._recipe.fit.mixup_alpha
+        if not alpha:
+            return inputs, targets
+        # The third number keeps this apart from the generators of the images.
+        rng = np.random.default_rng([self._recipe.fit.seed, self._epoch, index, 1])
+        share = np.float32(rng.beta(alpha, alpha))
+        other = rng.permutation(len(inputs))
+        return tuple(share * both + (1 - share) * both[other] for both in (inputs, targets))  # type: ignore[return-value]
+
+    def _image(self, position: int) -> Pixels:
+        cell, grey = self._images[position]
+        rng = np.random.default_rng([self._recipe.fit.seed, self._epoch, position])
+        pixels = np.asarray(self._crops[cell])
+        if self._variant is not None:
+            # Noise last: the teacher has judged the picture without it.
+            pixels = variant(pixels, self._recipe, self._cells[cell], self._variant)
+            return add_noise(pixels, self._sigmas[position], rng)
+        if grey:
+            pixels = desaturate(pixels)
+        pixels = add_noise(pixels, self._sigmas[position], rng)
+        return augment(pixels, self._recipe.augment, rng)
+
+
+def _each(cells: Sequence[Cell]) -> npt.NDArray[np.intp]:
+    return np.arange(len(cells))
+
+
+def _drawn(cells: Sequence[Cell], balance: BalanceRecipe, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Positions of an epoch's images: as many of either class, subjects by their size to a power.
+
+    Drawn at even steps through the cells' summed shares, so that each cell comes as often as its share
+    says, give or take one.
+    """
+    draws = balance.draws or len(cells)
+    chosen = []
+    for label in LABELS:
+        members = rng.permutation([i for i, cell in enumerate(cells) if cell.label == label])
+        groups = [subject_group(cells[i].subject) for i in members]
+        sizes = Counter(groups)
+        shares = np.array([sizes[group] ** (balance.subject_power - 1) for group in groups])
+        steps = (np.arange(draws // len(LABELS)) + rng.random()) * (shares.sum() / (draws // len(LABELS)))
+        at = np.searchsorted(np.cumsum(shares), steps, side="right")
+        chosen.append(members[np.minimum(at, len(members) - 1)])
+    return np.concatenate(chosen)
+
+
+class PlainBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Images as they are, for validation and tests, with noise where it is asked for.
+
+    Args:
+        crops: (N, S, S, 3) uint8 RGB.
+        cells: the N cells of the crops.
+        recipe: input scaling.
+        noise_sigma_levels: standard deviation in 8-bit levels.
+        seed: of the noise.
+    """
+
+    def __init__(
+        self,
+        crops: Pixels,
+        cells: Sequence[Cell],
+        recipe: ModelRecipe,
+        *,
+        noise_sigma_levels: float = 0.0,
+        seed: int = 0,
+        batch: int = 64,
+    ):
+        super().__init__(workers=1, use_multiprocessing=False)
+        self._crops, self._recipe, self._batch = crops, recipe, batch
+        self._targets = one_hot(cells)
+        self._sigma, self._seed = noise_sigma_levels, seed
+
+    def __len__(self) -> int:
+        return -(-len(self._targets) // self._batch)
+
+    def __getitem__(self, index: int) -> tuple[Floats, Floats]:
+        span = slice(index * self._batch, (index + 1) * self._batch)
+        rng = np.random.default_rng([self._seed, index])
+        pixels = add_noise(np.asarray(self._crops[span]), self._sigma, rng)
+        return scale_pixels(pixels, self._recipe), self._targets[span]

@@ -1,0 +1,235 @@
+"""Recipes: every hyper-parameter of a training, typed, read from TOML with its reason beside it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from edge.errors import InputError
+from edge.host import typedfile
+from edge.imaging.preprocess import Geometry, Interpolation
+from train.data.dataset import Label
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+
+_FOLDER = Path(__file__).resolve().parents[1] / "recipes"
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class ModelRecipe(_Table):
+    """The network and its input; see `train.fit.model.mobilenet_m`.
+
+    Attributes:
+        bn_momentum: of the running means in batch normalisation; ImageNet's 0.99 needs hundreds of steps
+            to forget photographs, 0.95 a hundred.
+        frozen_blocks: so many of the 14 blocks of MobileNet, from the image on, stay as they were
+            pre-trained, with their own means and variances.
+        members: networks side by side whose log-odds are averaged; above 1 it comes of `train.evaluate.ensemble`, not of
+            a training.
+    """
+
+    alpha: Positive
+    size: Count
+    crop: Count
+    interpolation: Interpolation
+    input_low: float
+    input_high: float
+    dropout: Share
+    l1: NotNegative
+    bn_momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.99
+    frozen_blocks: Annotated[int, msgspec.Meta(ge=0, le=14)] = 0
+    members: Count = 1
+
+    @property
+    def geometry(self) -> Geometry:
+        """What `edge.imaging.preprocess` needs to know."""
+        return Geometry(crop=self.crop, size=self.size, interpolation=self.interpolation)
+
+
+class BalanceRecipe(_Table):
+    """Which images an epoch shows, and how often.
+
+    Attributes:
+        grey_copies_of: the class whose training images come once more in grey (the paper's balancing).
+        sampling: "each" shows every image once; "subjects" draws as many of either class, and from a
+            subject of n cells in proportion to n ** subject_power.
+        subject_power: 0 gives every subject the same weight, 1 every cell.
+        draws: images of an epoch where they are drawn; 0 for as many as there are images.
+    """
+
+    grey_copies_of: Label | None = None
+    sampling: Literal["each", "subjects"] = "each"
+    subject_power: Share = 1.0
+    draws: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class NoiseRecipe(_Table):
+    """Gaussian noise of training images: standard deviations in 8-bit levels, in equal proportions."""
+
+    sigma_levels: list[NotNegative] = []
+
+
+class AugmentRecipe(_Table):
+    """Ranges of the random affine map and of the random colours; see `train.fit.augment`.
+
+    Attributes:
+        zoom: share of the side that is seen, below 1 enlarges; one draw for both axes where
+            `zoom_keeps_shape`, else one for each.
+        brightness: factor on the pixels.
+        brightness_stretched: whether the factor is of the image stretched to 0…255, as
+            `brightness_range` of Keras' ImageDataGenerator had it up to keras-preprocessing 1.1.
+        channel_gain: each channel's own factor is 1 ± this.
+        hue_deg, saturation: rotation of the colours about grey, and factor on their distance from grey.
+        stain: each channel's optical density is multiplied by 1 ± this (Beer–Lambert: more or less dye).
+        blur_sigma_pixels: Gaussian, of the network's input; 0 to this.
+    """
+
+    rotation_deg: NotNegative = 0.0
+    flip_horizontal: Share = 0.0
+    flip_vertical: Share = 0.0
+    brightness: tuple[Positive, Positive] = (1.0, 1.0)
+    brightness_stretched: bool = False
+    shift: Share = 0.0
+    zoom: tuple[Positive, Positive] = (1.0, 1.0)
+    zoom_keeps_shape: bool = False
+    shear_deg: NotNegative = 0.0
+    channel_gain: Share = 0.0
+    hue_deg: NotNegative = 0.0
+    saturation: tuple[NotNegative, NotNegative] = (1.0, 1.0)
+    stain: Share = 0.0
+    blur_sigma_pixels: NotNegative = 0.0
+
+
+class FitRecipe(_Table):
+    """Adam, its learning rate over time, and when to stop.
+
+    Attributes:
+        schedule: "plateau" lowers the rate by `learning_rate_factor` after `learning_rate_patience`
+            epochs without a better validation loss, stops after `stop_patience`, and keeps the best
+            epoch; "cosine" goes from `learning_rate` to `learning_rate_floor` over exactly `epochs`,
+            keeps the last epoch, and needs no validation.
+        warmup_epochs: of a rising rate before the cosine.
+        layer_decay: the rate of a block of the network is that of the block above it times this.
+        weight_decay: decoupled from the gradient (AdamW).
+        probe_c: the head starts as a logistic regression on the pre-trained features, this the inverse of
+            its L2 penalty; 0 starts it at random. See `train.fit.probe`.
+        probe_passes: times that the crops are seen with noise and augmentation for that, beside as they are.
+        epochs: at most; 0 keeps the head of the regression as it is.
+        ema_decay: of a running mean of the weights, an update; at each epoch's end the mean takes their
+            place, after the validation. 0 for none.
+        label_smoothing: share of a target that is spread over both classes.
+        mixup_alpha: images and targets of a batch are mixed in a ratio from Beta(alpha, alpha); 0 for
+            not at all (Zhang et al. 2018).
+    """
+
+    seed: Annotated[int, msgspec.Meta(ge=0)]
+    batch: Count
+    epochs: Annotated[int, msgspec.Meta(ge=0)]
+    learning_rate: Positive
+    learning_rate_floor: NotNegative
+    schedule: Literal["plateau", "cosine"] = "plateau"
+    learning_rate_factor: Share = 0.1
+    learning_rate_patience: Count = 5
+    stop_patience: Count = 20
+    warmup_epochs: NotNegative = 0.0
+    layer_decay: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    weight_decay: NotNegative = 0.0
+    probe_c: NotNegative = 0.0
+    probe_passes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    ema_decay: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    label_smoothing: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    mixup_alpha: NotNegative = 0.0
+
+
+class DistilRecipe(_Table):
+    """Learning what a teacher says of each picture, beside or in place of the labels; see `train.fit.distil`.
+
+    Attributes:
+        variants: differently turned pictures of each cell that the teacher judges; an epoch shows one of
+            them, in turn. 0 for training on labels.
+        temperature: the teacher's logits are divided by it; the student's own are not. Above 1 more than the
+            side they are on is learnt (Hinton et al. 2015), below 1 the student is surer than its teacher,
+            and so are its verdicts in int8.
+        label_share: of the label in what is learnt, the rest is the teacher's.
+    """
+
+    variants: Annotated[int, msgspec.Meta(ge=0)] = 0
+    temperature: Positive = 1.0
+    label_share: Share = 0.0
+
+
+class Recipe(_Table):
+    """One whole method of training."""
+
+    model: ModelRecipe
+    fit: FitRecipe
+    balance: BalanceRecipe = BalanceRecipe()
+    noise: NoiseRecipe = NoiseRecipe()
+    augment: AugmentRecipe = AugmentRecipe()
+    distil: DistilRecipe = DistilRecipe()
+
+    def __post_init__(self) -> None:
+        if self.distil.variants and self.balance.grey_copies_of:
+            raise ValueError(
+                "distil.variants: a teacher judges no grey copies; leave balance.grey_copies_of out"
+            )
+
+
+def names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+
+
+def load(name_or_file: str) -> Recipe:
+    """Read a recipe by its name or from a TOML file.
+
+    Raises:
+        InputError: there is no such recipe, or a value in it does not fit; the message names the key.
+    """
+    file = _FOLDER / f"{name_or_file}.toml"
+    if not file.is_file():
+        file = Path(name_or_file)
+    remedy = f"give a TOML file or one of: {', '.join(names())}"
+    return typedfile.read(file, Recipe, msgspec.toml.decode, name=f"recipe {name_or_file}", remedy=remedy)
+
+
+def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """A recipe with some values replaced.
+
+    Args:
+        changes: each "table.key=value", the value as in TOML: "fit.epochs=3", "augment.zoom=[0.9, 1.1]";
+            a word needs no quotes ("model.interpolation=area"), which a shell would take away.
+            No value gives the key, or a whole table as in "augment=", its default.
+
+    Raises:
+        InputError: a change is not of that form, names no key, or its value does not fit.
+    """
+    tables: dict[str, Any] = msgspec.to_builtins(recipe)
+    for change in changes:
+        key, _, value = change.partition("=")
+        table, _, name = key.strip().partition(".")
+        if table in tables and not name and "=" in change and not value:
+            del tables[table]
+            continue
+        if name not in tables.get(table, {}):
+            raise InputError(f"--set {change}: no such key; give table.key=value, such as fit.epochs=3")
+        if not value:
+            del tables[table][name]
+            continue
+        try:
+            tables[table][name] = msgspec.toml.decode(f"value = {value}")["value"]
+        except msgspec.MsgspecError as error:
+            if not value.isidentifier():
+                raise InputError(f"--set {change}: {error}; write the value as in TOML") from error
+            tables[table][name] = value
+    try:
+        return msgspec.convert(tables, Recipe)
+    except msgspec.ValidationError as error:
+        raise InputError(f"--set {' '.join(changes)}: {error}") from error

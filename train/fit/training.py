@@ -1,0 +1,210 @@
+"""Training: one epoch after the other, each ending in a checkpoint that a killed run goes on from."""
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from edge.errors import InputError, LeukoscopeError
+from edge.imaging.frame import Pixels
+from train.data import crops as crop_cache
+from train.data.dataset import LABELS, Cell, data_root, scan
+from train.data.split import Side, Split
+from train.fit.batches import Floats, PlainBatches, TrainingBatches
+from train.fit.distil import taught_targets
+from train.fit.model import mobilenet_m
+from train.fit.optimizer import build
+from train.fit.probe import set_head
+from train.fit.recipe import FitRecipe, Recipe
+from train.fit.run import Progress, Run
+
+log = logging.getLogger(__name__)
+
+
+def load_side(data: Path, split: Split, side: Side, recipe: Recipe) -> tuple[list[Cell], Pixels]:
+    """The cells of one side of a split and their crops, from the cache where they are there."""
+    by_path = {cell.path: cell for cell in scan(data)}
+    missing = [path for path in split.side(side) if path not in by_path]
+    if missing:
+        raise InputError(f"{data}: {len(missing)} images of the split are not there, the first {missing[0]}")
+    cells = [by_path[path] for path in split.side(side)]
+    return cells, crop_cache.load(data_root(data), cells, recipe.model.geometry, progress=_cropping)
+
+
+def _cropping(done: int, of: int) -> None:
+    if done % 1000 == 0:
+        log.info("cropping: %d of %d images", done, of)
+
+
+def train(
+    run: Run, data: Path, *, weights: str, limit: int | None = None, teacher: Path | None = None
+) -> Progress:
+    """Train a run to its end, from its last checkpoint where there is one.
+
+    A resumed run ends with the same weights as an unbroken one: order, noise, augmentation and dropout
+    are drawn from the seed and the epoch, and the checkpoint holds the optimizer's state.
+
+    Args:
+        run: a run folder made by `Run.create`.
+        data: the data set's folder.
+        weights: see `train.fit.model.mobilenet_m`; only for a run's first epoch.
+        limit: at most this many images on each side, for a quick try.
+        teacher: run folder of the model whose judgement is learnt, as the recipe's `distil` has it.
+
+    Raises:
+        InputError: recipe, split and teacher do not go together.
+        LeukoscopeError: the run folder cannot be written, or the loss is no number any more.
+    """
+    recipe, split, progress = run.recipe(), run.split(), run.progress()
+    if progress and progress.stopped:
+        return progress
+    _refuse_what_does_not_go_together(run.folder, recipe, split, teacher)
+    _use_every_gpu()
+    cells, crops = _limited(*load_side(data, split, "train", recipe), limit)
+    taught = _taught(run, Run(teacher), cells, data, recipe) if teacher else None
+    validation = None
+    if split.val:
+        held, held_crops = _limited(*load_side(data, split, "val", recipe), limit)
+        validation = PlainBatches(held_crops, held, recipe.model)
+    if progress is None:
+        steps = len(TrainingBatches(crops, cells, recipe, 0))
+        model, progress = new_model(recipe, weights, steps), Progress(learning_rate=recipe.fit.learning_rate)
+        if recipe.fit.probe_c:
+            set_head(model, cells, data, recipe)
+        if recipe.fit.epochs == 0:
+            progress.stopped = "the regression alone, 0 epochs"
+            run.save(model, progress, better=True)
+    else:
+        model = keras.models.load_model(run.folder / f"checkpoint-{progress.epoch}.keras")
+    _build_loss_and_metrics(model)
+    while not progress.stopped:
+        batches = TrainingBatches(crops, cells, recipe, progress.epoch, taught=taught)
+        _one_epoch(run, model, batches, validation, recipe.fit, progress)
+    run.finish(progress)
+    return progress
+
+
+def _refuse_what_does_not_go_together(
+    folder: Path, recipe: Recipe, split: Split, teacher: Path | None
+) -> None:
+    if recipe.model.members > 1:
+        raise InputError(
+            f"{folder}: model.members is not trained; train each, then join them: `leukoscope ensemble`"
+        )
+    if recipe.fit.schedule == "plateau" and not split.val:
+        raise InputError(
+            f"{folder}: schedule plateau chooses by the validation loss, but the split has no validation "
+            "side; take a recipe with schedule cosine or another split"
+        )
+    if bool(recipe.distil.variants) != bool(teacher):
+        raise InputError(
+            f"{folder}: a recipe with distil.variants above 0 and --teacher RUN go together, and only together"
+        )
+
+
+def _taught(run: Run, teacher: Run, cells: Sequence[Cell], data: Path, recipe: Recipe) -> Floats:
+    """What the teacher says of the training cells; refused where it knows those that will judge."""
+    split, its = run.split(), teacher.split()
+    known = {*its.train} & {*split.val, *split.test} | {*its.val} & {*split.test}
+    if known:
+        raise InputError(
+            f"{teacher.folder}: was trained on {len(known)} cells that judge {run.folder}, {min(known)} for one; "
+            "give a teacher of the same split"
+        )
+    return taught_targets(teacher.best_model(), teacher.recipe().model, cells, data, recipe)
+
+
+def _use_every_gpu() -> None:
+    """Share each batch among all GPUs of this machine, where there are several."""
+    try:
+        gpus = [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
+    except AttributeError:  # Keras on PyTorch has no list of devices
+        return
+    if len(gpus) > 1 and keras.distribution.distribution() is None:
+        keras.distribution.set_distribution(keras.distribution.DataParallel(devices=gpus))
+        log.info("training on %d GPUs", len(gpus))
+
+
+def new_model(recipe: Recipe, weights: str, steps_per_epoch: int) -> keras.Model:
+    """The network of a recipe, ready for its first step; for `weights` see `train.fit.model.mobilenet_m`."""
+    keras.utils.set_random_seed(recipe.fit.seed)
+    model = mobilenet_m(recipe.model, weights)
+    model.compile(
+        build(recipe.fit, steps_per_epoch),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.fit.label_smoothing),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def _build_loss_and_metrics(model: keras.Model) -> None:
+    """Keras on JAX or PyTorch would look at a batch for that, and then begin the epoch with the one after it."""
+    targets = keras.ops.ones((1, len(LABELS)))
+    model.compute_loss(y=targets, y_pred=targets)
+    model.compute_metrics(None, targets, targets, None)
+
+
+def _one_epoch(
+    run: Run,
+    model: keras.Model,
+    batches: TrainingBatches,
+    validation: PlainBatches | None,
+    fit: FitRecipe,
+    progress: Progress,
+) -> None:
+    """Train one epoch, take its figures into the progress and keep both."""
+    row = _fitted(model, batches, validation, fit, progress)
+    better = progress.advance(row, fit)
+    try:
+        run.save(model, progress, better)
+    except OSError as error:
+        raise LeukoscopeError(f"{run.folder}: {error}; make room, then go on with --resume") from error
+    left = f", at most {progress.seconds_left(fit) / 60:.0f} min left" if not progress.stopped else ""
+    log.info("epoch %d: %s%s%s", progress.epoch, _figures(row), " (best)" if better else "", left)
+
+
+def _fitted(
+    model: keras.Model,
+    batches: TrainingBatches,
+    validation: PlainBatches | None,
+    fit: FitRecipe,
+    progress: Progress,
+) -> dict[str, float]:
+    started = time.monotonic()
+    keras.utils.set_random_seed(fit.seed + progress.epoch)  # what PyTorch draws its dropout from
+    for layer in model.layers:  # dropout draws anew each epoch, from the seed and the epoch alone
+        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
+            layer.seed_generator.state.assign(np.array([fit.seed, progress.epoch], "uint32"))
+    if fit.schedule == "plateau":
+        model.optimizer.learning_rate = progress.learning_rate
+    with contextlib.redirect_stdout(sys.stderr):  # results alone go to standard output
+        history = model.fit(
+            batches,
+            validation_data=validation,
+            epochs=1,
+            shuffle=False,
+            verbose="auto" if sys.stderr.isatty() else 2,
+        ).history
+    row = {name: float(values[-1]) for name, values in history.items()}
+    if not np.isfinite(row["loss"]):
+        raise LeukoscopeError("the loss is not a number any more; lower fit.learning_rate and train anew")
+    row["learning_rate"] = float(model.optimizer.learning_rate)
+    row["seconds"] = round(time.monotonic() - started, 1)
+    return row
+
+
+def _figures(row: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in row.items())
+
+
+def _limited(cells: list[Cell], crops: Pixels, limit: int | None) -> tuple[Sequence[Cell], Pixels]:
+    """Every so many-th cell, so that both classes and most subjects stay in."""
+    if limit is None or limit >= len(cells):
+        return cells, crops
+    keep = np.linspace(0, len(cells) - 1, limit).round().astype(int)
+    return [cells[i] for i in keep], crops[keep]

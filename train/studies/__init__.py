@@ -1,0 +1,3 @@
+"""Studies behind the constants of the project, each a command `python -m train.studies.NAME`. It may import
+everything in train, and edge.
+"""
