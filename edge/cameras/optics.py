@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from edge.cameras.settings import CameraSettings
 from edge.errors import InputError, LeukoscopeError
+from edge.host.durable import replace_file
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import centre_crop
-from edge.model.bundle import replace_file
 
 Blocks = npt.NDArray[Any]
 """(h, w, 3) float32: means of blocks of pixels; or (3,): of all of them."""

@@ -6,13 +6,12 @@ TensorFlow Lite's own convention for associated files, so that `unzip -l` and TF
 import io
 import os
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from edge.errors import InputError, LeukoscopeError
+from edge.errors import InputError
 
 # A file that comes from elsewhere must not be able to fill the box's memory.
 MAX_FILE_BYTES = 64 * 2**20
@@ -132,35 +131,3 @@ def append(flatbuffer: bytes, members: Mapping[str, bytes]) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise InputError(f"the model file would be larger than {MAX_FILE_BYTES // 2**20} MiB")
     return data
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file, whole or not at all, and have it on the disk when this returns.
-
-    Raises:
-        LeukoscopeError: it cannot be written.
-    """
-    try:
-        _replace(path, data)
-    except OSError as error:
-        raise LeukoscopeError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)  # mkstemp's file is for its owner alone; the daemon is another user
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

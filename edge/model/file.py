@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
+from edge.host.durable import replace_file
 from edge.imaging.preprocess import Geometry
 from edge.model import bundle
 from edge.model.bundle import MAX_FILE_BYTES as MAX_FILE_BYTES  # a limit of the model file as a whole
@@ -203,7 +204,7 @@ def write_model(path: Path, flatbuffer: bytes, manifest: Manifest, card: str) ->
         data = bundle.append(flatbuffer, dict(zip(bundle.MEMBERS, contents, strict=True)))
     except (InputError, msgspec.DecodeError) as error:
         raise InputError(f"{path}: {error}") from error
-    bundle.replace_file(path, data)
+    replace_file(path, data)
     return ModelFile(path, manifest, flatbuffer, card)
 
 

@@ -12,9 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from edge.errors import LeukoscopeError
-from edge.host.durable import flush_folder
+from edge.host.durable import flush_folder, replace_file
 from edge.imaging.frame import Pixels
-from edge.model.bundle import replace_file
 from edge.records import ImageReference
 
 log = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from edge.model.file import ModelFile, read_model, write_model
 pytestmark = pytest.mark.speed
 
 ATTEMPTS = 3
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

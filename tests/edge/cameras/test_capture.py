@@ -31,7 +31,7 @@ from edge.imaging.frame import Frame, Pixels
 from edge.records import Record
 
 STALL_S = 1.0
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from edge.errors import InputError, LeukoscopeError
 from edge.imaging.background import blacken, cell_mask
 from edge.imaging.frame import Pixels
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 WIDTH, HEIGHT = 640, 480
 RNG = np.random.default_rng(0)
 TINT = np.array([1.12, 1.0, 0.85])

@@ -13,7 +13,7 @@ from requester import Requester
 
 from edge.records import decode_record
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

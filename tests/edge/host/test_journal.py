@@ -78,7 +78,7 @@ def test_without_a_journal_lines_go_to_standard_error() -> None:
         [
             sys.executable,
             "-c",
-            "from edge import journal; journal.set_up(); import logging; logging.info('here')",
+            "from edge.host import journal; journal.set_up(); import logging; logging.info('here')",
         ],
         cwd=ROOT,
         env={**os.environ, "JOURNAL_STREAM": "1:2"},  # of another stream, inherited

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 from broker import free_port
-from test_capture import stored
 
 from edge.errors import LeukoscopeError
 from edge.imaging.files import read_image
@@ -21,8 +20,9 @@ from edge.model.classifier import Classifier, default_model
 from edge.model.file import read_model
 from edge.outbox.archive import Archive, ArchiveSettings
 from edge.records import uuid7
+from tests.edge.cameras.test_capture import stored
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def picture(seed: int = 0, side: int = 64) -> Pixels:

@@ -1,0 +1,46 @@
+"""Strangers' text (names, payloads, reasons of another program) as it may be shown on a terminal, a line of the
+log, a table or a spreadsheet: without anything that such a place obeys."""
+
+import unicodedata
+
+CUT = "…"
+LIMIT = 200
+"""Characters of one value on one line; what is longer is cut and ends in …"""
+
+# Cc: control characters, ESC and C1 included; Cf: bidirectional overrides and invisible signs; Cs: lone
+# surrogates; Zl, Zp: line and paragraph separators.
+_OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def harmless(text: object, limit: int = LIMIT) -> str:
+    """One line of printable text; what a terminal would obey is shown as an escape such as \\x1b or \\u202e.
+
+    Args:
+        text: anything; `str` is taken of it.
+        limit: characters at most, 1 or more.
+    """
+    given = str(text)
+    cut = given[:limit]
+    if not cut.isascii() or not cut.isprintable():
+        cut = "".join(_escaped(sign) if unicodedata.category(sign) in _OBEYED else sign for sign in cut)
+    if len(given) > limit or len(cut) > limit:
+        cut = cut[: limit - 1] + CUT
+    return cut
+
+
+def spreadsheet_cell(value: object) -> object:
+    """A value of a CSV file that a spreadsheet will not take for a formula: text that begins like one gets a '.
+
+    Numbers and None stay as they are.
+    """
+    if isinstance(value, str) and value.startswith(_FORMULA):
+        return "'" + value
+    return value
+
+
+def _escaped(sign: str) -> str:
+    code = ord(sign)
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
