@@ -7,7 +7,7 @@ DEMO_SECONDS ?= 30
 IMAGES ?= $(firstword $(wildcard ../shared/cnmc/training_data/fold_2))
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
-.PHONY: demo test bench-check lint soak clean mosquitto postgresql streams family arm64-parity bundle board board-test
+.PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams family arm64-parity bundle board board-test
 
 demo: $(VENV)/.demo
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
@@ -84,6 +84,27 @@ streams:
 bundle: $(VENV)/bin/python
 	PYTHON=$(BIN)/python systemd/bundle.sh dist
 
+# The packages of a box with their hashes: for systems with numpy 2, and with numpy 1 (Debian 12, JetPack 6). Run it
+# when a dependency changes.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --extra box \
+  --custom-compile-command "make lock" pyproject.toml systemd/build-requirements.in
+lock: | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOCK) --output-file systemd/box.lock
+	echo 'numpy<2' | $(LOCK) --constraint - --output-file systemd/box-numpy1.lock
+
+# The tests of edge on other Pythons than the one of .venv, the oldest and the newest that are supported, each in an
+# environment of its own: make pythons PYTHONS="python3.10 python3.13" PYTHON_TESTS=tests/edge
+PYTHONS ?= $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10 $(HOME)/.pyenv/versions/3.13.*/bin/python3.13)
+PYTHON_TESTS ?= tests/edge/host tests/edge/imaging tests/edge/model tests/edge/outbox/test_outbox.py tests/edge/test_records.py
+pythons:
+	@for python in $(or $(PYTHONS),none); do \
+	  if [ $$python = none ]; then echo "no other Python here: make pythons PYTHONS=python3.13"; break; fi; \
+	  folder=$(VENV)-$$(basename $$python); echo "tests of edge on $$($$python -V)"; \
+	  [ -e $$folder/.ready ] || { $$python -m venv $$folder && \
+	    $$folder/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' && touch $$folder/.ready; } || exit 1; \
+	  $$folder/bin/python -m pytest -p no:cacheprovider $(PYTHON_TESTS) || exit 1; done
+
 # A virtual ARM box, built once outside the project (about an hour), and the project put through its paces on it.
 BOARD ?= $(HOME)/.cache/leukoscope-board
 board:
@@ -93,4 +114,4 @@ board-test: board bundle $(VENV)/.demo
 	$(BIN)/python -m tests.board.run --board $(BOARD) --bundle dist
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VENV)-python* build *.egg-info

@@ -9,37 +9,44 @@
 #   --no-start  install, and start nothing
 #
 # Each version has a folder of its own under /opt/leukoscope/versions; "current" points to the one that runs.
-# A new version that does not become ready is taken back. Settings (/etc/leukoscope) and results
-# (/var/lib/leukoscope) are never touched. Without internet, run it from a release archive (make bundle): the
-# wheels lie beside it. Research and second opinion only: not a diagnosis.
+# If a new version does not become ready, the one before runs again, also after a power cut while the installer
+# waits. Settings (/etc/leukoscope) and results (/var/lib/leukoscope) are never changed. Packages are installed
+# from a lock file with their hashes. Without internet, run it from a release archive (make bundle), which has
+# the wheels. Research and second opinion only: not a diagnosis.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
 
 SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 ROOT=${DESTDIR:-}      # another root, for an image that is being built: nothing is started there
+# … unless the systemctl that serves that root is named.
+if [ -n "${LEUKOSCOPE_SYSTEMCTL:-}" ]; then systemctl() { "$LEUKOSCOPE_SYSTEMCTL" "$@"; }; fi
 OPT=$ROOT/opt/leukoscope
 ETC=$ROOT/etc/leukoscope
 UNITS=$ROOT/etc/systemd/system
 STATE=$ROOT/var/lib/leukoscope
 READY_S=${LEUKOSCOPE_READY_S:-180}   # the longest that a new version may take; a Pi needs about 15 s
-KEPT=2                               # versions: the one that runs and the one before
+NEEDED_MB=1500                       # three versions of about 400 MB while one is installed, and room for results
+COMPLETE=.complete                   # in a version's folder: installed, verified and on the disk
+UNTRIED=$OPT/untried                 # names the version to go back to, while the new one has not become ready
 
 say() { echo "install: $*"; }
 fail() { echo "install: $*" >&2; exit 1; }
 
-BROKER='' LOG='' JETSON='' START=yes
+BROKER='' LOG='' JETSON='' START=yes SETTLE=''
 for option in "$@"; do
   case $option in
     --broker) BROKER=yes ;;
     --log) LOG=yes ;;
     --jetson) JETSON=yes ;;
     --no-start) START='' ;;
-    -h | --help) sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" | sed '$d'; exit 0 ;;
+    --settle) SETTLE=yes ;;   # at boot, by leukoscope-settle.service
+    -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
     *) echo "install: unknown option $option; see --help" >&2; exit 2 ;;
   esac
 done
 [ "$(id -u)" = 0 ] || [ -n "$ROOT" ] || { echo "install: run it with sudo" >&2; exit 2; }
-[ -z "$ROOT" ] || START=''
-[ -z "$START" ] || [ -d /run/systemd/system ] || fail "systemd does not run here; use --no-start in an image"
+[ -z "$ROOT" ] || [ -n "${LEUKOSCOPE_SYSTEMCTL:-}" ] || START=''
+[ -z "$START" ] || [ -n "$ROOT$SETTLE" ] || [ -d /run/systemd/system ] || fail "systemd does not run here; use --no-start in an image"
 
 check_machine() {
   PYTHON=${PYTHON:-python3}
@@ -51,7 +58,33 @@ check_machine() {
   local free_mb
   install -d "$OPT"
   free_mb=$(df --output=avail -m "$OPT" | tail -n 1)
-  [ "$free_mb" -ge 1000 ] || fail "$free_mb MB free on the disk of $OPT; 1000 MB are needed"
+  [ "$free_mb" -ge $NEEDED_MB ] || fail "$free_mb MB free on the disk of $OPT; $NEEDED_MB MB are needed"
+}
+
+# One installer at a time; the lock ends with this process, however it ends.
+take_lock() {
+  exec 9>"$OPT/.lock"
+  flock --nonblock 9 || fail "another installation is running"
+}
+
+is_complete() { [ -e "$1/$COMPLETE" ]; }
+
+# Before versions were marked, the one that ran was whole.
+mark_version_that_runs() {
+  local current
+  [ -e "$OPT/current" ] || return 0
+  current=$(readlink -f "$OPT/current")
+  [ -e "$UNTRIED" ] || [ ! -x "$current/venv/bin/leukoscope" ] || touch "$current/$COMPLETE"
+}
+
+# What a power cut or a kill left half installed.
+remove_incomplete_versions() {
+  local version
+  for version in "$OPT"/versions/*; do
+    [ -d "$version" ] && ! is_complete "$version" && [ "$version" != "$(readlink -f "$OPT/current")" ] || continue
+    say "removing $version, which was not completely installed"
+    rm -rf "$version"
+  done
 }
 
 make_user() {
@@ -66,32 +99,46 @@ make_user() {
 }
 
 # numpy 2 breaks system packages that were built for numpy 1, such as picamera2's on Debian 12.
-numpy_of_system() {
-  "$PYTHON" -I -c 'import numpy; print("numpy<2" if numpy.__version__[0] == "1" else "numpy>=2")' 2>/dev/null || echo 'numpy>=1.26'
+lock_file() {
+  [ -z "${LEUKOSCOPE_LOCK:-}" ] || { echo "$LEUKOSCOPE_LOCK"; return; }   # of your own, for an image
+  case $("$PYTHON" -I -c 'import numpy; print(numpy.__version__[0])' 2>/dev/null) in
+    1) echo "$SOURCE/systemd/box-numpy1.lock" ;;
+    *) echo "$SOURCE/systemd/box.lock" ;;
+  esac
 }
 
 # A virtual environment that sees the system's picamera2 and libcamera.
 make_version() {
-  local packages=("$SOURCE[log]") options=(--quiet --disable-pip-version-check --no-warn-script-location)
+  local project=$SOURCE options=(--quiet --disable-pip-version-check --no-warn-script-location) pip lock model
+  lock=$(lock_file)
   if [ -d "$SOURCE/wheels" ]; then
     say "without internet, from $SOURCE/wheels"
-    packages=("leukoscope[log]")
+    (cd "$SOURCE" && sha256sum --quiet --check wheels.sha256) || fail "a wheel of the archive is damaged; copy it again"
+    project=$(ls "$SOURCE"/wheels/leukoscope-*.whl)
     options+=(--no-index --find-links "$SOURCE/wheels")
   fi
   NEW=$OPT/versions/$(date -u +%Y%m%d-%H%M%S)
+  while [ -e "$NEW" ]; do NEW=$NEW.1; done   # a clock that was set back
   say "$NEW"
-  rm -rf "$NEW"
-  trap 'rm -rf "$NEW"' EXIT
   install -d "$NEW/models"
   "$PYTHON" -m venv --system-site-packages "$NEW/venv"
-  "$NEW/venv/bin/python" -m pip install "${options[@]}" "$(numpy_of_system)" "${packages[@]}"
+  pip=("$NEW/venv/bin/python" -m pip install "${options[@]}")
+  say "installing the packages of $(basename "$lock"): 1 to 5 minutes"
+  "${pip[@]}" --require-hashes --requirement "$lock"
+  "${pip[@]}" --no-deps --no-build-isolation "$project"   # setuptools is in the lock
   install -m 644 "$SOURCE"/models/*.tflite "$NEW/models/"
-  LEUKOSCOPE_MODEL=$(ls "$NEW"/models/*.tflite | head -n 1) "$NEW/venv/bin/leukoscope" model verify "$(ls "$NEW"/models/*.tflite | head -n 1)"
+  for model in "$NEW"/models/*.tflite; do
+    "$NEW/venv/bin/leukoscope" model verify "$model"
+  done
   if [ -e "$ETC/leukoscope.toml" ]; then
     "$NEW/venv/bin/leukoscope" check --config "$ETC/leukoscope.toml" ||
       fail "the new version does not read $ETC/leukoscope.toml; nothing was changed"
   fi
-  trap - EXIT
+  install -d "$NEW/systemd"
+  cp -r "$SOURCE"/systemd/. "$NEW/systemd/"   # so that a rollback brings the old units back too
+  sync --file-system "$NEW"
+  touch "$NEW/$COMPLETE"
+  sync "$NEW/$COMPLETE" "$NEW" "$OPT/versions"
 }
 
 install_settings() {
@@ -101,18 +148,14 @@ install_settings() {
   [ -n "$ROOT" ] || install -d -m 750 -o leukoscope -g leukoscope "$STATE"
 }
 
-# The units lie with their version, so that a rollback brings the old ones back too.
-collect_units() {
-  install -d "$NEW/systemd"
-  cp -r "$SOURCE"/systemd/. "$NEW/systemd/"
-}
-
 install_units() { # FOLDER of a version's systemd
   local from=$1 unit
-  for unit in leukoscope.service leukoscope-log.service; do
+  for unit in leukoscope.service leukoscope-log.service leukoscope-web.service leukoscope-settle.service; do
+    [ -e "$from/$unit" ] || continue
     install -D -m 644 "$from/$unit" "$UNITS/$unit"
     rm -f "$UNITS/$unit.d/10-backoff.conf"
-    ! new_systemd || install -D -m 644 "$from/drop-ins/backoff.conf" "$UNITS/$unit.d/10-backoff.conf"
+    [ $unit != leukoscope-settle.service ] && new_systemd || continue
+    install -D -m 644 "$from/drop-ins/backoff.conf" "$UNITS/$unit.d/10-backoff.conf"
   done
   [ -z "$JETSON" ] || install -D -m 644 "$from/drop-ins/jetson.conf" "$UNITS/leukoscope.service.d/20-jetson.conf"
 }
@@ -130,12 +173,47 @@ install_broker() {
   fi
 }
 
-point_to() { # VERSION
+point_to() { # VERSION; durable: after a power cut there is this one or the one before
   ln -sfn "versions/$(basename "$1")" "$OPT/current.new"
   mv -T "$OPT/current.new" "$OPT/current"
   ln -sfn current/models "$OPT/models"
   install -d "$ROOT/usr/local/bin"
   ln -sfn /opt/leukoscope/current/venv/bin/leukoscope "$ROOT/usr/local/bin/leukoscope"
+  sync "$OPT"
+}
+
+# From here until the new version is ready, a boot or the next installation goes back to this one.
+note_untried() { # VERSION to go back to, or ""
+  [ -n "$1" ] || return 0
+  basename "$1" >"$UNTRIED.new"
+  sync "$UNTRIED.new"
+  mv "$UNTRIED.new" "$UNTRIED"
+  sync "$OPT"
+}
+
+note_tried() {
+  rm -f "$UNTRIED"
+  sync "$OPT"
+}
+
+go_back() { # VERSION
+  point_to "$1"
+  install_units "$1/systemd"
+  sync "$UNITS"
+  note_tried
+}
+
+# An earlier installation was interrupted before its version had become ready.
+settle() {
+  local before
+  [ -e "$UNTRIED" ] || return 0
+  before=$OPT/versions/$(cat "$UNTRIED")
+  if is_complete "$before"; then
+    say "the installation before was interrupted; $(basename "$before") runs again"
+    go_back "$before"
+  else
+    note_tried
+  fi
 }
 
 restart_service() {
@@ -167,13 +245,13 @@ start_service() { # the version before, or ""; whether that one was ready
   restart_service
   say "waiting until it is ready (at most $READY_S s)"
   if wait_until_ready; then
+    note_tried
     say "ready: $(systemctl show --property=StatusText --value leukoscope.service)"
     return
   fi
   why
   if [ -n "$old" ] && [ -n "$was_ready" ]; then
-    point_to "$old"
-    install_units "$old/systemd"
+    go_back "$old"
     start_log # from the old version too
     restart_service
     wait_until_ready || fail "the new version did not become ready, and the old one does not either: leukoscope doctor"
@@ -191,27 +269,35 @@ start_log() {
   fi
 }
 
-forget_old_versions() { # never the one that runs, nor the one before it
-  local current version kept=1
-  current=$(readlink -f "$OPT/current")
-  for version in $(ls -d "$OPT"/versions/* | sort -r); do
-    [ "$version" != "$current" ] || continue
-    kept=$((kept + 1))
-    [ $kept -le $KEPT ] || rm -rf "$version"
+forget_old_versions() { # all but the one that runs and the one that ran before
+  local version
+  for version in "$OPT"/versions/*; do
+    [ "$version" != "$NEW" ] && [ "$version" != "$OLD" ] || continue
+    rm -rf "$version"
   done
 }
 
+if [ -n "$SETTLE" ]; then
+  take_lock
+  settle
+  exit 0
+fi
 check_machine
+take_lock
 make_user
+mark_version_that_runs
+settle
+remove_incomplete_versions
 OLD=$([ ! -e "$OPT/current" ] || readlink -f "$OPT/current")
 WAS_READY=$([ -z "$START" ] || ! systemctl --quiet is-active leukoscope.service || echo yes)
 make_version
-collect_units
 install_settings
 install_broker
+[ -z "$START" ] || note_untried "$OLD"
 install_units "$NEW/systemd"
 point_to "$NEW"
 if [ -n "$START" ]; then
+  systemctl --quiet enable leukoscope-settle.service
   start_log # first: what it does not hear, it does not store
   start_service "$OLD" "$WAS_READY"
 fi

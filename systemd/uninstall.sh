@@ -4,6 +4,7 @@
 #   sudo ./systemd/uninstall.sh [--purge]
 #
 #   --purge   remove results that wait, the results database, settings and the user too
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"
 set -euo pipefail
 
 ROOT=${DESTDIR:-}
@@ -11,7 +12,7 @@ PURGE=''
 case ${1:-} in
   '') ;;
   --purge) PURGE=yes ;;
-  -h | --help) sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" | sed '$d'; exit 0 ;;
+  -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 0 ;;
   *) echo "uninstall: unknown option $1; see --help" >&2; exit 2 ;;
 esac
 [ "$(id -u)" = 0 ] || [ -n "$ROOT" ] || { echo "uninstall: run it with sudo" >&2; exit 2; }
@@ -19,7 +20,7 @@ esac
 UNITS=$ROOT/etc/systemd/system
 BROKER=$ROOT/etc/mosquitto/conf.d/leukoscope.conf
 
-for unit in leukoscope.service leukoscope-log.service; do
+for unit in leukoscope.service leukoscope-log.service leukoscope-web.service leukoscope-settle.service; do
   if [ -z "$ROOT" ] && [ -e "$UNITS/$unit" ]; then
     systemctl --quiet disable --now $unit
   fi

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from edge.imaging.preprocess import Geometry
 from edge.model.file import InputFormat, Manifest, ModelFile, OutputFormat, make_interpreter, write_model
@@ -21,7 +22,8 @@ CARD = "# Tiny\n\nFor tests only.\n"
 def flatbuffer(quantised: bool = True, classes: int = 2) -> bytes:
     """The network, 32×32×3, in int8 with exactly the pixels 0…255 as its input, or in float."""
     import numpy as np
-    import tensorflow as tf
+
+    tf = pytest.importorskip("tensorflow")
 
     kernel = np.zeros((3, classes), np.float32)
     kernel[0, 0], kernel[2, 0] = 4.0, -4.0

@@ -1,10 +1,13 @@
 """The installer and the remover, in a root of their own; systemctl is the one stand-in (the board has the real one)."""
 
+import base64
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -24,14 +27,46 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(script: Path, root: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+def write_wheel(folder: Path) -> Path:
+    """A wheel of nothing, for a lock of its own."""
+    folder.mkdir(exist_ok=True)
+    wheel = folder / "leukoscope_lock_probe-1.0-py3-none-any.whl"
+    info = "leukoscope_lock_probe-1.0.dist-info"
+    parts = {
+        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: leukoscope-lock-probe\nVersion: 1.0\n",
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    rows = [f"{name},sha256={_record_hash(data)},{len(data)}" for name, data in parts.items()]
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+        archive.writestr(f"{info}/RECORD", "\n".join([*rows, f"{info}/RECORD,,"]))
+    return wheel
+
+
+def _record_hash(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+
+
+def write_lock(wheel: Path, digest: str = "") -> Path:
+    lock = wheel.parent / "box.lock"
+    digest = digest or hashlib.sha256(wheel.read_bytes()).hexdigest()
+    lock.write_text(f"leukoscope-lock-probe==1.0 --hash=sha256:{digest}\n")
+    return lock
+
+
+def run(
+    script: Path, root: Path, *options: str, lock: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
     """Run with the packages of this environment: nothing is fetched, and the new one is built offline."""
+    lock = lock or write_lock(write_wheel(root.parent / "wheelhouse"))
     environment = {
         **os.environ,
         "DESTDIR": str(root),
         "PYTHON": sys.executable,
+        "LEUKOSCOPE_LOCK": str(lock),
+        "PIP_FIND_LINKS": str(lock.parent),
         "PIP_NO_DEPS": "1",
-        "PIP_NO_BUILD_ISOLATION": "0",  # pip's "no": 0 switches isolation off
         "PIP_NO_INDEX": "1",
         "PYTHONPATH": SITE,
     }
@@ -71,6 +106,13 @@ def test_install_upgrade_refuse_and_remove(source: Path, tmp_path: Path) -> None
     state.write_text("records")
     older = root / "opt/leukoscope/versions/20200101-000000"
     older.mkdir()
+    other = write_lock(
+        root.parent / "wheelhouse" / "leukoscope_lock_probe-1.0-py3-none-any.whl", digest="0" * 64
+    )
+    refused = run(install, root, lock=other)
+    assert refused.returncode == 1
+    assert "THESE PACKAGES DO NOT MATCH THE HASHES" in refused.stderr
+    assert (root / "opt/leukoscope/current").resolve() == first
     done = run(install, root)
     assert done.returncode == 0, done.stderr
     second = (root / "opt/leukoscope/current").resolve()
@@ -83,10 +125,11 @@ def test_install_upgrade_refuse_and_remove(source: Path, tmp_path: Path) -> None
     settings.write_text('[device]\nid = "ward 7"\n')
     refused = run(install, root)
     assert refused.returncode == 1
-    assert "$.device.id" in refused.stderr
+    assert "device.id" in refused.stderr
     assert "nothing was changed" in refused.stderr
     assert (root / "opt/leukoscope/current").resolve() == second
-    assert sorted((root / "opt/leukoscope/versions").iterdir()) == [first, second]
+    assert {first, second} <= set((root / "opt/leukoscope/versions").iterdir())
+    assert not (root / "opt/leukoscope/untried").exists()
 
     removed = run(uninstall, root)
     assert removed.returncode == 0, removed.stderr
