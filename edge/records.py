@@ -29,6 +29,18 @@ class ImageReference(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
+class FieldReference(msgspec.Struct, frozen=True, kw_only=True):
+    """The field of view in which a cell was found: the id of its FieldRecord and the cell's box.
+
+    Attributes:
+        id: of the FieldRecord.
+        box: x, y, width, height in pixels of the frame.
+    """
+
+    id: _Uuid
+    box: tuple[int, int, int, int]
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """One result; research and second opinion only.
 
@@ -52,6 +64,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         image: the archived picture, or None.
         clock_synchronised: whether the clock of `captured_at` followed a time source; None where that is not
             known. Without it, order by `sequence` and, within one boot, `monotonic_ns`.
+        field: the field of view and the cell's box in it; None if the camera shows one cell.
+        kind: whether the cell is lymphoid; None if this was not asked.
     """
 
     schema: Annotated[int, Meta(ge=1, le=1)] = 1
@@ -72,6 +86,36 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     software: str
     image: ImageReference | None = None
     clock_synchronised: bool | None = None
+    field: FieldReference | None = None
+    kind: Literal["lymphoid", "other", "unclear"] | None = None
+
+
+class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One field of view and how many white cells were found in it; research and second opinion only.
+
+    Attributes:
+        schema: version of this structure.
+        id: UUIDv7, made once; the records of its cells refer to it.
+        device: the box's name.
+        sequence: counts up by one per device and topic without gaps; 0 until the outbox has given it.
+        captured_at: RFC 3339, UTC.
+        specimen: slide or sample, or "".
+        size: width and height of the frame in pixels.
+        cells: how many white cells were found.
+        ruler: the measured size of red cells, such as `red_cell_px` and `scale`; None if it was not measured.
+        timings_ms: milliseconds by stage.
+    """
+
+    schema: Annotated[int, Meta(ge=1, le=1)] = 1
+    id: _Uuid
+    device: str
+    sequence: _Count
+    captured_at: str
+    specimen: str
+    size: tuple[_Count, _Count]
+    cells: _Count
+    ruler: dict[str, float | None] | None = None
+    timings_ms: dict[str, float]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -89,9 +133,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _record_decoder = msgspec.json.Decoder(Record)
+_field_decoder = msgspec.json.Decoder(FieldRecord)
 
 
-def encode(message: Record | Status) -> bytes:
+def encode(message: Record | FieldRecord | Status) -> bytes:
     """A message as JSON.
 
     Raises:
@@ -115,6 +160,18 @@ def decode_record(payload: bytes) -> Record:
         return _record_decoder.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InputError(f"record does not fit the schema: {error}") from error
+
+
+def decode_field(payload: bytes) -> FieldRecord:
+    """Read the record of a field; fields that this version does not know are ignored.
+
+    Raises:
+        InputError: it is not JSON or does not fit the schema; the message names the field.
+    """
+    try:
+        return _field_decoder.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise InputError(f"record of a field does not fit the schema: {error}") from error
 
 
 def uuid7() -> str:

@@ -8,7 +8,17 @@ import pytest
 from broker import make_record
 
 from edge.errors import InputError
-from edge.records import ImageReference, Status, decode_record, encode, rfc3339, uuid7
+from edge.records import (
+    FieldRecord,
+    FieldReference,
+    ImageReference,
+    Status,
+    decode_field,
+    decode_record,
+    encode,
+    rfc3339,
+    uuid7,
+)
 
 
 def test_json_has_the_contracts_fields_in_order_and_reads_back():
@@ -32,10 +42,41 @@ def test_json_has_the_contracts_fields_in_order_and_reads_back():
         "software",
         "image",
         "clock_synchronised",
+        "field",
+        "kind",
     ]
     assert decode_record(encode(record)) == record
     assert json.loads(encode(make_record()))["image"] is None
     assert json.loads(encode(Status(state="online", since="x"))) == {"state": "online", "since": "x"}
+
+
+def test_records_of_earlier_versions_have_no_field_and_no_kind():
+    earlier = json.loads(encode(make_record()))
+    del earlier["field"], earlier["kind"]
+    record = decode_record(json.dumps(earlier).encode())
+    assert (record.field, record.kind) == (None, None)
+
+
+def test_a_cell_names_its_field_and_a_field_reads_back():
+    field = FieldRecord(
+        id=uuid7(),
+        device="box",
+        sequence=1,
+        captured_at=rfc3339(0),
+        specimen="slide 7",
+        size=(1920, 1080),
+        cells=3,
+        ruler={"red_cell_px": 61.5, "scale": None},
+        timings_ms={"find": 12.5},
+    )
+    assert decode_field(encode(field)) == field
+    assert json.loads(encode(field))["size"] == [1920, 1080]
+    cell = make_record(field=FieldReference(id=field.id, box=(1, 2, 30, 40)), kind="other", verdict="refer")
+    assert decode_record(encode(cell)) == cell
+    assert json.loads(encode(cell))["field"] == {"id": field.id, "box": [1, 2, 30, 40]}
+    for change in ({"size": [1]}, {"cells": -1}, {"id": "x"}, {"device": 1}):
+        with pytest.raises(InputError, match=next(iter(change))):
+            decode_field(json.dumps({**json.loads(encode(field)), **change}).encode())
 
 
 def test_fields_of_a_later_version_are_ignored():
