@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from edge.errors import InputError
+from edge.records import Specimen
 
 LARGEST_SIDE_PX = 8192
 
@@ -64,7 +65,7 @@ class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     calibration: str = ""
     background: Literal["keep", "black"] = "keep"
     stall_s: Annotated[float, Meta(ge=0.5, le=3600)] = 5.0
-    specimen: Annotated[str, Meta(max_length=200)] = ""
+    specimen: Specimen = ""
 
     def __post_init__(self) -> None:
         # What begins with a variable of the environment is only known where that is set.

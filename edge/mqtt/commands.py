@@ -17,6 +17,7 @@ from paho.mqtt.properties import Properties
 
 from edge.errors import InputError, LeukoscopeError
 from edge.notice import NOTICE
+from edge.records import Specimen
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,6 @@ LONGEST_TOPIC = 1000
 WAITING_LIMIT = 100
 # Different faults that are logged; a sender of nonsense must not fill the disk.
 LOGGED_LIMIT = 50
-_Specimen = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +48,7 @@ class CaptureRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=T
         specimen: of this result; null for the one that is set.
     """
 
-    specimen: _Specimen | None = None
+    specimen: Specimen | None = None
 
 
 class SpecimenRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +58,7 @@ class SpecimenRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=
         specimen: its name; "" for none.
     """
 
-    specimen: _Specimen
+    specimen: Specimen
 
 
 class HealthRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
