@@ -1,7 +1,7 @@
 """Files that outlast a power cut: written whole or not at all, and on the disk when the call returns."""
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from edge.errors import LeukoscopeError
@@ -25,13 +25,13 @@ def flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, data: bytes, *, mode: int = READABLE) -> None:
+def replace_file(path: Path, data: bytes, *, mode: int | None = READABLE) -> None:
     """Write a file, whole or not at all, and have it on the disk when this returns.
 
     Args:
-        path: the file; its folder is made where it is missing.
+        path: the file; its folder is made if it is missing.
         data: its new content.
-        mode: its permissions.
+        mode: its permissions, whatever the umask; None for those that the umask gives.
 
     Raises:
         LeukoscopeError: it cannot be written; an earlier file is untouched.
@@ -42,17 +42,20 @@ def replace_file(path: Path, data: bytes, *, mode: int = READABLE) -> None:
         raise LeukoscopeError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _replace(path: Path, data: bytes, mode: int) -> None:
+def _replace(path: Path, data: bytes, mode: int | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL_SUFFIX, dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    created = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(temporary, created, 0o666 if mode is None else 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
+            if mode is not None:  # the daemon, another user, reads what root has written
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        Path(name).chmod(mode)  # mkstemp's file is for its owner alone; the daemon is another user
-        Path(name).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)

@@ -1,7 +1,9 @@
 """Pictures of results, kept on the box: durable before their record is accepted, bounded, the oldest removed."""
 
+import contextlib
 import hashlib
 import logging
+import stat
 import time
 from collections import deque
 from pathlib import Path
@@ -12,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from edge.errors import LeukoscopeError
-from edge.host.durable import flush_folder, replace_file
+from edge.host.durable import PARTIAL_SUFFIX, flush_folder, replace_file
 from edge.imaging.frame import Pixels
 from edge.records import ImageReference
 
@@ -20,6 +22,9 @@ log = logging.getLogger(__name__)
 
 PNG_COMPRESSION = 1
 """Of 0 to 9; lossless in any case. 9 saves a sixth of the space and takes 14 times as long."""
+
+RETRY_S = 60.0
+"""After pictures could not be removed, it is tried again so late: there may be very many of them."""
 
 
 class ArchiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,20 +59,22 @@ class Archive:
         self._folder = Path(settings.directory)
         self._files: deque[tuple[Path, int]] = deque()
         self._bytes = 0
+        self._retry_at_s = 0.0
         self.fault = ""
         if self._keep == "none":
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            # Days and UUIDv7 both sort by time.
-            for file in sorted(self._folder.glob("*/*.png")):
-                self._count(file, file.stat().st_size)
+            self._take_stock()
         except OSError as error:
             raise LeukoscopeError(
                 f"archive {self._folder}: {error.strerror}; set [archive] directory to a folder that this user may "
                 "write"
             ) from error
-        self._remove_oldest()
+        try:
+            self._make_room(0)
+        except LeukoscopeError as error:
+            self._fails(error)
 
     def keep(self, record_id: str, verdict: str, picture: Pixels) -> ImageReference | None:
         """Keep the picture of a result if the settings say so; it is on the disk when this returns.
@@ -85,40 +92,82 @@ class Archive:
         name = f"{time.strftime('%Y-%m-%d', time.gmtime())}/{record_id}.png"
         file = self._folder / name
         try:
+            self._make_room(len(data))
             if not file.parent.exists():
                 file.parent.mkdir(parents=True)
                 flush_folder(self._folder)
-            replace_file(file, data)
+            replace_file(file, data, mode=None)
         except (LeukoscopeError, OSError) as error:
-            if not self.fault:
-                log.error("archive: %s; results go on without pictures", error)
-            self.fault = str(error)
+            self._fails(error)
             return None
         if self.fault:
             log.info("archive %s: pictures are kept again", self._folder)
             self.fault = ""
         self._count(file, len(data))
-        self._remove_oldest()
         return ImageReference(name=name, sha256=hashlib.sha256(data).hexdigest())
 
     def state(self) -> dict[str, int | float | str]:
         """For health."""
         return {"images": len(self._files), "mb": round(self._bytes / 2**20, 1), "fault": self.fault}
 
+    def _take_stock(self) -> None:
+        """Count the pictures, and remove what a kill or a power cut left half written."""
+        # Days and UUIDv7 both sort by time.
+        for file in sorted(self._folder.glob("*/*")):
+            try:
+                found = file.lstat()
+                if not stat.S_ISREG(found.st_mode):
+                    continue
+                if file.name.endswith(PARTIAL_SUFFIX):
+                    file.unlink()
+                elif file.suffix == ".png":
+                    self._count(file, found.st_size)
+            except FileNotFoundError:
+                continue
+            except OSError as error:  # it cannot be removed, so it counts
+                log.warning("archive: %s cannot be removed: %s", file, error.strerror)
+                self._count(file, found.st_size)
+
     def _count(self, file: Path, size: int) -> None:
         self._files.append((file, size))
         self._bytes += size
 
-    def _remove_oldest(self) -> None:
-        while self._bytes > self._limit_bytes and len(self._files) > 1:
+    def _fails(self, error: Exception) -> None:
+        if not self.fault:
+            log.error("archive: %s; results go on without pictures", error)
+        self.fault = str(error)
+
+    def _make_room(self, needed_bytes: int) -> None:
+        """Remove the oldest pictures until so many bytes more are within the limit.
+
+        Raises:
+            LeukoscopeError: that many cannot be removed; they still count.
+        """
+        if self._bytes + needed_bytes <= self._limit_bytes:
+            return
+        if time.monotonic() < self._retry_at_s:
+            raise LeukoscopeError(self.fault)
+        stuck: list[tuple[Path, int]] = []
+        refusal: OSError | None = None
+        while self._files and self._bytes + needed_bytes > self._limit_bytes:
             file, size = self._files.popleft()
-            self._bytes -= size
             try:
                 file.unlink(missing_ok=True)
-                if not any(file.parent.iterdir()):
-                    file.parent.rmdir()
             except OSError as error:
-                log.warning("archive: %s cannot be removed: %s", file, error.strerror)
+                stuck.append((file, size))
+                refusal = error
+                continue
+            self._bytes -= size
+            with contextlib.suppress(OSError):  # the day's folder holds others
+                file.parent.rmdir()
+        self._files.extendleft(reversed(stuck))
+        if self._bytes + needed_bytes > self._limit_bytes:
+            self._retry_at_s = time.monotonic() + RETRY_S
+            why = f"{stuck[0][0]} cannot be removed: {refusal.strerror}; " if refusal else ""
+            raise LeukoscopeError(
+                f"{self._folder}: {why}a further picture would take it over its {self._limit_bytes // 2**20} MB "
+                "([archive] max_mb)"
+            )
 
 
 def _png(picture: Pixels) -> bytes:

@@ -1,17 +1,22 @@
 """The outbox's SQLite file: numbered records, durable commits, and what becomes of a damaged or full one."""
 
-import contextlib
-import fcntl
 import logging
 import os
 import sqlite3
 import threading
+import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
-from edge.errors import LeukoscopeError
-from edge.outbox.recovery import SCHEMA, check_and_recover, is_damage, valid
+from edge.errors import InputError, LeukoscopeError
+from edge.outbox.commit import Changes, Contents, Work, contents, write
+from edge.outbox.kept import Kept
+from edge.outbox.lock import Lock
+from edge.outbox.recovery import SCHEMA, DamageError, check_and_recover, is_damage, why_unfit
 from edge.records import Record, encode
 
 log = logging.getLogger(__name__)
@@ -22,18 +27,24 @@ BUSY_TIMEOUT_S = 5.0
 RESERVE_BYTES = 512 * 1024
 # Records kept in memory too, so that a publisher that follows closely need not read them back.
 RECENT = 64
-_SIZES = ("page_count", "freelist_count", "page_size")
+# An I/O error may come from a bad sector; to find out, the whole file is read, and not more often than this.
+PROBE_INTERVAL_S = 60.0
+_NOTHING = Changes()
 
 
 class OutboxFile:
     """The file of an outbox; one thread commits, any thread reads.
 
     Attributes:
-        rows: how many records it holds.
         last: the last sequence that was given.
-        used_bytes: what they take on the disk.
+        aside_reason: why the latest record was set aside, "" if none is.
         damaged: a broken page or record was met; `rebuild` is due.
-        recovered: what happened to a damaged file, in one line; "" where there was none.
+        recovered: what happened to a damaged file, in one line; "" if there was none.
+        unfit: rows that were met and are no records, with the reason; they are to be set aside.
+        round: how often `resend` was called.
+
+    Args:
+        file: its path, resolved.
 
     Raises:
         LeukoscopeError: the file cannot be opened or written, is no outbox, or is in use.
@@ -42,106 +53,174 @@ class OutboxFile:
     def __init__(self, file: Path):
         self._file = file
         self._reading = threading.Lock()
-        self.rows = self.last = self.used_bytes = 0
-        self.damaged = False
-        self.recovered = ""
+        self._memory = threading.Lock()  # of `round`, `_contents` and `_recent`, which `resend` changes too
+        self.last = self.round = 0
+        self.damaged = self._in_doubt = self._rewrite_kept = False
+        self.recovered = self.aside_reason = ""
+        self.unfit: list[tuple[int, str]] = []
+        self._contents = Contents(0, 0, 0, Kept())
+        self._probe_due_s = 0.0
         # Every record from that sequence on, for a reader that follows closely.
         self._recent: tuple[int, list[tuple[int, bytes]]] = (0, [])
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(file)
+            self._lock = Lock(file)
+        except (OSError, LeukoscopeError) as error:
+            raise _of_file(file, error) from error
+        try:
             self._open()
-        except (OSError, sqlite3.Error) as error:
-            raise LeukoscopeError(
-                f"outbox {file}: {error}; set [outbox] file to a place that this user may write"
-            ) from error
-        except LeukoscopeError as error:
-            raise type(error)(f"outbox {file}: {error}") from error
+        except (OSError, sqlite3.Error, LeukoscopeError) as error:
+            self._lock.close()
+            raise _of_file(file, error) from error
         self.keep_reserve()
+
+    @property
+    def rows(self) -> int:
+        """How many records wait for the broker."""
+        held = self._contents
+        return held.records - held.kept.records
+
+    @property
+    def used_bytes(self) -> int:
+        """What the records take on the disk, those that are kept or set aside included."""
+        return self._contents.used_bytes
+
+    @property
+    def aside(self) -> int:
+        """How many records are set aside."""
+        return self._contents.aside
 
     def pending(self, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Up to `limit` committed records above sequence `after`, in order; none while `damaged`."""
         complete_from, recent = self._recent
         if after + 1 >= complete_from and not self.damaged:
             return [row for row in recent if row[0] > after][:limit]
-        query = "SELECT sequence, payload FROM records WHERE sequence > ? ORDER BY sequence LIMIT ?"
+        with self._memory:
+            spans = list(self._contents.kept.gaps(after))
         with self._reading:
             if self.damaged:
                 return []
             try:
-                rows: list[tuple[int, bytes]] = self._reader.execute(query, (after, limit)).fetchall()
-                self.damaged = not all(valid(sequence, payload) for sequence, payload in rows)
+                return self._read(spans, limit)
+            except DamageError as error:
+                log.debug("outbox %s: %s", self._file, error)
+                self.damaged = True
             except sqlite3.Error as error:
-                if not is_damage(error):
+                if not self._is_damage(error):
                     raise LeukoscopeError(f"outbox {self._file}: cannot be read: {error}") from error
                 self.damaged = True
-            return [] if self.damaged else rows
+            return []
 
-    def commit(self, records: list[Record], removals: list[int]) -> list[Record]:
+    def _read(self, spans: list[tuple[int, int]], limit: int) -> list[tuple[int, bytes]]:
+        query = "SELECT sequence, payload FROM records WHERE sequence BETWEEN ? AND ? ORDER BY sequence"
+        rows: list[tuple[int, bytes]] = []
+        for span in spans:
+            with closing(self._reader.execute(query, span)) as found:
+                for sequence, payload in found:
+                    if len(rows) == limit:
+                        return rows
+                    if reason := why_unfit(sequence, payload):
+                        self.unfit.append((sequence, reason))
+                    else:
+                        rows.append((sequence, payload))
+        return rows
+
+    def marks(self) -> set[bytes]:
+        """All marks."""
+        try:
+            with self._reading:
+                return {mark for (mark,) in self._reader.execute("SELECT mark FROM done")}
+        except sqlite3.Error as error:
+            raise LeukoscopeError(f"outbox {self._file}: cannot be read: {error}") from error
+
+    def resend(self, kept_since_s: float) -> int:
+        """What was acknowledged since that moment waits for the broker again; gives how many records that are."""
+        with self._memory:
+            kept = self._contents.kept
+            left = Kept(kept.older_than(kept_since_s))
+            self._contents = replace(self._contents, kept=left)
+            self._recent = self.last + 1, []  # it holds none of them
+            self.round += 1
+            self._rewrite_kept = True
+        return kept.records - left.records
+
+    def commit(self, records: list[Record], removals: list[int], changes: Changes = _NOTHING) -> list[Record]:
         """Write and remove in one durable transaction; gives the records with their sequences.
 
         Raises:
-            sqlite3.Error: the disk refuses, and nothing was changed; or the file is `damaged`.
+            sqlite3.Error: the disk refuses; the same records are to be given again. Or the file is `damaged`.
         """
-        if not records and not removals:
+        with self._memory:
+            before, rewrite = self._contents, self._rewrite_kept
+            if changes.round != self.round:  # acknowledged in a session that is over
+                changes = replace(changes, acknowledged=())
+        expired = (
+            before.kept.oldest_half() if changes.needs_room else before.kept.older_than(changes.kept_since_s)
+        )
+        if not (records or removals or expired or changes.acknowledged or changes.aside or changes.marks):
             return []
         numbered = [msgspec.structs.replace(r, sequence=self.last + n) for n, r in enumerate(records, 1)]
+        rows = [(r.sequence, encode(r)) for r in numbered]
         last = self.last + len(numbered)
+        work = Work(rows, removals, changes, expired, last, self._in_doubt, rewrite)
         try:
-            rows = [(r.sequence, encode(r)) for r in numbered]
-            removed = self._write(rows, removals, last)
+            after = write(self._writer, before, work)
         except sqlite3.Error as error:
-            self.damaged = self.damaged or is_damage(error)
+            self.damaged = self.damaged or self._is_damage(error)
+            self._in_doubt = True
             raise
-        _write_mark(self._lock, last)
+        # From here on nothing may fail: the records are on the disk, and must not be given another number.
+        self._in_doubt = False
+        self._lock.write_last(last)
         self.last = last
-        self._keep_recent(rows, removals)
-        self.rows += len(numbered) - removed
-        self.used_bytes = self._count_bytes()
+        if changes.aside:
+            self.aside_reason = changes.aside[-1][1]
+        self._remember(work, after)
         return numbered
 
-    def _keep_recent(self, rows: list[tuple[int, bytes]], removals: list[int]) -> None:
-        complete_from, recent = self._recent
-        gone = set(removals)
-        kept = [row for row in (*recent, *rows) if row[0] not in gone]
-        if len(kept) > RECENT:
-            kept = kept[-RECENT:]
-            complete_from = kept[0][0]
-        self._recent = complete_from, kept  # at once: other threads read it without a lock
-
-    def _write(self, rows: list[tuple[int, bytes]], removals: list[int], last: int) -> int:
-        db, removed = self._writer, 0
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            db.executemany("INSERT INTO records VALUES (?, ?)", rows)
-            if removals:
-                gone = [(sequence,) for sequence in removals]
-                removed = db.executemany("DELETE FROM records WHERE sequence = ?", gone).rowcount
-            db.execute("UPDATE meta SET value = ? WHERE key = 'last_sequence'", (last,))
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:  # SQLite itself rolls back where the disk is full
-                db.execute("ROLLBACK")
-            raise
-        return removed
+    def _remember(self, work: Work, after: Contents) -> None:
+        """Take over what was written, unless `resend` has changed it meanwhile."""
+        gone = {*work.removals, *(sequence for sequence, _ in work.changes.aside)}
+        with self._memory:
+            if work.changes.round == self.round:
+                gone.update(work.changes.acknowledged)
+                self._rewrite_kept = self._rewrite_kept and not work.rewrite
+                self._contents = after
+            else:
+                kept = self._contents.kept.without(work.expired, gone)
+                self._contents = replace(after, kept=kept)
+            complete_from, recent = self._recent
+            left = [row for row in (*recent, *work.rows) if row[0] not in gone]
+            if len(left) > RECENT:
+                left = left[-RECENT:]
+                complete_from = left[0][0]
+            self._recent = complete_from, left  # at once: other threads read it without a lock
 
     def rebuild(self) -> None:
         """Set the damaged file aside while readers wait, and go on with what can be read of it."""
         with self._reading:
-            self._reader.close()
-            self._writer.close()
+            last = self.last
+            self._close_connections()
             self._open(found="a page or a record of it is broken")
+            if self.last > last:  # of a commit that was reported to fail; its records are given again
+                self._writer.execute("DELETE FROM records WHERE sequence > ?", (last,))
+                self._writer.execute("UPDATE meta SET value = ? WHERE key = 'last_sequence'", (last,))
+                self.last = last
+                self._in_doubt = True
             self.damaged = False
 
     def close(self) -> None:
         """Close it; SQLite folds its log into the file."""
         with self._reading:
-            self._reader.close()
-            self._writer.close()
-        os.close(self._lock)
+            self._close_connections()
+        self._lock.close()
+
+    def _close_connections(self) -> None:
+        self._reader.close()
+        self._writer.close()
 
     def keep_reserve(self) -> None:
-        """Hold some space, where the disk has plenty."""
+        """Hold some space, if the disk has plenty."""
         try:
             free = os.statvfs(self._file.parent)
             if not self._reserve().exists() and free.f_bavail * free.f_frsize > 4 * RESERVE_BYTES:
@@ -159,60 +238,84 @@ class OutboxFile:
 
     def _open(self, found: str = "") -> None:
         """Connect and count; before that, set a damaged file aside."""
-        known_last = max(_read_mark(self._lock), self.last)
+        known_last = max(self._lock.read_last(), self.last)
+        self._lock.hold_database()
+        check = (self._file, known_last, self._lock.database, found)
         try:
-            report = check_and_recover(self._file, known_last, found)
+            report = check_and_recover(*check)
         except sqlite3.OperationalError:  # the disk may be too full for SQLite's own files
             self._reserve().unlink(missing_ok=True)
-            report = check_and_recover(self._file, known_last, found)
+            report = check_and_recover(*check)
         if report:
             self.recovered = report
             log.error("outbox %s: %s", self._file, report)
-        self._writer, self._reader = self._connect(), self._connect()
+            self._lock.hold_database()  # it may be another file now
+        self._writer = self._connect()
+        try:
+            self._reader = self._connect()
+            self._count(known_last)
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def _count(self, known_last: int) -> None:
         db = self._writer
-        db.executescript(SCHEMA)  # fails here, not later, where the file is read-only
-        self.rows, highest = db.execute("SELECT count(*), coalesce(max(sequence), 0) FROM records").fetchone()
+        db.executescript(SCHEMA)  # fails here, not later, if the file is read-only
+        (highest,) = db.execute("SELECT coalesce(max(sequence), 0) FROM records").fetchone()
         (last,) = db.execute("SELECT value FROM meta WHERE key = 'last_sequence'").fetchone()
         self.last = max(last, highest, known_last)
         if self.last > last:
             db.execute("UPDATE meta SET value = ? WHERE key = 'last_sequence'", (self.last,))
-        self._recent = self.last + 1, []
-        self.used_bytes = self._count_bytes()
+        reasons = db.execute("SELECT reason FROM aside ORDER BY at DESC, sequence DESC LIMIT 1").fetchall()
+        self.aside_reason = reasons[0][0] if reasons else ""
+        with self._memory:
+            self._contents = contents(db)
+            self._rewrite_kept = bool(self._contents.kept.spans)  # those that follow each other are one now
+            self._recent = self.last + 1, []
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._file, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")  # NORMAL may lose the last commits when the power fails
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")  # NORMAL may lose the last commits in a power cut
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
-    def _count_bytes(self) -> int:
-        pages, free, page_bytes = (self._writer.execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZES)
-        return int((pages - free) * page_bytes)
+    def _is_damage(self, error: sqlite3.Error) -> bool:
+        descriptor = -1
+        if time.monotonic() >= self._probe_due_s:
+            descriptor = self._lock.database
+        if "disk I/O error" in str(error):
+            self._probe_due_s = time.monotonic() + PROBE_INTERVAL_S
+        return is_damage(error, descriptor)
 
 
-def _lock(file: Path) -> int:
-    """Take the outbox for this process: two that count would give a sequence twice.
+def set_aside_in(file: Path) -> list[tuple[int, str]]:
+    """What an outbox has set aside, sequence and reason, read from outside while it may be in use.
 
-    The lock file also holds the last sequence that was given, so that damage to the database cannot make
-    it be given twice.
+    Raises:
+        LeukoscopeError: it cannot be read.
     """
-    lock = os.open(f"{file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    path = file.resolve()
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise LeukoscopeError("another process uses it; stop that one first") from error
-    return lock
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
+            return db.execute("SELECT sequence, reason FROM aside ORDER BY sequence").fetchall()
+    except sqlite3.Error as error:
+        if "no such table" in str(error):  # an outbox of an older version, or an empty file
+            return []
+        raise LeukoscopeError(f"outbox {file}: cannot be read: {error}") from error
 
 
-def _read_mark(lock: int) -> int:
-    text = os.pread(lock, 32, 0).strip()
-    return int(text) if text.isdigit() else 0
-
-
-def _write_mark(lock: int, last: int) -> None:
-    # Not synced: after a power cut it is behind the database, which is synced, and so never misleads.
-    with contextlib.suppress(OSError):  # a disk that is full at the first record
-        os.pwrite(lock, b"%020d\n" % last, 0)
+def _of_file(file: Path, error: Exception) -> LeukoscopeError:
+    """The same fault as one of this outbox; wrong input stays wrong input."""
+    remedy = (
+        ""
+        if isinstance(error, LeukoscopeError)
+        else "; set [outbox] file to a place that this user may write"
+    )
+    kind = InputError if isinstance(error, InputError) else LeukoscopeError
+    return kind(f"outbox {file}: {error}{remedy}")

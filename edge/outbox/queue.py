@@ -6,18 +6,19 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge.errors import LeukoscopeError
+from edge.outbox.commit import Requests
 from edge.outbox.file import OutboxFile
-from edge.records import Record, decode_record, encode, seconds_since
+from edge.records import Record, decode_record, encode_checked, seconds_since
 
 log = logging.getLogger(__name__)
 
 # Records that wait in memory for the disk: some minutes of cells, a few megabytes.
 WAITING_LIMIT = 2000
-# The most that one commit takes, so that the first in it does not wait for hundreds of others.
+# One commit takes at most so many, so that the first in it does not wait for hundreds of others.
 BATCH_LIMIT = 500
 # How long `accept` waits for room before it refuses.
 ACCEPT_TIMEOUT_S = 5.0
@@ -27,6 +28,9 @@ RETRY_S = 1.0
 HANG_S = 20.0
 # A full outbox takes records again when it is down to this share, so that it does not flap.
 ROOM_SHARE = 0.95
+# What the broker has acknowledged is kept for `resend_s`, but removed earlier if the file is fuller than this.
+KEPT_SHARE = 0.5
+RESEND_S = 120.0
 
 
 class OutboxFullError(LeukoscopeError):
@@ -35,10 +39,11 @@ class OutboxFullError(LeukoscopeError):
 
 @dataclass(eq=False)
 class _Item:
-    """One thing for the writer: a record of `size` bytes, or (without one) a mark for `flush`."""
+    """One thing for the writer: a record of `size` bytes, or (without one) a point that `flush` waits for."""
 
     record: Record | None = None
     size: int = 0
+    mark: bytes = b""
     done: "Future[Record | None]" = field(default_factory=Future)
 
 
@@ -47,26 +52,35 @@ class Outbox:
 
     One writer thread commits all that waits in one transaction. Any thread may call any method, except
     that `wait_for_change` serves one waiting thread. A damaged file is set aside and its readable part
-    goes on; `recovered` then says so.
+    goes on; `recovered` then tells it.
 
     Args:
-        file: the database; made where missing, with its folder.
+        file: the database; made if missing, with its folder. A link is followed once, here.
         max_mb: megabytes (2^20) of records, above which none is taken; the log of SQLite adds about 4.
+        resend_s: so long a record is kept after the broker has acknowledged it, for `resend`; 0 for not at all.
+
+    Attributes:
+        file: the database, its path resolved: what lies beside it (lock, reserve, health) is named after this.
 
     Raises:
         LeukoscopeError: the file cannot be opened or written, is no outbox, or is in use.
     """
 
-    def __init__(self, file: Path, max_mb: int = 1024):
-        self._file, self._max_mb = file, max_mb
+    def __init__(self, file: Path, max_mb: int = 1024, resend_s: float = RESEND_S):
+        try:
+            self.file = file.resolve()
+        except (OSError, RuntimeError) as error:  # links that lead in a circle
+            raise LeukoscopeError(f"outbox {file}: {error}; set [outbox] file to another place") from error
+        self._max_mb, self._resend_s = max_mb, resend_s
         self._waiting: deque[_Item] = deque()  # an item leaves only when it is committed
         self._waiting_bytes = 0
-        self._removals: list[int] = []
+        self._requests = Requests()
+        self._told_aside = ""
         self._state = threading.Condition()
         self._changed = threading.Event()
-        self._closing = self._closed = self._full = False
+        self._closing = self._closed = self._full = self._working = False
         self._fault = ""
-        self._store = OutboxFile(file)
+        self._store = OutboxFile(self.file)
         self._used_bytes = self._store.used_bytes  # as of the last commit whose records wait no more
         self._measure()
         self._turned_at = time.monotonic()
@@ -75,28 +89,50 @@ class Outbox:
 
     @property
     def recovered(self) -> str:
-        """What happened to a damaged file, in one line; "" where there was none."""
+        """What happened to a damaged file, in one line; "" if there was none."""
         return self._store.recovered
 
-    def accept(self, record: Record) -> "Future[Record]":
+    @property
+    def aside(self) -> int:
+        """How many records are set aside, since they can never be sent."""
+        return self._store.aside
+
+    def accept(self, record: Record, mark: bytes = b"") -> "Future[Record]":
         """Queue a record; returns without waiting for the disk.
 
+        Args:
+            record: its sequence is given here.
+            mark: kept in the same commit; see `marks`.
+
         Returns:
-            A future that holds the record with its sequence once it is on the disk. Where the disk refuses,
+            A future that holds the record with its sequence once it is on the disk. If the disk refuses,
             it holds a LeukoscopeError, but the record stays queued in memory and is tried again: do not
             accept it twice.
 
         Raises:
+            InputError: it does not fit the schema, and a reader would refuse it.
             OutboxFullError: it is full, or too many wait because the disk refuses or is too slow.
-            LeukoscopeError: the outbox is closed, or the record cannot be written as JSON.
+            LeukoscopeError: the outbox is closed.
         """
-        # What cannot be written fails here, at its maker, and not in the writer's batch.
-        item = _Item(record=record, size=len(encode(record)))
+        # What a reader would refuse fails here, at its maker, and not behind the broker.
+        item = _Item(record=record, size=len(encode_checked(record)), mark=mark)
         self._put(item)
         return item.done  # type: ignore[return-value]  # an item with a record gives a record
 
+    def mark(self, mark: bytes) -> None:
+        """Keep a mark that belongs to no record; done with the next commit."""
+        self._ask(marks=(mark,))
+
+    def marks(self) -> set[bytes]:
+        """All marks that were ever kept in this file: what was done needs not be done again.
+
+        Raises:
+            LeukoscopeError: they cannot be read.
+        """
+        return self._store.marks()
+
     def fault(self) -> str:
-        """Why no new frame should be taken: the outbox is full, or its disk refuses; "" where it takes them."""
+        """Why no new frame should be taken: the outbox is full, or its disk refuses; "" if it takes them."""
         with self._state:
             return self._why_not()
 
@@ -106,12 +142,12 @@ class Outbox:
             return "its thread has ended"
         with self._state:
             # Setting a damaged file aside takes as long as it takes; a restart would begin it anew.
-            busy = bool(self._waiting or self._removals) and not self._store.damaged
-        busy_s = time.monotonic() - self._turned_at
+            busy = (self._working or self._has_work()) and not self._store.damaged
+            busy_s = time.monotonic() - self._turned_at
         return f"its thread hangs for {busy_s:.0f} s" if busy and busy_s > HANG_S else ""
 
     def report(self) -> dict[str, object]:
-        """For health: how much waits, for how long, and what is wrong."""
+        """For health: how much waits, for how long, what was set aside, and what is wrong."""
         return {
             "depth": self.depth(),
             "oldest_age_s": self.oldest_age_s(),
@@ -119,10 +155,12 @@ class Outbox:
             "max_mb": self._max_mb,
             "fault": self.fault(),
             "recovered": self.recovered,
+            "aside": self.aside,
+            "aside_reason": self._store.aside_reason,
         }
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        """Wait until records are taken again; False where they are not after `timeout_s`."""
+        """Wait until records are taken again; False if they are not after `timeout_s`."""
         with self._state:
             return self._state.wait_for(lambda: not self._why_not(), timeout_s)
 
@@ -133,17 +171,78 @@ class Outbox:
         """
         rows = self._store.pending(after, limit)
         if self._store.damaged:
-            with self._state:  # the writer sees to it
+            with self._state:  # the writer repairs it
                 self._state.notify_all()
+        with self._state:
+            unfit, self._store.unfit = self._store.unfit, []
+        for sequence, reason in unfit:
+            self.set_aside(sequence, reason)
         return rows
 
     def remove(self, sequences: Iterable[int]) -> None:
-        """Forget records that the broker has; done with the next commit."""
+        """Forget records; done with the next commit."""
+        self._ask(removals=sequences)
+
+    def acknowledged(self, sequences: Iterable[int]) -> None:
+        """The broker has these records: they wait no longer, but are kept for `resend_s`. Done with the next commit."""
+        if self._resend_s:
+            self._ask(acknowledged=sequences)
+        else:
+            self._ask(removals=sequences)
+
+    def resend(self) -> int:
+        """What the broker has acknowledged within the last `resend_s` waits again, in its order.
+
+        To be called after each connection: a broker that crashed may have acknowledged what it never wrote to
+        its disk. A record is stored once by its id, however often it is sent. After a restart of the box,
+        all that was still kept is sent again, since nothing shows how long it was off.
+
+        Returns:
+            How many records that are.
+        """
+        with self._state:
+            self._requests.acknowledged.clear()  # in a session that is over: they still wait
+            count = self._store.resend(time.monotonic() - self._resend_s)
+        if count:
+            log.info("outbox %s: sends again %d records that the broker has acknowledged", self.file, count)
+            self._changed.set()
+        return count
+
+    def set_aside(self, sequence: int, reason: str) -> None:
+        """Keep a record that can never be sent, by its name and with the reason, out of the way of those behind it.
+
+        Done with the next commit. It lies in the table `aside` of the file; health and `leukoscope doctor` count it.
+        """
+        self._ask(asides=((sequence, reason),))
+        if reason != self._told_aside:
+            self._told_aside = reason
+            log.error("outbox %s: record %d is set aside and not sent: %s", self.file, sequence, reason)
+
+    def _ask(
+        self,
+        removals: Iterable[int] = (),
+        acknowledged: Iterable[int] = (),
+        asides: Iterable[tuple[int, str]] = (),
+        marks: Iterable[bytes] = (),
+    ) -> None:
+        """Give the writer something to do that no one waits for."""
         with self._state:
             if self._closing:
-                raise LeukoscopeError(f"outbox {self._file}: it is closed")
-            self._removals.extend(sequences)
+                raise LeukoscopeError(f"outbox {self.file}: it is closed")
+            self._stamp()
+            self._requests.removals.extend(removals)
+            self._requests.acknowledged.extend(acknowledged)
+            self._requests.asides.extend(asides)
+            self._requests.marks.extend(marks)
             self._state.notify_all()
+
+    def _stamp(self) -> None:
+        """The time at which the writer gets to do again after it was idle; called with the lock held."""
+        if not (self._working or self._has_work()):
+            self._turned_at = time.monotonic()
+
+    def _has_work(self) -> bool:
+        return bool(self._waiting or self._requests)
 
     def depth(self) -> int:
         """How many records the outbox holds, those not yet on the disk included."""
@@ -151,17 +250,20 @@ class Outbox:
             return self._store.rows + sum(item.record is not None for item in self._waiting)
 
     def oldest(self) -> int | None:
-        """The lowest sequence on the disk, or None where there is none."""
+        """The lowest sequence that waits on the disk, or None if there is none."""
         first = self.pending(after=0, limit=1)
         return first[0][0] if first else None
 
     def oldest_age_s(self) -> float | None:
-        """Seconds since the oldest record on the disk was captured, by the wall clock; None where there is none."""
+        """Seconds since the oldest record that waits was captured, by the wall clock; None if there is none."""
         first = self.pending(after=0, limit=1)
-        return seconds_since(decode_record(first[0][1]).captured_at) if first else None
+        try:
+            return seconds_since(decode_record(first[0][1]).captured_at) if first else None
+        except ValueError:  # a moment that is not written as `rfc3339` does
+            return None
 
     def last_sequence(self) -> int:
-        """The last sequence that was given; 0 where none was."""
+        """The last sequence that was given; 0 if none was."""
         with self._state:
             return self._store.last
 
@@ -172,11 +274,11 @@ class Outbox:
         return changed
 
     def wake(self) -> None:
-        """End `wait_for_change`, for what else its one caller waits for."""
+        """End `wait_for_change`: its one caller waits for other things too."""
         self._changed.set()
 
     def wait_empty(self, timeout_s: float) -> bool:
-        """Wait until no record is left; False where some are after `timeout_s`."""
+        """Wait until no record waits for the broker; False if some do after `timeout_s`."""
         with self._state:
             return self._state.wait_for(lambda: not self._store.rows and not self._waiting, timeout_s)
 
@@ -206,7 +308,7 @@ class Outbox:
         self._store.close()
         lost = sum(item.record is not None for item in self._waiting)
         if lost:
-            raise LeukoscopeError(f"outbox {self._file}: {lost} records could not be written: {self._fault}")
+            raise LeukoscopeError(f"outbox {self.file}: {lost} records could not be written: {self._fault}")
 
     def _why_not(self) -> str:
         if self._fault:
@@ -222,12 +324,13 @@ class Outbox:
                 room = lambda: len(self._waiting) < WAITING_LIMIT or self._closing or self._full  # noqa: E731
                 self._state.wait_for(room, ACCEPT_TIMEOUT_S)
             if self._closing:
-                raise LeukoscopeError(f"outbox {self._file}: it is closed")
+                raise LeukoscopeError(f"outbox {self.file}: it is closed")
             if bounded and (self._full or len(self._waiting) >= WAITING_LIMIT):
                 why = self._why_not() or "the disk is too slow"
                 raise OutboxFullError(
-                    f"outbox {self._file}: {why}; {len(self._waiting)} records wait in memory"
+                    f"outbox {self.file}: {why}; {len(self._waiting)} records wait in memory"
                 )
+            self._stamp()
             self._waiting.append(item)
             self._waiting_bytes += item.size
             self._measure()
@@ -236,26 +339,31 @@ class Outbox:
     def _run(self) -> None:
         while True:
             with self._state:
-                self._state.wait_for(
-                    lambda: self._waiting or self._removals or self._store.damaged or self._closing
-                )
-                if not self._waiting and not self._removals and not self._store.damaged:
+                self._working = False
+                self._state.wait_for(lambda: self._has_work() or self._store.damaged or self._closing)
+                if not self._has_work() and not self._store.damaged:
                     return
-                self._turned_at = time.monotonic()
+                self._working, self._turned_at = True, time.monotonic()
                 batch = [self._waiting[i] for i in range(min(BATCH_LIMIT, len(self._waiting)))]
-                removals, self._removals = self._removals, []
+                asked, self._requests = self._requests, Requests()
+                changes = asked.changes(
+                    [item.mark for item in batch if item.mark],
+                    self._store.round,
+                    time.monotonic() - self._resend_s,
+                    self._share() > KEPT_SHARE,
+                )
             try:
                 if self._store.damaged:
                     self._store.rebuild()
                 if self._fault:  # removals first: they make room
                     self._store.use_reserve()
-                    self._store.commit([], removals)
-                    removals = []
+                    self._store.commit([], asked.removals, replace(changes, marks=(), needs_room=True))
                 records = [item.record for item in batch if item.record is not None]
-                numbered = self._store.commit(records, removals)
+                numbered = self._store.commit(records, asked.removals, changes)
             except Exception as error:  # the thread's top: a failed commit must not end it
                 with self._state:
-                    self._removals = removals + self._removals
+                    asked.join(self._requests, keep_acknowledged=changes.round == self._store.round)
+                    self._requests = asked
                 if not self._refused(batch, error):
                     return
                 continue
@@ -263,7 +371,7 @@ class Outbox:
 
     def _committed(self, batch: list[_Item], numbered: list[Record]) -> None:
         if self._fault:
-            log.info("outbox %s: writes again", self._file)
+            log.info("outbox %s: writes again", self.file)
             self._store.keep_reserve()
         with self._state:
             self._fault = ""
@@ -281,16 +389,16 @@ class Outbox:
         self._changed.set()
 
     def _refused(self, batch: list[_Item], error: Exception) -> bool:
-        """Say that a commit failed, and wait; False where the outbox is closing and gives up."""
+        """Report that a commit failed, and wait; False if the outbox is closing and gives up."""
         if not self._fault:
-            log.error("outbox %s: %s; records wait in memory until it can be written", self._file, error)
+            log.error("outbox %s: %s; records wait in memory until it can be written", self.file, error)
         with self._state:
             self._fault = str(error)
         for item in batch:
             if not item.done.done():
                 item.done.set_exception(
                     LeukoscopeError(
-                        f"outbox {self._file}: {error}; free space on the disk (the record waits in memory)"
+                        f"outbox {self.file}: {error}; free space on the disk (the record waits in memory)"
                     )
                 )
         with self._state:
@@ -299,12 +407,15 @@ class Outbox:
             self._state.wait_for(lambda: self._closing, RETRY_S)
             return True
 
+    def _share(self) -> float:
+        return (self._used_bytes + self._waiting_bytes) / (self._max_mb * 2**20)
+
     def _measure(self) -> None:
         """Whether the bound is reached; called with the lock held."""
-        share = (self._used_bytes + self._waiting_bytes) / (self._max_mb * 2**20)
+        share = self._share()
         if self._full and share < ROOM_SHARE:
             self._full = False
-            log.info("outbox %s: has room again", self._file)
+            log.info("outbox %s: has room again", self.file)
         elif not self._full and share >= 1:
             self._full = True
-            log.error("outbox %s: %s; no new frames until it is down", self._file, self._why_not())
+            log.error("outbox %s: %s; no new frames until it is down", self.file, self._why_not())
