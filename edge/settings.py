@@ -14,6 +14,7 @@ from edge.host import typedfile
 from edge.imaging.quality import QualitySettings
 from edge.mqtt.publisher import MqttSettings
 from edge.outbox.archive import ArchiveSettings
+from edge.outbox.queue import RESEND_S
 
 
 class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,10 +50,14 @@ class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     Attributes:
         file: SQLite database.
         max_mb: megabytes of records, about a thousand each; at this bound no new frames are taken.
+        resend_s: seconds for which a record is kept after the broker has acknowledged it, and sent again after
+            a new connection: a broker that crashes may lose what it has acknowledged but not yet written. 0 for
+            not at all.
     """
 
     file: str = "/var/lib/leukoscope/outbox.db"
     max_mb: Annotated[int, Meta(ge=1, le=1_000_000)] = 1024
+    resend_s: Annotated[float, Meta(ge=0, le=86400)] = RESEND_S
 
 
 class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

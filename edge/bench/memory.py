@@ -90,7 +90,7 @@ def _send(
     for number in range(results):
         frame = Frame(images[number % len(images)], time.time_ns(), time.monotonic_ns(), "simulated")
         if number % CLASSIFIED_EACH == 0:
-            prediction = pipeline.classify(frame)
+            prediction, _ = pipeline.classify(frame)
         record = pipeline.write_up(frame, prediction)
         outbox.accept(record)
         health.result(frame, record)

@@ -96,7 +96,7 @@ def _one(camera: HeldCamera, newest: Capture, pipeline: Pipeline, outbox: Outbox
     taken = time.monotonic_ns()
     if frame is None:
         raise LeukoscopeError(f"no frame came in {TIMEOUT_S:g} s; is the machine overloaded?")
-    prediction = pipeline.classify(frame)
+    prediction, _ = pipeline.classify(frame)
     classified = time.monotonic_ns()
     record = pipeline.write_up(frame, prediction)
     written = time.monotonic_ns()

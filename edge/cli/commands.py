@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from edge import settings as settings_file
-from edge.daemon.daemon import Daemon
+from edge.daemon.daemon import build
 from edge.errors import LeukoscopeError
 from edge.imaging.files import find_images, read_image, shown
 from edge.model.classifier import Classifier, default_model
@@ -19,7 +19,7 @@ from edge.notice import NOTICE
 
 def run(options: argparse.Namespace) -> int:
     """`leukoscope run`; 1 where a folder's images could not all be read."""
-    unreadable = Daemon(settings_file.load(options.config), options.metrics).run()
+    unreadable = build(settings_file.load(options.config), options.metrics, options.again).run()
     return 1 if unreadable else 0
 
 

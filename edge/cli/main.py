@@ -192,6 +192,11 @@ def _service_commands(add: Add) -> None:
             p.add_argument(
                 "--metrics", default="", metavar="HOST:PORT", help="answer Prometheus at /metrics there"
             )
+            p.add_argument(
+                "--again",
+                action="store_true",
+                help="of a folder, classify images too that an earlier run has classified",
+            )
 
     p = add(
         "doctor",

@@ -5,18 +5,23 @@ import logging
 import signal
 import threading
 from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import msgspec
 
+from edge.cameras.backends.files import FilesCamera
+from edge.cameras.base import Camera
 from edge.cameras.capture import Capture
 from edge.cameras.preparation import Preparation
 from edge.cameras.sources import make_camera
 from edge.daemon.pipeline import Pipeline
+from edge.daemon.progress import Progress
 from edge.daemon.trigger import Gate
-from edge.errors import ImageError, LeukoscopeError
+from edge.errors import ImageError, InputError, LeukoscopeError
 from edge.health.metrics import MetricsServer
 from edge.health.report import Health
 from edge.health.reporter import Reporter
@@ -25,7 +30,7 @@ from edge.health.watchdog import Watchdog
 from edge.imaging.frame import Frame
 from edge.model.classifier import Classifier, default_model
 from edge.model.file import read_model
-from edge.mqtt.commands import Handler
+from edge.mqtt.commands import CaptureRequest, Handler
 from edge.mqtt.publisher import Publisher
 from edge.outbox.archive import Archive
 from edge.outbox.queue import Outbox, OutboxFullError
@@ -41,41 +46,100 @@ TICK_S = 0.5
 STOP_DRAIN_S = 2.0
 
 
-class Daemon:
-    """One box at work.
+@dataclass
+class Parts:
+    """What a daemon is made of, besides what it makes itself; see `build`."""
+
+    pipeline: Pipeline
+    preparation: Preparation
+    archive: Archive
+    camera: Camera
+    capture: Capture
+    gate: Gate
+    outbox: Outbox
+    progress: Progress | None
+    runs: RunLog
+    health: Health
+
+
+def build(settings: Settings, metrics: str = "", again: bool = False) -> "Daemon":
+    """Open model, archive, camera and outbox, and put them together.
 
     Args:
         settings: of the box.
         metrics: "HOST:PORT" where Prometheus is answered, or "".
+        again: of a folder, take images too that an earlier run has classified.
 
     Raises:
-        LeukoscopeError: model, outbox or camera cannot be opened.
+        LeukoscopeError: one of them cannot be opened; what was opened before it is closed again.
+    """
+    with ExitStack() as opened:
+        daemon = Daemon(settings, _open(settings, again, opened), metrics)
+        opened.pop_all()  # from here on the daemon closes them
+        return daemon
+
+
+def _open(settings: Settings, again: bool, opened: ExitStack) -> Parts:
+    model = read_model(Path(settings.model.file) if settings.model.file else default_model())
+    manifest = model.manifest
+    crop_px = settings.camera.crop_px(manifest.geometry.crop, manifest.microns_per_pixel)
+    classifier = Classifier(
+        model, settings.model.threads, settings.model.refer_below, crop_px, settings.quality
+    )
+    preparation = Preparation(settings.camera, crop_px)
+    pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256(), preparation)
+    archive = Archive(settings.archive)
+    camera = make_camera(settings.camera, settings.simulator, crop_px)
+    opened.callback(camera.close)
+    if not camera.live:
+        camera.open()
+    capture = Capture(
+        lambda: make_camera(settings.camera, settings.simulator, crop_px), settings.camera.patience_s()
+    )
+    outbox = Outbox(Path(settings.outbox.file), settings.outbox.max_mb, settings.outbox.resend_s)
+    opened.callback(outbox.close)
+    once = not camera.live and not settings.camera.loop
+    progress = Progress(outbox, settings, model.sha256, again) if once else None
+    if progress is not None and isinstance(camera, FilesCamera):
+        camera.wants = progress.wants
+    folder = outbox.file.parent
+    runs = RunLog(folder)
+    restarts = runs.begin()
+    opened.callback(runs.end)  # a start that is refused is no crash
+    health = Health(outbox, folder, ModelReference(name=manifest.name, sha256=model.sha256), restarts)
+    return Parts(
+        pipeline=pipeline,
+        preparation=preparation,
+        archive=archive,
+        camera=camera,
+        capture=capture,
+        gate=Gate(settings.camera, crop_px),
+        outbox=outbox,
+        progress=progress,
+        runs=runs,
+        health=health,
+    )
+
+
+class Daemon:
+    """One box at work; `build` makes it.
+
+    Args:
+        settings: of the box.
+        parts: what was opened for it; it closes them at the end of `run`.
+        metrics: "HOST:PORT" where Prometheus is answered, or "".
+
+    Raises:
+        InputError: a password or certificate file cannot be read.
     """
 
-    def __init__(self, settings: Settings, metrics: str = ""):
-        self._settings = settings
+    def __init__(self, settings: Settings, parts: Parts, metrics: str = ""):
+        self._settings, self._metrics = settings, metrics
         self._stop = threading.Event()
-        model = read_model(Path(settings.model.file) if settings.model.file else default_model())
-        manifest = model.manifest
-        crop_px = settings.camera.crop_px(manifest.geometry.crop, manifest.microns_per_pixel)
-        classifier = Classifier(
-            model, settings.model.threads, settings.model.refer_below, crop_px, settings.quality
-        )
-        self._preparation = Preparation(settings.camera, crop_px)
-        self._pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256(), self._preparation)
-        self._archive = Archive(settings.archive)
-        self._camera = make_camera(settings.camera, settings.simulator, crop_px)
-        if not self._camera.live:
-            self._camera.open()
-        self._capture = Capture(
-            lambda: make_camera(settings.camera, settings.simulator, crop_px), settings.camera.patience_s()
-        )
-        self.gate = Gate(settings.camera, crop_px)
-        file = Path(settings.outbox.file)
-        self._outbox = Outbox(file, settings.outbox.max_mb)
-        self._runs = RunLog(file.parent)
-        reference = ModelReference(name=manifest.name, sha256=model.sha256)
-        self._health = Health(self._outbox, file.parent, reference, self._runs.begin())
+        self._pipeline, self._preparation = parts.pipeline, parts.preparation
+        self._archive, self._outbox, self._progress = parts.archive, parts.outbox, parts.progress
+        self._camera, self._capture, self.gate = parts.camera, parts.capture, parts.gate
+        self._runs, self._health = parts.runs, parts.health
         self._publisher = Publisher(settings.mqtt, settings.device.id, self._outbox, self._handlers())
         self._watchdog = Watchdog({"publisher": self._publisher.hangs, "outbox": self._outbox.hangs})
         self._reporter = Reporter(
@@ -84,10 +148,10 @@ class Daemon:
             self._late,
             self._runs.fault,
             settings.health.interval_s,
-            file.parent,
+            self._outbox.file.parent,
         )
-        self._metrics = metrics
         self._frames_seen = self._faults_seen = 0
+        self._told_unfit = ""
 
     def stop(self, signal_number: int = 0, _frame: FrameType | None = None) -> None:
         """End the run; what was accepted stays in the outbox."""
@@ -97,9 +161,14 @@ class Daemon:
         """What the commands of MQTT do; see `edge.mqtt.commands`."""
         handlers: dict[str, Handler] = {"health": lambda _request: self._report()}
         if self._camera.live:
-            handlers["capture"] = lambda request: self.gate.request(request.specimen)
+            handlers["capture"] = self._requested
             handlers["specimen"] = lambda request: self.gate.set_specimen(request.specimen)
         return handlers
+
+    def _requested(self, request: CaptureRequest) -> "Future[Record]":
+        if fault := self._outbox.fault():  # no frame would be taken
+            raise LeukoscopeError(f"no result: outbox: {fault}")
+        return self.gate.request(request.specimen)
 
     def run(self) -> int:
         """Work until stopped or until the camera has no more frames and all records are delivered.
@@ -130,6 +199,7 @@ class Daemon:
         finally:
             self._watchdog.stopping()
             self._stop.set()
+            self.gate.fail("the box was stopped", at_once=True)
             if metrics is not None:
                 metrics.close()
             self._capture.close()
@@ -147,6 +217,8 @@ class Daemon:
             self._publisher.wait_drained(STOP_DRAIN_S)
         self._reporter.stop()
         self._publisher.stop(STOP_TIMEOUT_S)
+        if self._progress is not None:
+            self._progress.close()
         self._runs.end(fault)
         self._outbox.close()
 
@@ -154,7 +226,7 @@ class Daemon:
         """A live camera: classify its newest frame whenever the trigger or a request says so."""
         self._capture.start()
         while not self._stop.is_set():
-            self.gate.fail(f"camera: {self._capture.state}")
+            self.gate.fail(self._why_no_result())
             self._look_at_camera()
             if not self._has_room() or not self.gate.wait(TICK_S):
                 continue
@@ -163,6 +235,10 @@ class Daemon:
                 self.gate.answer(self._accept(admitted))
             elif frame is not None:
                 self._watchdog.worked()  # the camera answers, and the trigger wants no result of it
+
+    def _why_no_result(self) -> str:
+        fault = self._outbox.fault()
+        return f"outbox: {fault}" if fault else f"camera: {self._capture.state}"
 
     def _look_at_camera(self) -> None:
         """Ready with its first frame; while no result is wanted, each frame shows that it answers."""
@@ -191,23 +267,30 @@ class Daemon:
             except ImageError as error:
                 self._health.unreadable += 1
                 log.error("%s", error)
+                if self._progress is not None:
+                    self._progress.unreadable()
                 continue
             if frame is None:
                 break
-            self._accept(frame)
+            if self._progress is None or self._progress.begins(frame):
+                self._accept(frame)
+            else:
+                self._watchdog.worked()
+        if self._progress is not None:
+            self._health.unreadable += self._progress.refused
         self._outbox.flush()
         while not self._stop.is_set() and not self._publisher.wait_drained(0.2):
             self._watchdog.worked()  # all is classified; only the broker is waited for
 
     def _accept(self, frame: Frame) -> "Future[Record] | None":
+        """Classify a frame, keep its picture, and give its record to the outbox."""
         self._watchdog.enters("in the classifier")
-        record = self._pipeline.record(frame)
+        prediction, picture = self._pipeline.classify(frame)
+        record = self._pipeline.write_up(frame, prediction)
         self._watchdog.enters("at the archive")
-        if self._pipeline.picture is not None:
-            image = self._archive.keep(record.id, record.verdict, self._pipeline.picture)
-            record = record if image is None else msgspec.structs.replace(record, image=image)
+        image = self._archive.keep(record.id, record.verdict, picture)
         self._watchdog.enters("at the outbox")
-        stored = self._offer(record)
+        stored = self._offer(record if image is None else msgspec.structs.replace(record, image=image))
         if stored is not None:
             stored.add_done_callback(self._committed)
             self._health.result(frame, record)
@@ -219,12 +302,21 @@ class Daemon:
             self._watchdog.worked()
 
     def _offer(self, record: Record) -> "Future[Record] | None":
-        """Give a record to the outbox as soon as it takes it; None where the stop came first."""
+        """Give a record to the outbox as soon as it takes it; None if a stop came first, or it can never take it."""
+        mark = self._progress.classified() if self._progress is not None else b""
         while not self._stop.is_set():
             try:
-                return self._outbox.accept(record)
+                return self._outbox.accept(record, mark)
             except OutboxFullError:
+                self.gate.fail(self._why_no_result())
                 self._has_room()
+            except InputError as error:  # a fault in the program; the next frame has its chance
+                self._health.unreadable += 1
+                self.gate.fail(str(error))
+                if str(error) != self._told_unfit:
+                    self._told_unfit = str(error)
+                    log.error("no record of %s: %s", record.source, error)
+                return None
         return None
 
     def _late(self) -> str:

@@ -1,5 +1,6 @@
 """Frame → prediction → record."""
 
+import math
 import time
 from importlib.metadata import PackageNotFoundError, version
 
@@ -8,7 +9,7 @@ from edge.host import clock
 from edge.imaging.frame import Frame, Pixels
 from edge.model.classifier import Classifier, Prediction
 from edge.model.file import ModelFile
-from edge.records import ModelReference, Record, rfc3339, uuid7
+from edge.records import TEXT_LENGTH, ModelReference, Record, fitting, rfc3339, uuid7
 
 CLOCK_INTERVAL_S = 1.0
 """The kernel is asked so often whether its clock follows a time source."""
@@ -23,13 +24,10 @@ def software_version() -> str:
 
 
 class Pipeline:
-    """Classifies frames and writes them up; the outbox gives each record its sequence number.
+    """Classifies frames and writes their records; the outbox gives each record its sequence number.
 
     Args:
         preparation: what is done to frames first; None for nothing.
-
-    Attributes:
-        picture: of the last frame, what a person is shown; None without a preparation.
     """
 
     def __init__(
@@ -42,39 +40,46 @@ class Pipeline:
     ):
         self._classifier = classifier
         self._preparation = preparation
-        self.picture: Pixels | None = None
         self._device = device
         self._settings_sha256 = settings_sha256
-        self._model = ModelReference(name=model.manifest.name, sha256=model.sha256)
+        self._model = ModelReference(name=fitting(model.manifest.name), sha256=model.sha256)
         self._software = software_version()
         self._clock: bool | None = None
         self._ask_clock_at_s = 0.0
 
     def record(self, frame: Frame) -> Record:
         """The record of one frame, its sequence still 0."""
-        return self.write_up(frame, self.classify(frame))
+        prediction, _ = self.classify(frame)
+        return self.write_up(frame, prediction)
 
-    def classify(self, frame: Frame) -> Prediction:
-        """What the classifier says about one frame."""
+    def classify(self, frame: Frame) -> tuple[Prediction, Pixels]:
+        """What the classifier finds in one frame, and the picture that a person is shown beside it.
+
+        Returns:
+            The prediction; the cell's square, (H, W, 3) uint8 RGB, or the whole frame without a preparation.
+
+        Raises:
+            InputError: the calibration is for frames of another size.
+        """
         if self._preparation is None:
-            return self._classifier.classify(frame.pixels)
-        self.picture = self._preparation.picture(frame.pixels)
-        return self._classifier.classify(self._preparation.input(self.picture))
+            return self._classifier.classify(frame.pixels), frame.pixels
+        picture = self._preparation.picture(frame.pixels)
+        return self._classifier.classify(self._preparation.input(picture)), picture
 
     def write_up(self, frame: Frame, prediction: Prediction) -> Record:
-        """The record of what the classifier said, its sequence still 0."""
+        """The record of a prediction, its sequence still 0."""
         return Record(
             id=uuid7(),
             device=self._device,
             sequence=0,
             captured_at=rfc3339(frame.captured_at_ns),
             monotonic_ns=frame.monotonic_ns,
-            specimen=frame.specimen,
-            source=frame.source,
+            specimen=fitting(frame.specimen),
+            source=fitting(frame.source, TEXT_LENGTH),
             verdict=prediction.verdict,
             probabilities=prediction.probabilities,
             reasons=prediction.reasons,
-            quality=prediction.quality,
+            quality=_finite(prediction.quality),
             timings_ms=prediction.timings_ms,
             model=self._model,
             settings_sha256=self._settings_sha256,
@@ -89,3 +94,10 @@ class Pipeline:
         if now_s >= self._ask_clock_at_s:
             self._ask_clock_at_s, self._clock = now_s + CLOCK_INTERVAL_S, clock.synchronised()
         return self._clock
+
+
+def _finite(measures: dict[str, float]) -> dict[str, float]:
+    """The measures that JSON can hold: not infinite and not NaN."""
+    if all(map(math.isfinite, measures.values())):
+        return measures
+    return {name: value for name, value in measures.items() if math.isfinite(value)}

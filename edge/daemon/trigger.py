@@ -141,9 +141,10 @@ class Gate:
             stored.add_done_callback(lambda done, request=request: _hand_on(done, request.answer))  # type: ignore[misc]
         self._answering = []
 
-    def fail(self, reason: str) -> None:
-        """Let requests fail that have waited for too long, or that the admitted frame could not answer."""
-        oldest_ns = time.monotonic_ns() - round(REQUEST_TIMEOUT_S * 1e9)
+    def fail(self, reason: str, at_once: bool = False) -> None:
+        """Let requests fail that have waited too long (or all, `at_once`), or whose frame gave no result."""
+        timeout_s = 0.0 if at_once else REQUEST_TIMEOUT_S
+        oldest_ns = time.monotonic_ns() - round(timeout_s * 1e9)
         failed, self._answering = self._answering, []
         with self._changed:
             while self._requests and self._requests[0].made_ns < oldest_ns:

@@ -118,7 +118,10 @@ class Archive:
                 found = file.lstat()
                 if not stat.S_ISREG(found.st_mode):
                     continue
-                if file.name.endswith(PARTIAL_SUFFIX):
+                if file.name.startswith(".") and (
+                    file.name.endswith(PARTIAL_SUFFIX)
+                    or ".png." in file.name  # as earlier versions named them
+                ):
                     file.unlink()
                 elif file.suffix == ".png":
                     self._count(file, found.st_size)
@@ -145,6 +148,8 @@ class Archive:
         """
         if self._bytes + needed_bytes <= self._limit_bytes:
             return
+        if needed_bytes > self._limit_bytes:
+            raise LeukoscopeError(f"a picture of {needed_bytes} bytes is larger than [archive] max_mb")
         if time.monotonic() < self._retry_at_s:
             raise LeukoscopeError(self.fault)
         stuck: list[tuple[Path, int]] = []
@@ -163,10 +168,9 @@ class Archive:
         self._files.extendleft(reversed(stuck))
         if self._bytes + needed_bytes > self._limit_bytes:
             self._retry_at_s = time.monotonic() + RETRY_S
-            why = f"{stuck[0][0]} cannot be removed: {refusal.strerror}; " if refusal else ""
             raise LeukoscopeError(
-                f"{self._folder}: {why}a further picture would take it over its {self._limit_bytes // 2**20} MB "
-                "([archive] max_mb)"
+                f"{stuck[0][0]} cannot be removed ({refusal.strerror if refusal else '?'}), and a further picture would "
+                f"take the archive over its {self._limit_bytes // 2**20} MB ([archive] max_mb)"
             )
 
 

@@ -1,7 +1,7 @@
 """Images of a folder as a camera: each once, in name order, or over and over."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edge.imaging.files import find_images, read_image, shown
@@ -17,6 +17,9 @@ class FilesCamera:
         folder: searched through in name order.
         loop: begin again after the last.
         specimen: of every frame; "" for the name of the file's folder.
+
+    Attributes:
+        wants: asked before a file is read; one for which it gives False is left out.
     """
 
     live = False
@@ -25,6 +28,7 @@ class FilesCamera:
         self._folder, self._loop, self._specimen = folder, loop, specimen
         self._paths: Iterator[Path] = iter(())
         self._readable = False
+        self.wants: Callable[[Path], bool] = lambda _path: True
         self.description = ""
 
     def open(self) -> None:
@@ -44,7 +48,7 @@ class FilesCamera:
         Raises:
             ImageError: this image cannot be read; the next call goes on.
         """
-        path = next(self._paths, None)
+        path = next(filter(self.wants, self._paths), None)
         if path is None:
             if not (self._loop and self._readable):  # a loop over unreadable ones would never end
                 return None
