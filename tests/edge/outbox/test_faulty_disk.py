@@ -1,0 +1,168 @@
+"""Every Nth read, write, sync or lock of the outbox and the archive fails: what was promised is kept, once.
+
+FAULTY_SECONDS=600 python -m pytest tests/edge/outbox/test_faulty_disk.py      goes on for that long
+"""
+
+import errno
+import hashlib
+import os
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+from faulty_io import build, faults, run_python
+
+from edge.outbox.queue import Outbox
+from edge.records import decode_record
+
+SECONDS = float(os.environ.get("FAULTY_SECONDS", 0))
+EVERY = (2, 3, 7, 11, 29)
+
+# Prints what the outbox has promised: sequence, id and, if it was acknowledged, "gone".
+WRITER = """
+import sys, time
+from pathlib import Path
+from random import Random
+from broker import make_record
+import edge.outbox.queue as queue
+from edge.errors import LeukoscopeError
+queue.RETRY_S = 0.01
+random, off = Random(int(sys.argv[2])), Path(sys.argv[3])
+for attempt in range(200):
+    try:
+        outbox = queue.Outbox(Path(sys.argv[1]), resend_s=0.05)
+        break
+    except LeukoscopeError:
+        continue
+else:
+    sys.exit("it never opened")
+kept = {}
+def promised(future):
+    if future.exception() is None:
+        kept[future.result().sequence] = future.result().id
+end = time.monotonic() + 20
+given = []
+while len(given) < 120 and time.monotonic() < end:
+    record = make_record(source="x" * random.choice((10, 300, 3000)))
+    try:
+        future = outbox.accept(record)
+    except LeukoscopeError:
+        continue
+    future.add_done_callback(promised)
+    given.append(record.id)
+    if random.random() < 0.3:
+        try:
+            rows = outbox.pending(0, 5)
+        except LeukoscopeError:
+            continue
+        chosen = [sequence for sequence, _ in rows if random.random() < 0.5]
+        (outbox.acknowledged if random.random() < 0.7 else outbox.remove)(chosen)
+    if random.random() < 0.02:
+        outbox.resend()
+off.write_text("")
+outbox.flush()
+outbox.close()
+print(outbox.recovered)
+for sequence, identity in sorted(kept.items()):
+    print(sequence, identity)
+"""
+
+KINDS = {
+    "write": ("pwrite,write", errno.EIO, False),
+    "full": ("pwrite,write", errno.ENOSPC, True),
+    "sync": ("fsync,fdatasync", errno.EIO, False),
+    "read": ("pread,read", errno.EIO, False),
+    "lock": ("fcntl", errno.EAGAIN, False),
+    "all": ("pwrite,write,fsync,fdatasync,pread,read,fcntl", errno.EIO, False),
+}
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("faulty"))
+
+
+def one_round(library: Path, folder: Path, kind: str, every: int, seed: int) -> None:
+    calls, error, short = KINDS[kind]
+    folder.mkdir()
+    file, off = folder / "outbox.db", folder / "off"
+    environment = faults(library, calls, every, "outbox.db", error, off, short)
+    done = run_python(WRITER, file, seed, off, environment=environment)
+    assert done.returncode == 0, f"{kind}, every {every}, seed {seed}: {done.stderr[-3000:]}"
+    lines = done.stdout.splitlines()[1:]
+    promised = {int(sequence): identity for sequence, identity in (line.split() for line in lines)}
+    assert len(promised) > 10
+    assert len(set(promised.values())) == len(promised), "one id has two sequences"
+    outbox = Outbox(file)
+    assert outbox.recovered == ""
+    last = outbox.last_sequence()
+    assert last == len(promised)  # after the faults ended, every record came to the disk
+    outbox.resend()
+    for sequence, payload in outbox.pending(0, 10**6):
+        assert decode_record(payload).id == promised[sequence]
+    assert outbox.depth() == len(outbox.pending(0, 10**6))
+    outbox.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_outbox_promised_is_there_once_with_one_number(
+    library: Path, tmp_path: Path, kind: str
+) -> None:
+    for number, every in enumerate(EVERY):
+        one_round(library, tmp_path / str(number), kind, every, seed=number)
+
+
+@pytest.mark.skipif(not SECONDS, reason="FAULTY_SECONDS is not set")
+def test_for_as_long_as_one_likes(library: Path, tmp_path: Path) -> None:
+    random, end, number = Random(int(time.time())), time.monotonic() + SECONDS, 0
+    while time.monotonic() < end:
+        number += 1
+        one_round(
+            library, tmp_path / str(number), random.choice(list(KINDS)), random.randint(2, 60), number
+        )
+
+
+ARCHIVIST = """
+import sys
+from pathlib import Path
+import numpy as np
+from edge.errors import LeukoscopeError
+from edge.outbox.archive import Archive, ArchiveSettings
+from edge.records import uuid7
+for _ in range(50):
+    try:
+        archive = Archive(ArchiveSettings(directory=sys.argv[1], keep="all", max_mb=1))
+        break
+    except LeukoscopeError:
+        continue
+random = np.random.default_rng(0)
+for _ in range(120):
+    kept = archive.keep(uuid7(), "ALL", random.integers(0, 256, (64, 64, 3), np.uint8))
+    if kept is not None:
+        print(kept.name, kept.sha256)
+print(archive.state()["images"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("calls", "error"), [("write", errno.ENOSPC), ("fsync", errno.EIO), ("write,fsync", errno.EIO)]
+)
+@pytest.mark.parametrize("every", [2, 7])
+def test_what_the_archive_named_is_whole_and_within_its_limit(
+    library: Path, tmp_path: Path, calls: str, error: int, every: int
+) -> None:
+    folder = tmp_path / "pictures"
+    done = run_python(
+        ARCHIVIST, folder, environment=faults(library, calls, every, "pictures", error, short=True)
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    *lines, count = done.stdout.splitlines()
+    named = dict(line.split() for line in lines)
+    assert len(named) >= 20
+    files = {str(file.relative_to(folder)): file for file in folder.rglob("*") if file.is_file()}
+    assert sum(file.stat().st_size for file in files.values()) <= 2**20
+    assert files.keys() <= named.keys() or not any(name.endswith(".partial") for name in files)
+    for name in files.keys() & named.keys():
+        assert hashlib.sha256(files[name].read_bytes()).hexdigest() == named[name]
+    assert int(count) <= len(files)
