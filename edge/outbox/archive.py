@@ -99,6 +99,7 @@ class Archive:
             replace_file(file, data, mode=None)
         except (LeukoscopeError, OSError) as error:
             self._fails(error)
+            self._withdraw(file, len(data))
             return None
         if self.fault:
             log.info("archive %s: pictures are kept again", self._folder)
@@ -134,6 +135,15 @@ class Archive:
     def _count(self, file: Path, size: int) -> None:
         self._files.append((file, size))
         self._bytes += size
+
+    def _withdraw(self, file: Path, size: int) -> None:
+        """Remove a picture that no record names: it may be there if the disk refused only the last step."""
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            log.debug("archive: %s: %s", file, error.strerror)
+            if file.exists():
+                self._count(file, size)
 
     def _fails(self, error: Exception) -> None:
         if not self.fault:

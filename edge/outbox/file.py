@@ -151,7 +151,7 @@ class OutboxFile:
             sqlite3.Error: the disk refuses; the same records are to be given again. Or the file is `damaged`.
         """
         with self._memory:
-            before, rewrite = self._contents, self._rewrite_kept
+            before, rewrite = self._contents, self._rewrite_kept or self._in_doubt
             if changes.round != self.round:  # acknowledged in a session that is over
                 changes = replace(changes, acknowledged=())
         expired = (

@@ -17,53 +17,54 @@ from edge.outbox.queue import Outbox
 from edge.records import decode_record
 
 SECONDS = float(os.environ.get("FAULTY_SECONDS", 0))
-EVERY = (2, 3, 7, 11, 29)
+EVERY = (2, 5, 13)
 
 # Prints what the outbox has promised: sequence, id and, if it was acknowledged, "gone".
 WRITER = """
-import sys, time
+import sys
 from pathlib import Path
 from random import Random
 from broker import make_record
+import edge.outbox.file
 import edge.outbox.queue as queue
 from edge.errors import LeukoscopeError
-queue.RETRY_S = 0.01
+queue.RETRY_S = edge.outbox.file.BUSY_TIMEOUT_S = 0.01
 random, off = Random(int(sys.argv[2])), Path(sys.argv[3])
-for attempt in range(200):
-    try:
-        outbox = queue.Outbox(Path(sys.argv[1]), resend_s=0.05)
-        break
-    except LeukoscopeError:
-        continue
-else:
-    sys.exit("it never opened")
+outbox = queue.Outbox(Path(sys.argv[1]), resend_s=0.05)
+off.unlink()
 kept = {}
 def promised(future):
     if future.exception() is None:
         kept[future.result().sequence] = future.result().id
-end = time.monotonic() + 20
 given = []
-while len(given) < 120 and time.monotonic() < end:
+while len(given) < 80:
     record = make_record(source="x" * random.choice((10, 300, 3000)))
-    try:
-        future = outbox.accept(record)
-    except LeukoscopeError:
-        continue
+    future = outbox.accept(record)
     future.add_done_callback(promised)
     given.append(record.id)
+    if random.random() < 0.5:
+        try:
+            future.result(0.05)
+        except Exception:
+            pass
     if random.random() < 0.3:
         try:
-            rows = outbox.pending(0, 5)
+            chosen = [sequence for sequence, _ in outbox.pending(0, 5) if random.random() < 0.5]
         except LeukoscopeError:
             continue
-        chosen = [sequence for sequence, _ in rows if random.random() < 0.5]
         (outbox.acknowledged if random.random() < 0.7 else outbox.remove)(chosen)
     if random.random() < 0.02:
         outbox.resend()
 off.write_text("")
-outbox.flush()
+for attempt in range(100):
+    try:
+        outbox.flush()
+        break
+    except LeukoscopeError:
+        continue
 outbox.close()
 print(outbox.recovered)
+print(*given)
 for sequence, identity in sorted(kept.items()):
     print(sequence, identity)
 """
@@ -87,21 +88,26 @@ def one_round(library: Path, folder: Path, kind: str, every: int, seed: int) -> 
     calls, error, short = KINDS[kind]
     folder.mkdir()
     file, off = folder / "outbox.db", folder / "off"
+    off.touch()
     environment = faults(library, calls, every, "outbox.db", error, off, short)
     done = run_python(WRITER, file, seed, off, environment=environment)
-    assert done.returncode == 0, f"{kind}, every {every}, seed {seed}: {done.stderr[-3000:]}"
-    lines = done.stdout.splitlines()[1:]
+    what = f"{kind}, every {every}, seed {seed}"
+    assert done.returncode == 0, f"{what}: {done.stderr[-3000:]}"
+    recovered, given, *lines = done.stdout.splitlines()
+    # A disk that refuses every second read may make SQLite believe that the file is malformed.
+    assert recovered == "" or "read" in calls, f"{what}: a sound file was taken for damaged: {recovered}"
     promised = {int(sequence): identity for sequence, identity in (line.split() for line in lines)}
-    assert len(promised) > 10
-    assert len(set(promised.values())) == len(promised), "one id has two sequences"
+    assert len(set(promised.values())) == len(promised), f"{what}: one id has two sequences"
     outbox = Outbox(file)
-    assert outbox.recovered == ""
-    last = outbox.last_sequence()
-    assert last == len(promised)  # after the faults ended, every record came to the disk
+    numbered = dict(enumerate(given.split(), 1))  # no number is missing, and none is given twice
+    assert outbox.last_sequence() == len(numbered)
+    assert promised.items() <= numbered.items()
+    waiting = outbox.pending(0, 10**6)
+    assert outbox.depth() == len(waiting), what
     outbox.resend()
-    for sequence, payload in outbox.pending(0, 10**6):
-        assert decode_record(payload).id == promised[sequence]
-    assert outbox.depth() == len(outbox.pending(0, 10**6))
+    again = outbox.pending(0, 10**6)
+    assert waiting == [row for row in again if row in waiting]
+    assert all(decode_record(payload).id == numbered[sequence] for sequence, payload in again)
     outbox.close()
 
 
@@ -148,7 +154,7 @@ print(archive.state()["images"])
 @pytest.mark.parametrize(
     ("calls", "error"), [("write", errno.ENOSPC), ("fsync", errno.EIO), ("write,fsync", errno.EIO)]
 )
-@pytest.mark.parametrize("every", [2, 7])
+@pytest.mark.parametrize("every", [4, 7])
 def test_what_the_archive_named_is_whole_and_within_its_limit(
     library: Path, tmp_path: Path, calls: str, error: int, every: int
 ) -> None:
@@ -162,7 +168,7 @@ def test_what_the_archive_named_is_whole_and_within_its_limit(
     assert len(named) >= 20
     files = {str(file.relative_to(folder)): file for file in folder.rglob("*") if file.is_file()}
     assert sum(file.stat().st_size for file in files.values()) <= 2**20
-    assert files.keys() <= named.keys() or not any(name.endswith(".partial") for name in files)
-    for name in files.keys() & named.keys():
+    assert files.keys() <= named.keys()
+    for name in files:
         assert hashlib.sha256(files[name].read_bytes()).hexdigest() == named[name]
-    assert int(count) <= len(files)
+    assert int(count) == len(files)
