@@ -12,7 +12,7 @@ from edge.cameras.settings import CameraSettings as CameraSettings
 from edge.errors import InputError
 from edge.host import typedfile
 from edge.imaging.quality import QualitySettings
-from edge.mqtt.publisher import MqttSettings
+from edge.mqtt.settings import MqttSettings
 from edge.outbox.archive import ArchiveSettings
 from edge.outbox.queue import RESEND_S
 

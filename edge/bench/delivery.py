@@ -18,7 +18,8 @@ from edge.errors import LeukoscopeError
 from edge.imaging.frame import Frame, Pixels
 from edge.model.classifier import Classifier
 from edge.model.file import ModelFile
-from edge.mqtt.publisher import MqttSettings, Publisher
+from edge.mqtt.publisher import Publisher
+from edge.mqtt.settings import MqttSettings
 from edge.outbox.queue import Outbox
 from edge.records import Record
 

@@ -6,10 +6,15 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from edge.host.backoff import Backoff
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 log = logging.getLogger(__name__)
+
+# Between two runs of work that fails: doubles from the first to the last.
+FIRST_PAUSE_S, LAST_PAUSE_S = 1.0, 30.0
 
 _dead: dict[str, str] = {}
 _failing: dict[str, str] = {}
@@ -24,14 +29,41 @@ def start(name: str, work: Callable[[], None]) -> threading.Thread:
     """
 
     def run() -> None:
-        with _lock:
-            _dead.pop(name, None)
+        _runs(name)
         try:
             work()
-        except Exception as error:  # the thread's top
-            log.exception("thread %s ended by an unexpected error", name)
-            with _lock:
-                _dead[name] = f"{type(error).__name__}: {error}"
+        except BaseException as error:  # the thread's top; a SystemExit ends a thread without a word
+            _failed(name, error, "was ended by")
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def keep(name: str, work: Callable[[], None], stopping: threading.Event) -> threading.Thread:
+    """Run `work` in a daemon thread until it returns. If it raises, that is logged and it is run again after a
+    pause; during the pause the thread is listed as dead.
+
+    Args:
+        name: of the thread.
+        work: returns when it is done; it may begin at any time.
+        stopping: ends the pause; `work` is not run again once it is set.
+
+    Raises:
+        RuntimeError: the machine gives no further thread.
+    """
+    pause = Backoff(FIRST_PAUSE_S, LAST_PAUSE_S)
+
+    def run() -> None:
+        while True:
+            _runs(name)
+            try:
+                work()
+                return
+            except BaseException as error:  # the thread's top
+                _failed(name, error, "is started again after")
+            if stopping.wait(pause.next_s()):
+                return
 
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
@@ -44,13 +76,21 @@ def dead() -> dict[str, str]:
         return dict(_dead)
 
 
-def guarded(name: str, callback: Callable[P, R]) -> Callable[P, R | None]:
+def fault() -> str:
+    """The dead threads in one line, or ""; for the watchdog."""
+    return "; ".join(f"thread {name} has ended: {error}" for name, error in dead().items())
+
+
+def guarded(
+    name: str, callback: Callable[P, R], failed: Callable[[Exception], None] | None = None
+) -> Callable[P, R | None]:
     """The callback as a library may call it: an exception is logged (the same once until it works again), never
     raised into the library's own thread.
 
     Args:
         name: what the log calls it.
-        callback: anything; where it raises, None is returned in its place.
+        callback: anything; if it raises, None is returned in its place.
+        failed: called with what it raised; must not raise.
     """
 
     @wraps(callback)
@@ -64,6 +104,8 @@ def guarded(name: str, callback: Callable[P, R]) -> Callable[P, R | None]:
                 _failing[name] = said
             if news:
                 log.exception("%s: unexpected error; this one is skipped", name)
+            if failed is not None:
+                failed(error)
             return None
         with _lock:
             recovered = _failing.pop(name, None)
@@ -72,3 +114,14 @@ def guarded(name: str, callback: Callable[P, R]) -> Callable[P, R | None]:
         return answer
 
     return call
+
+
+def _runs(name: str) -> None:
+    with _lock:
+        _dead.pop(name, None)
+
+
+def _failed(name: str, error: BaseException, what: str) -> None:
+    with _lock:
+        _dead[name] = f"{type(error).__name__}: {error}"
+    log.error("thread %s %s an unexpected error", name, what, exc_info=error)

@@ -1,23 +1,25 @@
-"""Who the box is to the broker, and whom it trusts: password, authority, certificate; read anew when renewed."""
+"""Password, CA certificate, certificate and key of this box; read again when their files change."""
 
 import logging
 import os
-import re
 import ssl
 from pathlib import Path
 
 from edge.errors import InputError
+from edge.host import secrets
 from edge.mqtt.settings import MqttSettings
 
 log = logging.getLogger(__name__)
 
 PASSWORD_VARIABLE = "LEUKOSCOPE_MQTT_PASSWORD"
 TLS_PORT = 8883
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+# How the PEM of an encrypted key begins, PKCS #8 and the older form.
+_ENCRYPTED = (b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED")
+_OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 class Credentials:
-    """What `settings` name, as it was last read.
+    """What the settings name, as it was last read.
 
     Args:
         settings: the broker's.
@@ -30,11 +32,13 @@ class Credentials:
 
     def __init__(self, settings: MqttSettings, password: str = "", tls: bool = False):
         self._given_password = password
-        self.username = _expand("username", settings.username)
-        self._password_file = _expand("password_file", settings.password_file)
-        self._ca_file = _expand("ca_file", settings.ca_file)
-        self._cert_file = _expand("cert_file", settings.cert_file)
-        self._key_file = _expand("key_file", settings.key_file)
+        secrets.remember(password)
+        self.username = secrets.expand(settings.username, "[mqtt] username")
+        self._password_file = secrets.expand(settings.password_file, "[mqtt] password_file")
+        self._ca_file = secrets.expand(settings.ca_file, "[mqtt] ca_file")
+        self._cert_file = secrets.expand(settings.cert_file, "[mqtt] cert_file")
+        self._key_file = secrets.expand(settings.key_file, "[mqtt] key_file")
+        self._key_password_file = secrets.expand(settings.key_password_file, "[mqtt] key_password_file")
         self._uses_tls = bool(tls or self._ca_file or self._cert_file or settings.port == TLS_PORT)
         self._fault = ""
         self._seen = self._pending = self._stamp()
@@ -65,7 +69,13 @@ class Credentials:
         return True
 
     def _files(self) -> list[str]:
-        named = (self._password_file, self._ca_file, self._cert_file, self._key_file)
+        named = (
+            self._password_file,
+            self._ca_file,
+            self._cert_file,
+            self._key_file,
+            self._key_password_file,
+        )
         return [file for file in named if file]
 
     def _stamp(self) -> tuple[tuple[int, int] | None, ...]:
@@ -79,39 +89,59 @@ class Credentials:
         return tuple(stamps)
 
     def _read(self) -> tuple[str, ssl.SSLContext | None]:
-        password = self._given_password or _read_password(self._password_file)
-        return password or os.environ.get(PASSWORD_VARIABLE, ""), self._context()
+        password = self._given_password or _read_password("password_file", self._password_file)
+        password = password or os.environ.get(PASSWORD_VARIABLE, "")
+        secrets.remember(password)
+        return password, self._context()
 
     def _context(self) -> ssl.SSLContext | None:
         """Checks the broker's certificate and its host name; there is no switch to leave that out."""
         if not self._uses_tls:
             return None
-        key = "ca_file"
         try:
             context = ssl.create_default_context(cafile=self._ca_file or None)
-            key = "cert_file or key_file"
-            if self._cert_file:
-                context.load_cert_chain(self._cert_file, self._key_file or None)
-        except OSError as error:  # ssl.SSLError is one too
-            file = self._ca_file if key == "ca_file" else f"{self._cert_file} {self._key_file}".strip()
-            raise InputError(f"[mqtt] {key} {file}: {error}") from error
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise InputError(f"[mqtt] ca_file {self._ca_file}: {error}") from error
+        if self._cert_file:
+            self._load_certificate(context)
         return context
 
+    def _load_certificate(self, context: ssl.SSLContext) -> None:
+        password = _read_password("key_password_file", self._key_password_file)
+        secrets.remember(password)
+        key_file = self._key_file or self._cert_file
+        try:
+            # A function, since OpenSSL would ask at the terminal where it is given nothing.
+            context.load_cert_chain(self._cert_file, key_file, lambda: password)
+        except (OSError, ValueError) as error:
+            if _is_encrypted(key_file):
+                wrong = f"[mqtt] key_password_file {self._key_password_file}: it is not the password of"
+                remedy = (
+                    f"{wrong} {key_file}"
+                    if password
+                    else f"[mqtt] key_file {key_file}: the key is encrypted; set [mqtt] key_password_file to a "
+                    "file that holds its password"
+                )
+                raise InputError(remedy) from error
+            files = f"{self._cert_file} {self._key_file}".strip()
+            raise InputError(f"[mqtt] cert_file or key_file {files}: {error}") from error
 
-def _expand(key: str, text: str) -> str:
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in os.environ:
-            raise InputError(f"[mqtt] {key}: the environment has no {name}")
-        return os.environ[name]
 
-    return _VARIABLE.sub(value, text)
+def _is_encrypted(file: str) -> bool:
+    try:
+        begin = Path(file).read_bytes()
+    except OSError:
+        return False
+    return any(mark in begin for mark in _ENCRYPTED)
 
 
-def _read_password(file: str) -> str:
+def _read_password(key: str, file: str) -> str:
     if not file:
         return ""
     try:
-        return Path(file).read_text().strip("\r\n")
+        data = Path(file).read_bytes()
+        if encoding := _OTHER_ENCODINGS.get(data[:2]):
+            raise InputError(f"[mqtt] {key} {file}: it is {encoding}; save it as UTF-8")
+        return data.decode("utf-8-sig").strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"[mqtt] password_file {file}: {error}") from error
+        raise InputError(f"[mqtt] {key} {file}: {error}") from error

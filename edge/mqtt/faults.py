@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from edge.host.clock import synchronised
+from edge.host.text import harmless
 
 # X509_V_ERR_… of OpenSSL.
 _NOT_YET_VALID, _EXPIRED = 9, 10
@@ -20,6 +21,7 @@ _UNSPECIFIED, _BAD_CLIENT_ID, _BAD_PASSWORD, _NOT_AUTHORISED, _BANNED, _TAKEN_OV
     138,
     142,
 )
+_KEEPALIVE_TIMEOUT, _TOO_LARGE = 141, 149
 ALERT_TIMEOUT_S = 2.0
 # What the broker says of our certificate, as OpenSSL words it.
 _ALERTS = {
@@ -36,10 +38,19 @@ _ALERTS = {
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong; `needs_person` where trying again soon cannot help."""
+    """What is wrong.
+
+    Attributes:
+        text: in words.
+        needs_person: whether trying again soon cannot help.
+        closed: whether the broker has closed a connection that it had accepted.
+        too_large: whether it reported that a packet was too large.
+    """
 
     text: str
     needs_person: bool = False
+    closed: bool = False
+    too_large: bool = False
 
 
 def of_connecting(error: Exception, host: str, port: int, tls: bool) -> Fault:
@@ -130,12 +141,19 @@ def of_refusal(value: int, reason: str, username: str) -> Fault:
     return Fault(told, value in (_BAD_CLIENT_ID, _BANNED))
 
 
+def of_network_thread(error: Exception) -> Fault:
+    """What ended the thread that reads from the broker, or what it could not do."""
+    return Fault(f"what the broker sends cannot be read: {type(error).__name__}: {harmless(error)}")
+
+
 def of_loss(value: int, reason: str, client_id: str) -> Fault:
-    """What ended a connection that was there."""
+    """What ended a connection that had been accepted."""
     if value == _TAKEN_OVER:
         return Fault(
-            f"connection lost: another client came with the id {client_id}; every [device] id must differ"
+            f"connection lost: another client came with the id {client_id}; every [device] id must differ",
+            True,
         )
     if value == _UNSPECIFIED:  # what paho says where TCP ended without a word of MQTT
-        return Fault("connection lost: the broker or the network went away")
-    return Fault(f"connection lost: {reason}")
+        return Fault("connection lost: the broker or the network went away", closed=True)
+    told = f"connection lost: {reason}"
+    return Fault(told, closed=value != _KEEPALIVE_TIMEOUT, too_large=value == _TOO_LARGE)

@@ -1,23 +1,24 @@
-"""The connection to the broker, and the publisher that drains the outbox."""
+"""The publisher: sends what the outbox holds, and removes it when the broker has acknowledged it."""
 
 import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
-from paho.mqtt.client import Client
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge.mqtt.commands import Handler, RemoteCommands
+from edge.host import threads
+from edge.mqtt.client import BrokerClient
+from edge.mqtt.commands import LARGEST_PACKET_BYTES, Handler, RemoteCommands
 from edge.mqtt.connection import Connection
+from edge.mqtt.limits import TooLargeError
 from edge.mqtt.settings import MqttSettings
-from edge.outbox.queue import Outbox
+from edge.mqtt.subscribers import Subscribers
+from edge.mqtt.unsendable import Unsendable
 from edge.records import Status, encode, rfc3339
-
-__all__ = ["Connection", "MqttSettings", "Publisher"]
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +26,55 @@ log = logging.getLogger(__name__)
 WINDOW = 20
 # Until a record that the broker refused is sent again.
 REFUSED_RETRY_S = 5.0
-# What a broker of MQTT 5 may answer where nobody has subscribed.
+# What a broker of MQTT 5 may answer if nobody has subscribed.
 NO_SUBSCRIBERS = 16
-# How long records are sent again for a logger that was there and is not, and after what pause each.
-HOLD_S, HELD_RETRY_S = 120.0, 1.0
-# How long the publisher sleeps where nothing wakes it.
+# Pause before a record is sent again that the broker kept for nobody.
+HELD_RETRY_S = 1.0
+# A message that is not acknowledged for so long ends the connection: a broker does it in milliseconds.
+ACKNOWLEDGE_TIMEOUT_S = 20.0
+# After a new connection, what was acknowledged of late is sent again a second time: by then a logger that lost
+# its session with the broker's crash has tried to connect again (its longest pause is 30 s) and has subscribed.
+RESEND_AGAIN_S = 40.0
+# How long the publisher sleeps if nothing wakes it.
 IDLE_S = 1.0
 # The thread that sends turns at least every IDLE_S; after so long without a turn it hangs.
 HANG_S = 20.0
+
+
+class Queue(Protocol):
+    """What the publisher needs of the outbox."""
+
+    def pending(self, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Up to `limit` records above sequence `after` that are to be sent, as (sequence, JSON)."""
+
+    def remove(self, sequences: Iterable[int]) -> None:
+        """The broker has acknowledged these."""
+
+    def resend(self) -> int:
+        """Make pending again what was acknowledged in the last seconds; how many there are."""
+
+    def set_aside(self, sequence: int, reason: str) -> None:
+        """Keep a record that can never be sent where a person finds it, and go on without it."""
+
+    def fault(self) -> str:
+        """Why no new record is taken, or ""."""
+
+    def wait_for_change(self, timeout_s: float) -> bool:
+        """Wait for new records or for `wake`."""
+
+    def wake(self) -> None:
+        """End `wait_for_change`."""
+
+    def wait_empty(self, timeout_s: float) -> bool:
+        """Wait until nothing is to be sent."""
+
+
+@dataclass(frozen=True)
+class _UnderWay:
+    """A message that was sent and is not acknowledged; `sequence` is None if it is no record."""
+
+    sequence: int | None
+    sent_at: float
 
 
 class Publisher:
@@ -52,51 +94,72 @@ class Publisher:
         self,
         settings: MqttSettings,
         device: str,
-        outbox: Outbox,
+        outbox: Queue,
         handlers: Mapping[str, Handler] | None = None,
     ):
         self._root = f"{settings.topic}/{device}"
         self._outbox = outbox
-        self._acknowledged: queue.SimpleQueue[tuple[Client, int, ReasonCode]] = queue.SimpleQueue()
-        self._session: Client | None = None  # the one that _in_flight and _cursor belong to
-        self._in_flight: dict[int, int] = {}  # message id → sequence
-        self._cursor = 0  # the last sequence that was sent in this session
-        self._retry_at = 0.0  # monotonic; 0 where nothing was refused
-        self._fault = self._said = ""  # of the broker; of the outbox, as the status has it
-        self.heard = True  # False where the broker says that nobody has subscribed
-        self._had_logger, self._unheard_since = False, 0.0
+        self._acknowledged: queue.SimpleQueue[tuple[BrokerClient, int, ReasonCode]] = queue.SimpleQueue()
+        # Of the publisher's own thread, as the methods below that begin with _ and are called in `_turn`.
+        self._session: BrokerClient | None = None  # the one that the next three belong to
+        self._under_way: dict[int, _UnderWay] = {}  # by message id
+        self._cursor = 0  # the last sequence that was sent
+        self._said: str | None = None  # the outbox's fault as it was announced; None before
+        self._left: list[int] | None = None  # sequences under way when the last session ended
+        self._retry_at = 0.0  # monotonic; 0 if nothing is to be sent again
+        self._resend_at: list[float] = []  # monotonic
+        self._silent: BrokerClient | None = (
+            None  # the session that was given up, since it did not acknowledge
+        )
+        self._unsendable = Unsendable()
+        self._subscribers = Subscribers(f"{self._root}/cells")
+        self._refusal = self._silence = ""  # faults of the broker
+        self._told_too_large: set[str] = set()
         self._told_deaf = False
         self._turned_at = time.monotonic()
         self._stopping, self._idle = threading.Event(), threading.Event()
-        self._commands = RemoteCommands(self._root, handlers or {})
+        self._commands = RemoteCommands(settings.topic, device, handlers or {})
         self._connection = Connection(
             settings,
             client_id=f"leukoscope-{device}",
-            will=(f"{self._root}/status", lambda: _status("offline")),
+            will=(f"{self._root}/status", lambda: status("offline")),
             on_connected=self._begin,
             on_publish=self._on_publish,
             on_message=self._commands.receive,
             on_subscribe=self._on_subscribe,
             window=WINDOW,
+            packet_bytes=LARGEST_PACKET_BYTES,
         )
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Connect and send, in threads of their own; a broker that is absent is tried again for ever."""
         self._connection.start()
         self._commands.start()
-        self._thread.start()
+        self._thread = threads.keep("publisher", self._run, self._idle)
 
     def state(self) -> str:
-        """For health: "connected, MQTT 5", "not connected: <why>"."""
-        return self._connection.state() + (f"; {self._fault}" if self._fault else "")
+        """For health: "connected, MQTT 5" and what is wrong all the same, or "not connected: <why>"."""
+        return "; ".join(filter(None, (self._connection.state(), self._refusal, self._silence)))
 
     def hangs(self) -> str:
         """What is wrong with the threads that send, or ""; a broker that is away is nothing wrong here."""
-        if not (self._thread.is_alive() and self._connection.alive):
+        if not (self._thread is not None and self._thread.is_alive() and self._connection.alive):
             return "its thread has ended"
-        idle_s = time.monotonic() - self._turned_at
-        return f"its thread hangs for {idle_s:.0f} s" if idle_s > HANG_S else ""
+        now = time.monotonic()
+        if now - self._turned_at > HANG_S:
+            return f"its thread hangs for {now - self._turned_at:.0f} s"
+        waits_s = self._oldest_s(now)
+        if waits_s > ACKNOWLEDGE_TIMEOUT_S + HANG_S:
+            return (
+                f"a message waits for {waits_s:.0f} s for its acknowledgement, and no new connection is made"
+            )
+        return self._commands.hangs()
+
+    @property
+    def heard(self) -> bool:
+        """False while the broker reports that nobody has subscribed."""
+        return self._subscribers.heard
 
     @property
     def connections(self) -> int:
@@ -114,59 +177,47 @@ class Publisher:
         return self._connection.version
 
     def publish_health(self, payload: bytes) -> None:
-        """Send a health message (QoS 0, retained); dropped where there is no connection."""
+        """Send a health message (QoS 0, retained); dropped if there is no connection, or if it is too large."""
         session = self._connection.session
         if session is not None:
-            session.publish(f"{self._root}/health", payload, qos=0, retain=True)
+            self._send_or_tell(session, "health", payload, qos=0)
 
     def wait_drained(self, timeout_s: float) -> bool:
-        """Wait until the broker has every record; False where some are left after `timeout_s`."""
+        """Wait until the broker has every record; False if some are left after `timeout_s`."""
         return self._outbox.wait_empty(timeout_s)
 
     def stop(self, timeout_s: float) -> None:
-        """Wait for what is under way, say "stopped" and disconnect; what is left stays in the outbox."""
+        """Wait for what is under way, announce "stopped" and disconnect; what is left stays in the outbox."""
         deadline = time.monotonic() + timeout_s
         self._stopping.set()
         self._commands.stop()
         self._outbox.wake()
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             self._idle.wait(timeout_s)
+        self._idle.set()
         session = self._connection.session
         if session is not None:
             try:
-                message = session.publish(f"{self._root}/status", _status("stopped"), qos=1, retain=True)
+                message = session.send(f"{self._root}/status", status("stopped"), retain=True)
                 message.wait_for_publish(max(0.0, deadline - time.monotonic()))
-            except (RuntimeError, ValueError) as error:  # the connection went in this moment
+            except (RuntimeError, ValueError, TooLargeError) as error:  # the connection went in this moment
                 log.warning('status "stopped" was not sent: %s', error)
         self._connection.stop()
         self._outbox.wake()
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join(timeout=IDLE_S * 2)
 
-    def _begin(self, client: Client) -> None:
+    def _begin(self, client: BrokerClient) -> None:
         client.subscribe(self._commands.topic, qos=1)
-        self._announce(client)
+        self._outbox.wake()
 
-    def _on_subscribe(self, _client: Client, reasons: list[ReasonCode]) -> None:
+    def _on_subscribe(self, _client: BrokerClient, reasons: list[ReasonCode]) -> None:
         refused = [str(reason) for reason in reasons if reason.is_failure]
         if refused and not self._told_deaf:
             log.warning("the broker lets no commands through: %s on %s", refused[0], self._commands.topic)
         self._told_deaf = bool(refused)
 
-    def _announce(self, client: Client) -> None:
-        self._said = self._outbox.fault()
-        client.publish(f"{self._root}/status", _status("online", self._said), qos=1, retain=True)
-        self._outbox.wake()
-
-    def _say_fault(self) -> None:
-        """Correct the retained status where the outbox became full or has room again."""
-        session = self._session
-        if session is not None and self._outbox.fault() != self._said:
-            self._announce(session)
-
-    def _on_publish(
-        self, client: Client, message_id: int, reason: ReasonCode, _properties: Properties
-    ) -> None:
+    def _on_publish(self, client: BrokerClient, message_id: int, reason: ReasonCode) -> None:
         # In paho's network thread, which holds paho's locks: only hand it on.
         self._acknowledged.put((client, message_id, reason))
         self._outbox.wake()
@@ -174,67 +225,56 @@ class Publisher:
     def _run(self) -> None:
         while not self._idle.is_set():
             self._turned_at = time.monotonic()
-            try:
-                self._take_acknowledgements()
-                self._follow_session()
-                self._say_fault()
-                if not self._stopping.is_set():
-                    self._send()
-                elif not self._in_flight:
-                    self._idle.set()
-                self._outbox.wait_for_change(IDLE_S)
-            except Exception:  # the thread's top: results must go on being sent
-                log.exception("publisher: unexpected error, goes on")
-                self._stopping.wait(IDLE_S)
+            self._turn()
+            self._outbox.wait_for_change(IDLE_S)
+
+    def _turn(self) -> None:
+        self._take_acknowledgements()
+        self._follow_session()
+        self._look_for_silence()
+        if self._stopping.is_set():
+            if not any(message.sequence is not None for message in self._under_way.values()):
+                self._idle.set()
+            return
+        if self._session is not None:
+            self._resend_if_due()
+            if not self._unsendable.record_first or not self._send(self._session):
+                self._announce(self._session)
+            self._send(self._session)
 
     def _take_acknowledgements(self) -> None:
         accepted = []
         while not self._acknowledged.empty():
             session, message_id, reason = self._acknowledged.get()
-            sequence = self._in_flight.pop(message_id, None) if session is self._session else None
-            if sequence is None:
+            message = self._under_way.pop(message_id, None) if session is self._session else None
+            if message is None:
                 continue
-            if reason.is_failure:
-                self._refused(sequence, str(reason))
-            elif self._held(reason.value == NO_SUBSCRIBERS):
+            if self._silence:
+                log.info("the broker acknowledges again")
+                self._silence = ""
+            if message.sequence is None:
+                self._unsendable.took(None)
+            elif reason.is_failure:
+                self._refused(message.sequence, reason)
+            elif self._subscribers.take(nobody=reason.value == NO_SUBSCRIBERS):
                 self._retry_at = time.monotonic() + HELD_RETRY_S
             else:
-                accepted.append(sequence)
+                self._unsendable.took(message.sequence)
+                accepted.append(message.sequence)
         if accepted:
             self._outbox.remove(accepted)
-            if self._fault and not self._retry_at:
+            if self._refusal and not self._retry_at:
                 log.info("the broker accepts records again")
-                self._fault = ""
+                self._refusal = ""
 
-    def _held(self, unheard: bool) -> bool:
-        """Whether a record that the broker took, but keeps for nobody, is sent again.
-
-        It is for a while where a logger was there before: a broker that came back without its sessions is
-        found by the box before the logger has found it. Else it counts as delivered, and that is said.
-        """
-        if not unheard:
-            if not self.heard:
-                log.info("a logger takes the records")
-            self.heard, self._had_logger, self._unheard_since = True, True, 0.0
-            return False
-        self._unheard_since = self._unheard_since or time.monotonic()
-        if self._had_logger and time.monotonic() - self._unheard_since < HOLD_S:
-            return True
-        self._had_logger = False
-        if self.heard:
-            log.warning(
-                "no logger has subscribed to %s/cells at this broker, which keeps the records for none; "
-                "start leukoscope log there once",
-                self._root,
-            )
-        self.heard = False
-        return False
-
-    def _refused(self, sequence: int, reason: str) -> None:
+    def _refused(self, sequence: int, reason: ReasonCode) -> None:
         """The broker refused a record: it stays in the outbox and is sent again later."""
+        if self._unsendable.refused(sequence, reason.value):
+            self._set_aside(sequence, f"the broker refuses this record and takes others: {reason}")
+            return
         self._retry_at = time.monotonic() + REFUSED_RETRY_S
         fault = f"the broker refuses records: {reason}"
-        if fault != self._fault:
+        if fault != self._refusal:
             log.error(
                 "%s (sequence %d); let this user write to %s/cells in the broker's access list; "
                 "they stay in the outbox",
@@ -242,31 +282,109 @@ class Publisher:
                 sequence,
                 self._root,
             )
-            self._fault = fault
+            self._refusal = fault
 
     def _follow_session(self) -> None:
         """After a reconnect nothing is under way: begin again with the oldest record."""
         session = self._connection.session
-        if session is not self._session:
-            self._session, self._cursor, self._retry_at = session, 0, 0.0
-            self._in_flight.clear()
-
-    def _send(self) -> None:
-        session = self._session
+        if session is self._session:
+            return
+        if self._session is not None:
+            self._left = [m.sequence for m in self._under_way.values() if m.sequence is not None]
+            self._unsendable.ended()
+        self._session, self._cursor, self._retry_at, self._said = session, 0, 0.0, None
+        self._under_way.clear()
         if session is None:
             return
-        if self._retry_at:
-            if self._in_flight or time.monotonic() < self._retry_at:
-                return
-            self._retry_at, self._cursor = 0.0, 0
-        room = min(WINDOW, self._connection.receive_maximum) - len(self._in_flight)
-        if room <= 0:
+        loss = self._connection.loss
+        if self._left is not None and loss is not None:
+            if self._unsendable.lost(self._left, loss.closed, loss.too_large):
+                self._set_aside(
+                    self._left[0],
+                    f"the broker closes the connection at this record and takes others: {loss.text}",
+                )
+            self._left = None
+        self._unsendable.began()
+        now = time.monotonic()
+        self._resend_at = [now, now + RESEND_AGAIN_S]
+
+    def _resend_if_due(self) -> None:
+        """Send again what the broker acknowledged of late: it may have crashed before it had written it down.
+
+        Not while connections end soon: what is new would never have its turn.
+        """
+        if not self._resend_at or time.monotonic() < self._resend_at[0] or self._unsendable.careful:
             return
+        self._resend_at.pop(0)
+        count = self._outbox.resend()
+        if count:
+            log.info("%d records that were acknowledged before are sent again", count)
+            self._retry_at = time.monotonic()
+
+    def _look_for_silence(self) -> None:
+        """A broker that does not acknowledge is as good as none: try another connection."""
+        waits_s = self._oldest_s(time.monotonic())
+        if waits_s <= ACKNOWLEDGE_TIMEOUT_S or self._silent is self._session:
+            return
+        fault = f"the broker does not acknowledge: {len(self._under_way)} messages wait for {waits_s:.0f} s"
+        if not self._silence:
+            log.error("%s; connecting anew, they stay in the outbox", fault)
+        self._silence, self._silent = fault, self._session
+        self._connection.renew(fault)
+
+    def _oldest_s(self, now: float) -> float:
+        """For how long the oldest message that was sent waits for its acknowledgement; 0 if none waits."""
+        # Copied at once, since `hangs` is asked by another thread.
+        return max((now - message.sent_at for message in tuple(self._under_way.values())), default=0.0)
+
+    def _announce(self, session: BrokerClient) -> None:
+        """Announce that the box is there; again if the outbox became full or has room again."""
+        fault = self._outbox.fault()
+        if fault == self._said:
+            return
+        self._said = fault
+        message_id = self._send_or_tell(session, "status", status("online", fault), qos=1)
+        if message_id is not None:
+            self._under_way[message_id] = _UnderWay(None, time.monotonic())
+
+    def _send_or_tell(self, session: BrokerClient, name: str, payload: bytes, qos: int) -> int | None:
+        """Publish a retained message; its id, or None if it is too large, which is logged once."""
+        try:
+            return session.send(f"{self._root}/{name}", payload, qos=qos, retain=True).mid
+        except TooLargeError as error:
+            if name not in self._told_too_large:
+                self._told_too_large.add(name)
+                log.warning("no %s is published: %s", name, error)
+            return None
+
+    def _send(self, session: BrokerClient) -> bool:
+        """Send what is pending, as far as the broker takes it; whether a record was sent."""
+        if session.limits.qos == 0:  # it would acknowledge nothing
+            return False
+        if self._retry_at:
+            if self._under_way or time.monotonic() < self._retry_at:
+                return False
+            self._retry_at, self._cursor = 0.0, 0
+        window = 1 if self._unsendable.careful else min(WINDOW, self._connection.receive_maximum)
+        room = window - len(self._under_way)
+        if room <= 0:
+            return False
+        sent = False
         for sequence, payload in self._outbox.pending(self._cursor, room):
-            message = session.publish(f"{self._root}/cells", payload, qos=1)
-            self._in_flight[message.mid] = sequence
+            try:
+                message = session.send(f"{self._root}/cells", payload)
+                self._under_way[message.mid] = _UnderWay(sequence, time.monotonic())
+                sent = True
+            except TooLargeError as error:
+                self._set_aside(sequence, str(error))
             self._cursor = sequence
+        return sent
+
+    def _set_aside(self, sequence: int, reason: str) -> None:
+        log.error("record %d cannot be sent and is set aside: %s", sequence, reason)
+        self._outbox.set_aside(sequence, reason)
 
 
-def _status(state: Literal["online", "offline", "stopped"], fault: str = "") -> bytes:
+def status(state: Literal["online", "offline", "stopped"], fault: str = "") -> bytes:
+    """The message of the topic `status`."""
     return encode(Status(state=state, since=rfc3339(time.time_ns()), fault=fault))
