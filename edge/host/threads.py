@@ -33,7 +33,7 @@ def start(name: str, work: Callable[[], None]) -> threading.Thread:
         try:
             work()
         except BaseException as error:  # the thread's top; a SystemExit ends a thread without a word
-            _failed(name, error, "was ended by")
+            _failed(name, error)
 
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
@@ -61,8 +61,10 @@ def keep(name: str, work: Callable[[], None], stopping: threading.Event) -> thre
                 work()
                 return
             except BaseException as error:  # the thread's top
-                _failed(name, error, "is started again after")
-            if stopping.wait(pause.next_s()):
+                delay_s = pause.next_s()
+                _failed(name, error, f"; it is started again in {delay_s:.1f} s")
+            if stopping.wait(delay_s):
+                _runs(name)  # nobody waits for it any more
                 return
 
     thread = threading.Thread(target=run, name=name, daemon=True)
@@ -121,7 +123,7 @@ def _runs(name: str) -> None:
         _dead.pop(name, None)
 
 
-def _failed(name: str, error: BaseException, what: str) -> None:
+def _failed(name: str, error: BaseException, then: str = "") -> None:
     with _lock:
         _dead[name] = f"{type(error).__name__}: {error}"
-    log.error("thread %s %s an unexpected error", name, what, exc_info=error)
+    log.error("thread %s ended by an unexpected error%s", name, then, exc_info=error)

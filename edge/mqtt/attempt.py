@@ -259,7 +259,8 @@ class Attempt:
             return
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.ReceiveMaximum = self._plan.window
-        properties.MaximumPacketSize = self._plan.packet_bytes
+        if self._plan.packet_bytes < limits.LARGEST_PACKET_BYTES:
+            properties.MaximumPacketSize = self._plan.packet_bytes
         if not clean:
             properties.SessionExpiryInterval = self._plan.session_expiry_s
         self._client.connect(

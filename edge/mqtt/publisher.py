@@ -111,6 +111,7 @@ class Publisher:
         self._silent: BrokerClient | None = (
             None  # the session that was given up, since it did not acknowledge
         )
+        self._awaited: set[int | None] = set()  # what it did not acknowledge
         self._unsendable = Unsendable()
         self._subscribers = Subscribers(f"{self._root}/cells")
         self._refusal = self._silence = ""  # faults of the broker
@@ -249,9 +250,7 @@ class Publisher:
             message = self._under_way.pop(message_id, None) if session is self._session else None
             if message is None:
                 continue
-            if self._silence:
-                log.info("the broker acknowledges again")
-                self._silence = ""
+            self._heard_of(message.sequence)
             if message.sequence is None:
                 self._unsendable.took(None)
             elif reason.is_failure:
@@ -330,7 +329,15 @@ class Publisher:
         if not self._silence:
             log.error("%s; connecting anew, they stay in the outbox", fault)
         self._silence, self._silent = fault, self._session
+        self._awaited = {message.sequence for message in self._under_way.values()}
         self._connection.renew(fault)
+
+    def _heard_of(self, sequence: int | None) -> None:
+        """A message was acknowledged, or is not waited for any more."""
+        self._awaited.discard(sequence)
+        if self._silence and not self._awaited:
+            log.info("the broker acknowledges again")
+            self._silence = ""
 
     def _oldest_s(self, now: float) -> float:
         """For how long the oldest message that was sent waits for its acknowledgement; 0 if none waits."""
@@ -381,6 +388,7 @@ class Publisher:
         return sent
 
     def _set_aside(self, sequence: int, reason: str) -> None:
+        self._heard_of(sequence)
         log.error("record %d cannot be sent and is set aside: %s", sequence, reason)
         self._outbox.set_aside(sequence, reason)
 
