@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from paho.mqtt.properties import Properties
 
 from edge.errors import LeukoscopeError
+from edge.records import RECORD_BYTES
 
 LARGEST_PACKET_BYTES = 268_435_460
 """The most that MQTT can carry: 256 MB and its fixed header."""
 UNLIMITED_MESSAGES = 65_535
 
-NOTABLE_PACKET_BYTES = 66 * 1024
+NOTABLE_PACKET_BYTES = RECORD_BYTES + 2048
 """A limit above this is larger than all that a box sends, and is not reported."""
 NOTABLE_MESSAGES = 20
 """A limit of messages under way from this number on costs nothing, and is not reported."""

@@ -47,11 +47,11 @@ class Queue(Protocol):
     def pending(self, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Up to `limit` records above sequence `after` that are to be sent, as (sequence, JSON)."""
 
-    def remove(self, sequences: Iterable[int]) -> None:
+    def acknowledged(self, sequences: Iterable[int]) -> None:
         """The broker has acknowledged these."""
 
     def resend(self) -> int:
-        """Make pending again what was acknowledged in the last seconds; how many there are."""
+        """What was acknowledged in the last seconds is pending again; how many there are."""
 
     def set_aside(self, sequence: int, reason: str) -> None:
         """Keep a record that can never be sent where a person finds it, and go on without it."""
@@ -261,7 +261,7 @@ class Publisher:
                 self._unsendable.took(message.sequence)
                 accepted.append(message.sequence)
         if accepted:
-            self._outbox.remove(accepted)
+            self._outbox.acknowledged(accepted)
             if self._refusal and not self._retry_at:
                 log.info("the broker accepts records again")
                 self._refusal = ""
@@ -315,9 +315,7 @@ class Publisher:
         if not self._resend_at or time.monotonic() < self._resend_at[0] or self._unsendable.careful:
             return
         self._resend_at.pop(0)
-        count = self._outbox.resend()
-        if count:
-            log.info("%d records that were acknowledged before are sent again", count)
+        if self._outbox.resend():
             self._retry_at = time.monotonic()
 
     def _look_for_silence(self) -> None:
