@@ -4,12 +4,13 @@ import gc
 import logging
 import signal
 import threading
+from collections.abc import Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -27,6 +28,7 @@ from edge.health.report import Health
 from edge.health.reporter import Reporter
 from edge.health.runlog import RunLog
 from edge.health.watchdog import Watchdog
+from edge.host import threads
 from edge.imaging.frame import Frame
 from edge.model.classifier import Classifier, default_model
 from edge.model.file import read_model
@@ -36,6 +38,9 @@ from edge.outbox.archive import Archive
 from edge.outbox.queue import Outbox, OutboxFullError
 from edge.records import ModelReference, Record
 from edge.settings import Settings
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +146,6 @@ class Daemon:
         self._camera, self._capture, self.gate = parts.camera, parts.capture, parts.gate
         self._runs, self._health = parts.runs, parts.health
         self._publisher = Publisher(settings.mqtt, settings.device.id, self._outbox, self._handlers())
-        self._watchdog = Watchdog({"publisher": self._publisher.hangs, "outbox": self._outbox.hangs})
         self._reporter = Reporter(
             self._report,
             self._publisher.publish_health,
@@ -149,6 +153,14 @@ class Daemon:
             self._runs.fault,
             settings.health.interval_s,
             self._outbox.file.parent,
+        )
+        self._watchdog = Watchdog(
+            {
+                "publisher": self._publisher.hangs,
+                "outbox": self._outbox.hangs,
+                "health": self._reporter.hangs,
+                "threads": threads.fault,
+            }
         )
         self._frames_seen = self._faults_seen = 0
         self._told_unfit = ""
@@ -342,6 +354,6 @@ class Daemon:
         report = self._health.report(self._publisher.state(), self._late())
         return {**report, "archive": self._archive.state()}
 
-    def _prometheus(self) -> str:
+    def _prometheus(self) -> "Iterable[Metric]":
         self._count()
-        return self._health.prometheus(self._publisher.state(), self._late())
+        return self._health.metrics(self._publisher.state(), self._late())

@@ -2,10 +2,10 @@
 
 import math
 import time
-from importlib.metadata import PackageNotFoundError, version
 
 from edge.cameras.preparation import Preparation
 from edge.host import clock
+from edge.host.machine import software_version
 from edge.imaging.frame import Frame, Pixels
 from edge.model.classifier import Classifier, Prediction
 from edge.model.file import ModelFile
@@ -13,14 +13,6 @@ from edge.records import TEXT_LENGTH, ModelReference, Record, fitting, rfc3339, 
 
 CLOCK_INTERVAL_S = 1.0
 """The kernel is asked so often whether its clock follows a time source."""
-
-
-def software_version() -> str:
-    """The installed version, as records and health name it."""
-    try:
-        return f"leukoscope {version('leukoscope')}"
-    except PackageNotFoundError:
-        return "leukoscope (not installed)"
 
 
 class Pipeline:

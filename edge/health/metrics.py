@@ -1,22 +1,32 @@
-"""Figures for Prometheus, in its text format: https://prometheus.io/docs/instrumenting/exposition_formats/"""
+"""Metrics for Prometheus on one address, by prometheus-client."""
 
 import bisect
 import http.server
 import logging
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from edge.errors import InputError, LeukoscopeError
+from edge.errors import LeukoscopeError
+from edge.host import threads
+from edge.host.address import host_and_port
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import HistogramMetricFamily, Metric
 
 log = logging.getLogger(__name__)
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Upper bounds in milliseconds: from a network of 0.25/128 on a Pi 5 to a stage that is stuck.
 BUCKETS_MS = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0)
 REQUEST_TIMEOUT_S = 5.0
+# Clients at once, each with a thread. One more takes the place of the one that came first: whoever is slow must not
+# keep Prometheus out.
+CLIENTS_LIMIT = 8
 
-Labels = tuple[tuple[str, str], ...]
+Families = Callable[[], "Iterable[Metric]"]
+"""Makes the metrics of this moment."""
 
 
 class Histogram:
@@ -32,71 +42,42 @@ class Histogram:
         self.sum_ms += duration_ms
 
 
-def counter(name: str, text: str, samples: Mapping[Labels, float]) -> str:
-    """A counter's lines; its name ends in "_total"."""
-    return _family(name, "counter", text, samples)
+def histograms(name: str, text: str, by_stage: Mapping[str, Histogram]) -> "HistogramMetricFamily":
+    """Histograms in seconds, as Prometheus has it, with the label "stage"."""
+    from prometheus_client.metrics_core import HistogramMetricFamily
 
-
-def gauge(name: str, text: str, samples: Mapping[Labels, float]) -> str:
-    """A gauge's lines."""
-    return _family(name, "gauge", text, samples)
-
-
-def histograms(name: str, text: str, by_stage: Mapping[str, Histogram]) -> str:
-    """A histogram's lines, in seconds as Prometheus has it, with the label "stage"."""
-    lines = [f"# HELP {name} {text}", f"# TYPE {name} histogram"]
+    family = HistogramMetricFamily(name, text, labels=["stage"])
     for stage, histogram in by_stage.items():
-        counts, total = list(histogram.counts), 0
-        for bound, count in zip((*BUCKETS_MS, None), counts):
+        total, buckets = 0, []
+        for bound, count in zip((*BUCKETS_MS, None), list(histogram.counts)):
             total += count
-            edge = "+Inf" if bound is None else f"{bound / 1000:g}"
-            lines.append(f"{name}_bucket{_labels((('stage', stage), ('le', edge)))} {total}")
-        lines.append(f"{name}_sum{_labels((('stage', stage),))} {histogram.sum_ms / 1000:g}")
-        lines.append(f"{name}_count{_labels((('stage', stage),))} {total}")
-    return "\n".join(lines) + "\n"
-
-
-def _family(name: str, kind: str, text: str, samples: Mapping[Labels, float]) -> str:
-    if not samples:
-        return ""
-    lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-    lines += [f"{name}{_labels(labels)} {value:.15g}" for labels, value in samples.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _labels(labels: Labels) -> str:
-    if not labels:
-        return ""
-    escaped = (
-        (name, value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for name, value in labels
-    )
-    return "{" + ",".join(f'{name}="{value}"' for name, value in escaped) + "}"
+            buckets.append(("+Inf" if bound is None else repr(bound / 1000), total))
+        family.add_metric([stage], buckets, histogram.sum_ms / 1000)
+    return family
 
 
 class MetricsServer:
-    """Answers GET /metrics on one address, in threads of its own.
+    """Answers GET /metrics on one address.
 
     Args:
         address: "HOST:PORT"; port 0 for a free one.
-        text: makes the answer.
+        families: makes the metrics at each request.
 
     Raises:
         InputError: the address is not HOST:PORT.
-        LeukoscopeError: nothing can listen there.
+        LeukoscopeError: nothing can listen there, or prometheus-client is not installed.
     """
 
-    def __init__(self, address: str, text: Callable[[], str]):
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:
-            raise InputError(f"--metrics {address}: give HOST:PORT, such as 127.0.0.1:9108")
-        handler = type("Handler", (_Handler,), {"text": staticmethod(text)})
+    def __init__(self, address: str, families: Families):
+        host, port = host_and_port(address, "--metrics", "127.0.0.1:9108")
+        answer = _answer_maker(families)
         try:
-            self._server = _Server((host.strip("[]"), int(port)), handler)
+            self._server = _Server((host, port), type("Handler", (_Handler,), {"make": staticmethod(answer)}))
         except OSError as error:
             raise LeukoscopeError(f"--metrics {address}: {error.strerror or error}") from error
         self.port: int = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
-        log.info("metrics on http://%s:%d/metrics", host, self.port)
+        threads.start("metrics", self._server.serve_forever)
+        log.info("metrics on http://%s:%d/metrics", f"[{host}]" if ":" in host else host, self.port)
 
     def close(self) -> None:
         """Answer no more."""
@@ -104,26 +85,78 @@ class MetricsServer:
         self._server.server_close()
 
 
+def _answer_maker(families: Families) -> Callable[[str], tuple[bytes, str]]:
+    """Makes body and content type of an answer, by what the request accepts."""
+    try:
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.exposition import choose_encoder
+        from prometheus_client.registry import Collector
+    except ImportError as error:
+        raise LeukoscopeError(
+            "--metrics needs prometheus-client: pip install 'leukoscope[metrics]'"
+        ) from error
+
+    class Box(Collector):
+        def collect(self) -> "Iterable[Metric]":
+            return families()
+
+        def describe(self) -> "Iterable[Metric]":
+            return ()  # its names are not asked for beforehand
+
+    registry = CollectorRegistry()
+    registry.register(Box())
+
+    def answer(accept: str) -> tuple[bytes, str]:
+        encode, content_type = choose_encoder(accept)
+        return encode(registry), content_type
+
+    return answer
+
+
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+    block_on_close = False  # a client that is slow must not hold up the end
 
     def __init__(self, address: tuple[str, int], handler: type["_Handler"]):
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
+        self._clients: deque[socket.socket] = deque()
+        self._lock = threading.Lock()
         super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            first = self._clients.popleft() if len(self._clients) >= CLIENTS_LIMIT else None
+            self._clients.append(request)
+        if first is not None:
+            try:
+                first.shutdown(socket.SHUT_RDWR)
+            except OSError:  # it has gone by itself
+                log.debug("a client of the metrics had gone already")
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            if request in self._clients:
+                self._clients.remove(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes in the middle is nothing to report; a traceback for each would fill the log."""
+        log.debug("metrics: a client was not answered", exc_info=True)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     timeout = REQUEST_TIMEOUT_S
-    text: Callable[[], str]
+    make: Callable[[str], tuple[bytes, str]]
 
     def do_GET(self) -> None:
         if self.path.partition("?")[0] != "/metrics":
             self.send_error(404, "see /metrics")
             return
-        body = self.text().encode()
+        body, content_type = self.make(self.headers.get("Accept", ""))
         self.send_response(200)
-        self.send_header("Content-Type", CONTENT_TYPE)
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -1,34 +1,46 @@
-"""What the box says of itself: rates, latencies, queue, camera and broker, machine, restarts, versions."""
+"""What the box reports about itself: rates, latencies, queue, camera and broker, machine, restarts, versions."""
 
 import os
 import platform
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from edge.daemon.pipeline import software_version
-from edge.health import metrics
+from edge.health.metrics import Histogram, histograms
 from edge.health.runlog import Restarts
 from edge.host import machine
 from edge.imaging.frame import Frame
 from edge.notice import NOTICE
-from edge.outbox.queue import Outbox
 from edge.records import ModelReference, Record, rfc3339
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
 
 # The latest results that percentiles and the rate are made of: a minute at 10 results a second.
 WINDOW = 600
 # The rate is that of the last minute: an average since the start hides that a box stands still.
 RATE_WINDOW_S = 60.0
 STAGES = ("preprocess", "invoke", "total")
+# On a Raspberry Pi throttling is asked of another program, so not at each message.
+THROTTLING_KEPT_S = 30.0
 _PERCENTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
 
 
+class Waiting(Protocol):
+    """What health asks of the outbox."""
+
+    def report(self) -> dict[str, Any]:
+        """How much waits, for how long, and what is wrong."""
+
+
 class Health:
-    """Counts what the daemon does and writes it up. Any thread may ask for a report.
+    """Counts what the daemon does and makes the health message of it. Any thread may ask for a report.
 
     Attributes:
         referred: results that a person has to look at.
@@ -46,15 +58,16 @@ class Health:
         restarts: how runs before this one ended.
     """
 
-    def __init__(self, outbox: Outbox, folder: Path, model: ModelReference, restarts: Restarts):
+    def __init__(self, outbox: Waiting, folder: Path, model: ModelReference, restarts: Restarts):
         self._outbox, self._folder, self._model, self._restarts = outbox, folder, model, restarts
         self._started = time.monotonic()
         self._ended_at: deque[float] = deque(maxlen=WINDOW)
         self._latencies_ms: dict[str, deque[float]] = {stage: deque(maxlen=WINDOW) for stage in STAGES}
-        self._histograms = {stage: metrics.Histogram() for stage in STAGES}
+        self._histograms = {stage: Histogram() for stage in STAGES}
         self.accepted = self.referred = self.skipped = self.unreadable = 0
         self.withheld = self.camera_faults = self.connections = 0
         self.camera = "opening"
+        self._throttling = _Kept(machine.throttling, THROTTLING_KEPT_S)
 
     def result(self, frame: Frame, record: Record) -> None:
         """Count one result; "total" is from the moment of capture to the outbox."""
@@ -93,7 +106,7 @@ class Health:
             "stages_ms": {stage: _percentiles(values) for stage, values in self._latencies_ms.items()},
             "outbox": self._outbox.report(),
             "temperature_c": machine.temperature_c(),
-            "throttling": machine.throttling(),
+            "throttling": self._throttling.get(),
             "memory_mb": memory_mb["process"],
             "memory_available_mb": memory_mb["available"],
             "disk_free_mb": disk_mb["free"],
@@ -109,47 +122,50 @@ class Health:
             "versions": versions(),
         }
 
-    def prometheus(self, broker: str, watchdog: str = "") -> str:
-        """The same figures for Prometheus."""
+    def metrics(self, broker: str, watchdog: str = "") -> "Iterable[Metric]":
+        """The same for Prometheus; needs prometheus-client."""
+        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+
         report = self.report(broker, watchdog)
-        frames: dict[metrics.Labels, float] = {
-            (("kind", kind),): float(count) for kind, count in report["frames"].items()
-        }
+        frames = CounterMetricFamily("leukoscope_frames", "Frames by what became of them", labels=["kind"])
+        for kind, count in report["frames"].items():
+            frames.add_metric([kind], count)
+        yield frames
+        yield histograms("leukoscope_stage_seconds", "Duration of each stage", self._histograms)
+        for name, text, value in self._gauges(report, broker, watchdog):
+            if value is not None:
+                yield GaugeMetricFamily(f"leukoscope_{name}", text, value=value)
+        for name, text, count in (
+            ("camera_faults", "How often the camera failed", report["camera_faults"]),
+            ("reconnects", "Connections to the broker after the first", report["reconnects"]),
+            ("restarts", "Unwanted ends of the daemon", report["restarts"]["count"]),
+        ):
+            yield CounterMetricFamily(f"leukoscope_{name}", text, value=count)
+        throttled = GaugeMetricFamily("leukoscope_throttled", "What slows the board down", labels=["why"])
+        for why in (report["throttling"] or {"now": []})["now"]:
+            throttled.add_metric([why], 1)
+        yield throttled
+        yield InfoMetricFamily("leukoscope", "Versions", value=versions())
+
+    def _gauges(
+        self, report: dict[str, Any], broker: str, watchdog: str
+    ) -> "Iterable[tuple[str, str, float | None]]":
         waiting = report["outbox"]
-        now = (report["throttling"] or {"now": []})["now"]
-        gauges = {
-            "outbox_records": ("Records that wait for the broker", waiting["depth"]),
-            "outbox_age_seconds": ("Age of the oldest record that waits", waiting["oldest_age_s"]),
-            "temperature_celsius": ("The hottest thermal zone", report["temperature_c"]),
-            "memory_bytes": ("Resident memory of the daemon", report["memory_mb"] * 2**20),
-            "memory_available_bytes": ("Memory the machine has left", report["memory_available_mb"] * 2**20),
-            "disk_free_bytes": ("Space left beside the outbox", report["disk_free_mb"] * 2**20),
-            "broker_connected": ("1 while the broker has accepted us", float(broker.startswith("connected"))),
-            "camera_ok": ("1 while the camera gives frames", float(self.camera == "ok")),
-            "watchdog_ok": ("1 while work completes", float(not watchdog)),
-            "uptime_seconds": ("Since the daemon started", report["uptime_s"]),
-        }
-        counters = {
-            "camera_faults_total": ("How often the camera failed", report["camera_faults"]),
-            "reconnects_total": ("Connections to the broker after the first", report["reconnects"]),
-            "restarts_total": ("Unwanted ends of the daemon", report["restarts"]["count"]),
-        }
-        name = "leukoscope_"
-        return "".join(
-            [
-                metrics.counter(f"{name}frames_total", "Frames by what became of them", frames),
-                metrics.histograms(f"{name}stage_seconds", "Duration of each stage", self._histograms),
-                *(metrics.gauge(name + key, text, _sample(value)) for key, (text, value) in gauges.items()),
-                *(
-                    metrics.counter(name + key, text, _sample(value))
-                    for key, (text, value) in counters.items()
-                ),
-                metrics.gauge(
-                    f"{name}throttled", "What holds it back", {(("why", why),): 1.0 for why in now}
-                ),
-                metrics.gauge(f"{name}info", "Versions", {tuple(versions().items()): 1.0}),
-            ]
+        yield "outbox_records", "Records that wait for the broker", waiting["depth"]
+        yield "outbox_age_seconds", "Age of the oldest record that waits", waiting["oldest_age_s"]
+        yield "outbox_aside_records", "Records that can never be sent", waiting["aside"]
+        yield "temperature_celsius", "The hottest thermal zone", report["temperature_c"]
+        yield "memory_bytes", "Resident memory of the daemon", report["memory_mb"] * 2**20
+        yield (
+            "memory_available_bytes",
+            "Memory that the machine has left",
+            report["memory_available_mb"] * 2**20,
         )
+        yield "disk_free_bytes", "Space left beside the outbox", report["disk_free_mb"] * 2**20
+        yield "broker_connected", "1 while the broker has accepted us", float(broker.startswith("connected"))
+        yield "camera_ok", "1 while the camera gives frames", float(self.camera == "ok")
+        yield "watchdog_ok", "1 while work completes", float(not watchdog)
+        yield "uptime_seconds", "Since the daemon started", report["uptime_s"]
 
     def _rate_per_s(self, uptime_s: float) -> float:
         now = time.monotonic()
@@ -159,10 +175,6 @@ class Health:
         return round(recent / max(min(uptime_s, RATE_WINDOW_S), 1e-9), 2)
 
 
-def _sample(value: float | None) -> dict[metrics.Labels, float]:
-    return {} if value is None else {(): float(value)}
-
-
 def _percentiles(values: deque[float]) -> dict[str, float]:
     ordered = sorted(values)
     return {
@@ -170,10 +182,26 @@ def _percentiles(values: deque[float]) -> dict[str, float]:
     }
 
 
+class _Kept:
+    """A value that is made anew when it is older than `kept_s` seconds."""
+
+    def __init__(self, make: Callable[[], Any], kept_s: float):
+        self._make, self._kept_s = make, kept_s
+        self._made_at = -kept_s
+        self._value: Any = None
+
+    def get(self) -> Any:
+        now_s = time.monotonic()
+        if now_s - self._made_at >= self._kept_s:
+            self._value, self._made_at = self._make(), now_s
+        return self._value
+
+
+@cache
 def versions() -> dict[str, str]:
     """Software, Python, interpreter of the network, OpenCV, system and board; what is absent is left out."""
     found = {
-        "software": software_version(),
+        "software": machine.software_version(),
         "python": platform.python_version(),
         "system": machine.operating_system(),
         "kernel": platform.release(),

@@ -1,4 +1,4 @@
-"""The thread that publishes health, keeps its history, and notes what the watchdog is about to bite for."""
+"""The thread that publishes health, keeps its history, and notes why the watchdog will soon end the service."""
 
 import logging
 import threading
@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from edge.errors import LeukoscopeError
+from edge.host import threads
 
 log = logging.getLogger(__name__)
 
@@ -17,8 +18,10 @@ log = logging.getLogger(__name__)
 HISTORY_INTERVAL_S = 60.0
 HISTORY_LIMIT_BYTES = 512 * 1024
 HISTORY_FILE, OLDER_HISTORY_FILE = "health.jsonl", "health.1.jsonl"
-# How often the watchdog is looked at: well within any timeout worth setting.
+# How often the watchdog is checked: well within any timeout worth setting.
 STEP_S = 2.0
+# The thread turns at least every STEP_S; after so long without a turn it hangs, in a disk that does not answer, say.
+HANG_S = 30.0
 
 
 class Reporter:
@@ -45,47 +48,70 @@ class Reporter:
         self._report, self._publish, self._late, self._note = report, publish, late, note
         self._interval_s = interval_s
         self._history = History(folder)
+        self._send = threads.guarded("health report", self._send_report)
+        self._was_late, self._told = False, ""
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+        self._turned_at = time.monotonic()
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin to report, in a thread of its own."""
-        self._thread.start()
+        self._turned_at = time.monotonic()
+        self._thread = threads.keep("health", self._run, self._stop)
+
+    def hangs(self) -> str:
+        """What is wrong with the thread that reports, or "". If the thread has ended, it is started anew."""
+        if self._stop.is_set() or self._thread is None:
+            return ""
+        if not self._thread.is_alive():
+            log.error("the thread that reports health has ended; it is started anew")
+            self.start()
+        idle_s = time.monotonic() - self._turned_at
+        return f"its thread hangs for {idle_s:.0f} s" if idle_s > HANG_S else ""
 
     def stop(self) -> None:
         """Send a last report and end."""
         self._stop.set()
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join(STEP_S)
         self._send(last=True)
 
     def _run(self) -> None:
-        due, was_late = 0.0, False
+        due = 0.0
         while not self._stop.wait(min(STEP_S, self._interval_s)):
-            late = self._late()
-            if bool(late) != was_late:
-                was_late = bool(late)
-                self._note(late)
-                if late:
-                    log.error("%s; systemd will restart the service", late, extra={"event": "watchdog"})
+            self._turned_at = time.monotonic()
+            self._look_at_watchdog()
             if time.monotonic() >= due:
                 due = time.monotonic() + self._interval_s
                 self._send()
 
-    def _send(self, last: bool = False) -> None:
+    def _look_at_watchdog(self) -> None:
+        late = self._late()
+        if bool(late) == self._was_late:
+            return
+        self._was_late = bool(late)
+        self._note(late)
+        if late:
+            log.error("%s; systemd will restart the service", late, extra={"event": "watchdog"})
+
+    def _send_report(self, last: bool = False) -> None:
         try:
             report = self._report()
             self._publish(msgspec.json.encode(report))
             self._history.add(report, at_once=last)
         except (OSError, LeukoscopeError) as error:
-            log.warning("health not published: %s", error)
+            if str(error) != self._told:
+                log.warning("health not published: %s", error)
+            self._told = str(error)
+        else:
+            self._told = ""
 
 
 class History:
-    """Health messages of the last day, one JSON line a minute, in two files that take turns.
+    """Health messages of the last day, one JSON line per minute, in two files that take turns.
 
     Args:
-        folder: where they lie.
+        folder: of these files.
     """
 
     def __init__(self, folder: Path):
@@ -93,7 +119,7 @@ class History:
         self._due = 0.0
 
     def add(self, report: dict[str, Any], at_once: bool = False) -> None:
-        """Add a message, where a minute has passed or `at_once`.
+        """Add a message, if a minute has passed or `at_once`.
 
         Raises:
             OSError: it cannot be written.

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # Bits of the Raspberry Pi's get_throttled, now; the same 16 higher tell that it happened since power-on.
@@ -120,3 +121,11 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
+
+
+def software_version() -> str:
+    """The installed version, as records and health name it."""
+    try:
+        return f"leukoscope {version('leukoscope')}"
+    except PackageNotFoundError:
+        return "leukoscope (not installed)"
