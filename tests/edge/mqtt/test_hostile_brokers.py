@@ -185,7 +185,9 @@ def test_what_is_larger_than_the_broker_takes_is_set_aside_by_name_and_the_rest_
     with Peer(lambda _: Small()) as peer:
         publisher = Publisher(MqttSettings(port=peer.port), "box", outbox)
         delivered(outbox, peer, publisher, {1, 5, 10})
-        assert all("larger than the 1000 that the broker takes" in reason for _, reason in set_aside_in(outbox.file))
+        assert all(
+            "larger than the 1000 that the broker takes" in reason for _, reason in set_aside_in(outbox.file)
+        )
         assert publisher.state().endswith("the broker's limits: packets of 1000 bytes at most")
         publisher.publish_health(b" " * 1200)
         publisher.publish_health(b" " * 1200)

@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 from requester import Requester
 
 from edge.errors import LeukoscopeError
-from edge.mqtt.commands import REQUESTS
-from edge.mqtt.publisher import MqttSettings, Publisher
+from edge.mqtt.client import BrokerClient
+from edge.mqtt.commands import REQUESTS, WAITING_LIMIT, RemoteCommands
+from edge.mqtt.limits import Limits
+from edge.mqtt.publisher import Publisher
+from edge.mqtt.settings import MqttSettings
 from edge.outbox.queue import Outbox
 
 
@@ -89,28 +92,38 @@ def test_everything_else_is_answered_with_an_error_and_logged_once(box, caplog, 
 
 
 def test_a_retained_command_is_not_done(box):
-    requester, publisher, _, calls = box
+    requester, *_, calls = box
     before = len(calls)
     requester.send("specimen", b'{"specimen": "old"}', retain=True)
     requester.answers.get(timeout=40)  # live it is done, once
-    late = Publisher(publisher._connection._settings, "box2", box[2])
     assert len(calls) == before + 1
-    late._commands.receive(_Deaf(), _message("leukoscope/box2/commands/specimen", retain=True))
-    late._commands.start()
-    eventually(lambda: late._commands.refused == 1)
+    late = RemoteCommands("leukoscope", "box2", {"specimen": calls.append})
+    late.receive(_Deaf(), _message("leukoscope/box2/commands/specimen", retain=True))
+    late.start()
+    eventually(lambda: late.refused == 1)
     requester.send("specimen", b"", response="", retain=True)  # forgets it
-    late._commands.stop()
+    late.stop()
 
 
-class _Deaf:
-    """A client that only takes acknowledgements."""
+class _Deaf(BrokerClient):
+    """A client without a connection, that keeps what is sent."""
 
-    def ack(self, *_):
-        pass
+    def __init__(self, limit=10**9):
+        super().__init__("deaf", "5", True, True, lambda: None)
+        self.limits = Limits(packet_bytes=limit)
+        self.sent = []
+
+    def publish(self, topic, payload=None, *_):
+        self.sent.append(payload)
+        return paho.MQTTMessageInfo(1)
+
+
+def _message_of(topic):
+    return paho.MQTTMessage(1, topic)
 
 
 def _message(topic, payload=b'{"specimen": "x"}', retain=False):
-    message = paho.MQTTMessage(1, topic.encode())
+    message = _message_of(topic.encode())
     message.payload, message.retain = payload, retain
     return message
 
@@ -118,11 +131,93 @@ def _message(topic, payload=b'{"specimen": "x"}', retain=False):
 def test_an_answer_cannot_be_turned_against_the_box(box):
     requester, publisher, outbox, _ = box
     before = publisher._commands.refused
-    for topic in ("leukoscope/box/cells", "leukoscope/box/commands/capture", "$SYS/x"):
+    forbidden = (
+        "leukoscope/box/cells",
+        "leukoscope/box/commands/capture",
+        "leukoscope/another/status",
+        "leukoscope/another/cells",
+        "leukoscope/another/commands/specimen",
+        "leukoscope/loggers/lab/x",
+        "leukoscope/x",
+        "leukoscope",
+        "$SYS/x",
+    )
+    for topic in forbidden:
         requester.send("capture", b"{}", response=topic)
-    eventually(lambda: publisher._commands.refused >= before + 3)
+        requester.send("capture", json.dumps({"response_topic": topic}).encode(), response="")
+    eventually(lambda: publisher._commands.refused >= before + 2 * len(forbidden))
     assert outbox.depth() == 0 and publisher.connected.is_set()
     assert requester.ask("capture", b"{}")[1]["ok"]
+
+
+def test_beyond_what_may_wait_each_command_is_answered_too(tmp_path):
+    goes_on = threading.Event()
+    with Mosquitto(tmp_path) as broker:
+        broker.start()
+        outbox = Outbox(tmp_path / "o.db")
+        publisher = Publisher(
+            MqttSettings(port=broker.port), "box", outbox, {"health": lambda _: goes_on.wait(30)}
+        )
+        publisher.start()
+        assert publisher.connected.wait(40)
+        requester = Requester(broker.port)
+        many = WAITING_LIMIT + 40
+        for number in range(many):
+            requester.send("health", b"{}", correlation=str(number).encode())
+        refused = [requester.answers.get(timeout=40) for _ in range(many - WAITING_LIMIT - 1)]
+        assert all("100 commands wait already" in answer["error"] for _, answer in refused)
+        goes_on.set()
+        rest = [requester.answers.get(timeout=40) for _ in range(WAITING_LIMIT + 1)]
+        assert all(answer["ok"] for _, answer in rest)
+        assert {int(correlation) for correlation, _ in refused + rest} == set(range(many))
+        requester.close()
+        publisher.stop(5)
+        outbox.close()
+
+
+def test_an_unexpected_error_in_a_command_is_answered_and_the_next_one_is_heard(tmp_path, caplog):
+    def fails(request):
+        raise ZeroDivisionError("division by zero")
+
+    commands = RemoteCommands("leukoscope", "box", {"health": fails})
+    client = _Deaf()
+    for _ in range(2):
+        commands.receive(
+            client, _message("leukoscope/box/commands/health", b'{"response_topic": "answers/me"}')
+        )
+    commands.start()
+    eventually(lambda: len(client.sent) == 2)
+    assert "unexpected error" in json.loads(client.sent[0])["error"]
+    assert commands.hangs() == "" and "ZeroDivisionError" in caplog.text
+    commands.stop()
+
+
+def test_strangers_text_in_topics_and_payloads_reaches_the_log_and_the_answer_harmlessly(caplog):
+    commands = RemoteCommands("leukoscope", "box", {})
+    client = _Deaf()
+    for name, payload in (
+        ("capture\x9b31m", b"{}"),
+        ("capture", '{"\u202e\x9b2J\nERROR: forged": 1, "response_topic": "answers/me"}'.encode()),
+        ("specimen", '{"specimen": "a\x00", "response_topic": "answers/\x9b"}'.encode()),
+    ):
+        commands.receive(client, _message(f"leukoscope/box/commands/{name}", payload))
+    commands.receive(client, _message_of(b"leukoscope/box/commands/\xff\xfe"))
+    commands.start()
+    eventually(lambda: commands.refused >= 4)
+    commands.stop()
+    shown = "".join(r.getMessage() for r in caplog.records) + "".join(p.decode() for p in client.sent)
+    assert shown and not any(sign in shown for sign in "\x9b\u202e\n\x00")
+
+
+def test_an_answer_that_the_broker_does_not_take_is_replaced_by_a_short_one():
+    commands = RemoteCommands("leukoscope", "box", {"health": lambda _: "x" * 5000})
+    client = _Deaf(limit=800)
+    commands.receive(client, _message("leukoscope/box/commands/health", b'{"response_topic": "answers/me"}'))
+    commands.start()
+    eventually(lambda: client.sent)
+    commands.stop()
+    answer = json.loads(client.sent[0])
+    assert answer["ok"] and answer["result"] is None and "its result is left out" in answer["error"]
 
 
 # What a broker takes from us; what it would not is its to refuse.
