@@ -31,7 +31,14 @@ def wait_for_port(port: int, process: "subprocess.Popen[bytes]") -> None:
 class Mosquitto:
     """Skips the test where Mosquitto is not installed; `extra` are more lines of configuration."""
 
-    def __init__(self, folder: Path, extra: str = "", anonymous: bool = True, persistent: bool = True):
+    def __init__(
+        self,
+        folder: Path,
+        extra: str = "",
+        anonymous: bool = True,
+        persistent: bool = True,
+        persistence: str = "autosave_on_changes true\nautosave_interval 1",
+    ):
         program = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
         if program is None:
             pytest.skip("mosquitto is not installed (apt install mosquitto)")
@@ -42,7 +49,7 @@ class Mosquitto:
             f"listener {self.port} 127.0.0.1\nallow_anonymous {str(anonymous).lower()}\n{user}{extra}\n"
             "max_queued_messages 0\n"
             + f"persistence {str(persistent).lower()}\npersistence_location {folder}/\n"
-            + "autosave_on_changes true\nautosave_interval 1\n"
+            + f"{persistence}\n"
         )
         self._command = [program, "-c", str(self._config)]
         self.process: subprocess.Popen[bytes] | None = None
