@@ -6,12 +6,13 @@ unit): what systemd itself saw, such as "watchdog killed ABRT".
 """
 
 import logging
-import os
 import time
 from pathlib import Path
 
 import msgspec
 
+from edge.errors import LeukoscopeError
+from edge.host.durable import replace_file
 from edge.host.machine import boot_id
 from edge.records import rfc3339
 
@@ -87,7 +88,7 @@ class RunLog:
 
     def _reason(self) -> str:
         try:
-            seen = "; ".join(self._last_stop.read_text().splitlines()[-ENDS_KEPT:])
+            seen = "; ".join(self._last_stop.read_text(errors="replace").splitlines()[-ENDS_KEPT:])
         except OSError:
             seen = ""
         known = [text for text in (seen, self._runs.fault) if text]
@@ -98,18 +99,12 @@ class RunLog:
             return msgspec.json.decode(self._file.read_bytes(), type=_Runs)
         except FileNotFoundError:
             return _Runs()
-        except (OSError, msgspec.MsgspecError) as error:  # half written by an older hand: count from here on
+        except (OSError, ValueError, RecursionError) as error:  # truncated, or written by an older version
             log.warning("%s: %s; restarts are counted anew", self._file, error)
             return _Runs()
 
     def _write(self) -> None:
-        new = self._file.with_suffix(".new")
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with new.open("wb") as out:
-                out.write(msgspec.json.encode(self._runs))
-                out.flush()
-                os.fsync(out.fileno())
-            new.replace(self._file)
-        except OSError as error:
-            log.warning("%s: %s; the reason of a restart may be lost", self._file, error)
+            replace_file(self._file, msgspec.json.encode(self._runs))
+        except LeukoscopeError as error:
+            log.warning("%s; the reason of a restart may be lost", error)

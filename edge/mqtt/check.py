@@ -6,10 +6,11 @@ import time
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.errors import LeukoscopeError
+from edge.mqtt.acknowledgements import NO_SUBSCRIBERS
 from edge.mqtt.client import BrokerClient
 from edge.mqtt.connection import Connection
 from edge.mqtt.limits import Limits, publish_bytes
-from edge.mqtt.publisher import NO_SUBSCRIBERS, status
+from edge.mqtt.publisher import status
 from edge.mqtt.settings import MqttSettings
 
 POLL_S = 0.05

@@ -21,7 +21,7 @@ from edge.host import threads
 from edge.host.text import harmless
 from edge.mqtt.client import BrokerClient
 from edge.mqtt.limits import TooLargeError
-from edge.mqtt.topics import topic_fault
+from edge.mqtt.settings import topic_fault
 from edge.notice import NOTICE
 from edge.records import Specimen
 

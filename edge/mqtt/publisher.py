@@ -5,18 +5,17 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.host import threads
+from edge.mqtt.acknowledgements import TIMEOUT_S, Subscribers, UnderWay
 from edge.mqtt.client import BrokerClient
 from edge.mqtt.commands import LARGEST_PACKET_BYTES, Handler, RemoteCommands
 from edge.mqtt.connection import Connection
 from edge.mqtt.limits import TooLargeError
 from edge.mqtt.settings import MqttSettings
-from edge.mqtt.subscribers import Subscribers
 from edge.mqtt.unsendable import Unsendable
 from edge.records import Status, encode, rfc3339
 
@@ -24,14 +23,8 @@ log = logging.getLogger(__name__)
 
 # Records under way at once, as many as paho sends; the broker's ReceiveMaximum may make it fewer.
 WINDOW = 20
-# Until a record that the broker refused is sent again.
-REFUSED_RETRY_S = 5.0
-# What a broker of MQTT 5 may answer if nobody has subscribed.
-NO_SUBSCRIBERS = 16
-# Pause before a record is sent again that the broker kept for nobody.
-HELD_RETRY_S = 1.0
-# A message that is not acknowledged for so long ends the connection: a broker does it in milliseconds.
-ACKNOWLEDGE_TIMEOUT_S = 20.0
+# Until a record is sent again that the broker refused, or kept for nobody.
+REFUSED_RETRY_S, HELD_RETRY_S = 5.0, 1.0
 # After a new connection, what was acknowledged of late is sent again a second time: by then a logger that lost
 # its session with the broker's crash has tried to connect again (its longest pause is 30 s) and has subscribed.
 RESEND_AGAIN_S = 40.0
@@ -69,14 +62,6 @@ class Queue(Protocol):
         """Wait until nothing is to be sent."""
 
 
-@dataclass(frozen=True)
-class _UnderWay:
-    """A message that was sent and is not acknowledged; `sequence` is None if it is no record."""
-
-    sequence: int | None
-    sent_at: float
-
-
 class Publisher:
     """Sends what the outbox holds, in order, and removes it when the broker has acknowledged it.
 
@@ -102,7 +87,7 @@ class Publisher:
         self._acknowledged: queue.SimpleQueue[tuple[BrokerClient, int, ReasonCode]] = queue.SimpleQueue()
         # Of the publisher's own thread, as the methods below that begin with _ and are called in `_turn`.
         self._session: BrokerClient | None = None  # the one that the next three belong to
-        self._under_way: dict[int, _UnderWay] = {}  # by message id
+        self._under_way = UnderWay()
         self._cursor = 0  # the last sequence that was sent
         self._said: str | None = None  # the outbox's fault as it was announced; None before
         self._left: list[int] | None = None  # sequences under way when the last session ended
@@ -111,10 +96,9 @@ class Publisher:
         self._silent: BrokerClient | None = (
             None  # the session that was given up, since it did not acknowledge
         )
-        self._awaited: set[int | None] = set()  # what it did not acknowledge
         self._unsendable = Unsendable()
         self._subscribers = Subscribers(f"{self._root}/cells")
-        self._refusal = self._silence = ""  # faults of the broker
+        self._refusal = ""  # why the broker refuses records
         self._told_too_large: set[str] = set()
         self._told_deaf = False
         self._turned_at = time.monotonic()
@@ -141,7 +125,7 @@ class Publisher:
 
     def state(self) -> str:
         """For health: "connected, MQTT 5" and what is wrong all the same, or "not connected: <why>"."""
-        return "; ".join(filter(None, (self._connection.state(), self._refusal, self._silence)))
+        return "; ".join(filter(None, (self._connection.state(), self._refusal, self._under_way.silence)))
 
     def hangs(self) -> str:
         """What is wrong with the threads that send, or ""; a broker that is away is nothing wrong here."""
@@ -150,8 +134,8 @@ class Publisher:
         now = time.monotonic()
         if now - self._turned_at > HANG_S:
             return f"its thread hangs for {now - self._turned_at:.0f} s"
-        waits_s = self._oldest_s(now)
-        if waits_s > ACKNOWLEDGE_TIMEOUT_S + HANG_S:
+        waits_s = self._under_way.oldest_s()
+        if waits_s > TIMEOUT_S + HANG_S:
             return (
                 f"a message waits for {waits_s:.0f} s for its acknowledgement, and no new connection is made"
             )
@@ -224,6 +208,7 @@ class Publisher:
         self._outbox.wake()
 
     def _run(self) -> None:
+        self._retry_at = time.monotonic()  # begun anew after an error: what was missed is sent again
         while not self._idle.is_set():
             self._turned_at = time.monotonic()
             self._turn()
@@ -232,9 +217,11 @@ class Publisher:
     def _turn(self) -> None:
         self._take_acknowledgements()
         self._follow_session()
-        self._look_for_silence()
+        if self._silent is not self._session and self._under_way.look_for_silence():
+            self._silent = self._session  # once for each connection
+            self._connection.renew(self._under_way.silence)
         if self._stopping.is_set():
-            if not any(message.sequence is not None for message in self._under_way.values()):
+            if not self._under_way.sequences():
                 self._idle.set()
             return
         if self._session is not None:
@@ -247,15 +234,14 @@ class Publisher:
         accepted = []
         while not self._acknowledged.empty():
             session, message_id, reason = self._acknowledged.get()
-            message = self._under_way.pop(message_id, None) if session is self._session else None
+            message = self._under_way.acknowledged(message_id) if session is self._session else None
             if message is None:
                 continue
-            self._heard_of(message.sequence)
             if message.sequence is None:
                 self._unsendable.took(None)
             elif reason.is_failure:
                 self._refused(message.sequence, reason)
-            elif self._subscribers.take(nobody=reason.value == NO_SUBSCRIBERS):
+            elif self._subscribers.take(reason.value):
                 self._retry_at = time.monotonic() + HELD_RETRY_S
             else:
                 self._unsendable.took(message.sequence)
@@ -274,13 +260,8 @@ class Publisher:
         self._retry_at = time.monotonic() + REFUSED_RETRY_S
         fault = f"the broker refuses records: {reason}"
         if fault != self._refusal:
-            log.error(
-                "%s (sequence %d); let this user write to %s/cells in the broker's access list; "
-                "they stay in the outbox",
-                fault,
-                sequence,
-                self._root,
-            )
+            remedy = f"let this user write to {self._root}/cells in the broker's access list"
+            log.error("%s (sequence %d); %s; they stay in the outbox", fault, sequence, remedy)
             self._refusal = fault
 
     def _follow_session(self) -> None:
@@ -289,19 +270,17 @@ class Publisher:
         if session is self._session:
             return
         if self._session is not None:
-            self._left = [m.sequence for m in self._under_way.values() if m.sequence is not None]
+            self._left = self._under_way.sequences()
             self._unsendable.ended()
         self._session, self._cursor, self._retry_at, self._said = session, 0, 0.0, None
-        self._under_way.clear()
+        self._under_way.forget()
         if session is None:
             return
         loss = self._connection.loss
         if self._left is not None and loss is not None:
             if self._unsendable.lost(self._left, loss.closed, loss.too_large):
-                self._set_aside(
-                    self._left[0],
-                    f"the broker closes the connection at this record and takes others: {loss.text}",
-                )
+                reason = f"the broker closes the connection at this record and takes others: {loss.text}"
+                self._set_aside(self._left[0], reason)
             self._left = None
         self._unsendable.began()
         now = time.monotonic()
@@ -318,30 +297,6 @@ class Publisher:
         if self._outbox.resend():
             self._retry_at = time.monotonic()
 
-    def _look_for_silence(self) -> None:
-        """A broker that does not acknowledge is as good as none: try another connection."""
-        waits_s = self._oldest_s(time.monotonic())
-        if waits_s <= ACKNOWLEDGE_TIMEOUT_S or self._silent is self._session:
-            return
-        fault = f"the broker does not acknowledge: {len(self._under_way)} messages wait for {waits_s:.0f} s"
-        if not self._silence:
-            log.error("%s; connecting anew, they stay in the outbox", fault)
-        self._silence, self._silent = fault, self._session
-        self._awaited = {message.sequence for message in self._under_way.values()}
-        self._connection.renew(fault)
-
-    def _heard_of(self, sequence: int | None) -> None:
-        """A message was acknowledged, or is not waited for any more."""
-        self._awaited.discard(sequence)
-        if self._silence and not self._awaited:
-            log.info("the broker acknowledges again")
-            self._silence = ""
-
-    def _oldest_s(self, now: float) -> float:
-        """For how long the oldest message that was sent waits for its acknowledgement; 0 if none waits."""
-        # Copied at once, since `hangs` is asked by another thread.
-        return max((now - message.sent_at for message in tuple(self._under_way.values())), default=0.0)
-
     def _announce(self, session: BrokerClient) -> None:
         """Announce that the box is there; again if the outbox became full or has room again."""
         fault = self._outbox.fault()
@@ -350,7 +305,7 @@ class Publisher:
         self._said = fault
         message_id = self._send_or_tell(session, "status", status("online", fault), qos=1)
         if message_id is not None:
-            self._under_way[message_id] = _UnderWay(None, time.monotonic())
+            self._under_way.add(message_id, None)
 
     def _send_or_tell(self, session: BrokerClient, name: str, payload: bytes, qos: int) -> int | None:
         """Publish a retained message; its id, or None if it is too large, which is logged once."""
@@ -378,7 +333,7 @@ class Publisher:
         for sequence, payload in self._outbox.pending(self._cursor, room):
             try:
                 message = session.send(f"{self._root}/cells", payload)
-                self._under_way[message.mid] = _UnderWay(sequence, time.monotonic())
+                self._under_way.add(message.mid, sequence)
                 sent = True
             except TooLargeError as error:
                 self._set_aside(sequence, str(error))
@@ -386,8 +341,7 @@ class Publisher:
         return sent
 
     def _set_aside(self, sequence: int, reason: str) -> None:
-        self._heard_of(sequence)
-        log.error("record %d cannot be sent and is set aside: %s", sequence, reason)
+        self._under_way.waits_no_more(sequence)
         self._outbox.set_aside(sequence, reason)
 
 

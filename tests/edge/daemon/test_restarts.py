@@ -84,4 +84,4 @@ def test_a_killed_daemon_says_so_when_it_is_back(tmp_path: Path) -> None:
     report = json.loads(history.read_text().splitlines()[-1])
     assert report["restarts"]["count"] == 1
     assert report["restarts"]["reason"] == "signal killed KILL"
-    assert "leukoscope_restarts_total 1" in text.splitlines()
+    assert "leukoscope_restarts_total 1.0" in text.splitlines()

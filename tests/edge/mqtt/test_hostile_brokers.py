@@ -14,8 +14,8 @@ from broker import eventually, make_record
 from mqtt_peer import PUBACK, Link, Peer, Published, Script, packet
 
 from edge.host import threads
+from edge.mqtt import acknowledgements, unsendable
 from edge.mqtt import publisher as publishing
-from edge.mqtt import unsendable
 from edge.mqtt.publisher import Publisher
 from edge.mqtt.settings import MqttSettings
 from edge.outbox.file import set_aside_in
@@ -26,7 +26,7 @@ RECORDS = 30
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "ACKNOWLEDGE_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(acknowledgements, "TIMEOUT_S", 1.0)
     monkeypatch.setattr(publishing, "REFUSED_RETRY_S", 0.2)
     monkeypatch.setattr("edge.mqtt.connection.LAST_DELAY_S", 0.5)
     monkeypatch.setattr("edge.mqtt.connection.PERSON_DELAY_S", 0.5)

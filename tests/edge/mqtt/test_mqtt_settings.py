@@ -12,8 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from edge.errors import InputError
 from edge.host.address import host_and_port
 from edge.mqtt.credentials import Credentials
-from edge.mqtt.settings import MqttSettings
-from edge.mqtt.topics import LONGEST_BYTES, topic_fault
+from edge.mqtt.settings import LONGEST_TOPIC_BYTES, MqttSettings, topic_fault
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -41,7 +40,7 @@ def test_topics_that_mqtt_takes_are_taken(topic: str) -> None:
 def test_the_longest_topic_of_the_settings_fits_with_what_follows_it() -> None:
     longest = settings(topic="\U0001f52c" * 16_000).topic
     assert topic_fault(f"{longest}/{'x' * 64}/commands/specimen_start") == ""
-    assert str(LONGEST_BYTES) in topic_fault("a" * 65_536)
+    assert str(LONGEST_TOPIC_BYTES) in topic_fault("a" * 65_536)
 
 
 @pytest.mark.parametrize("topic", ["", "a/+", "#", "a\n", "a\u009f", "\ud800", "a\uffff"])
