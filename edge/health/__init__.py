@@ -1,3 +1,3 @@
-"""What the box reports about itself: health report, Prometheus metrics, the watchdog, and how earlier runs
+"""What the box reports about itself: health messages, metrics for Prometheus, the watchdog, and how earlier runs
 ended. It may import host, imaging, records, errors and notice.
 """

@@ -19,18 +19,18 @@ from edge.records import rfc3339
 log = logging.getLogger(__name__)
 
 POWER_LOST = "the machine went down: power lost, or a reset"
-# A process may end again before it has come so far as to read this.
+# A process may end again before it has read this.
 ENDS_KEPT = 3
-UNKNOWN = "the process ended without saying why"
+UNKNOWN = "the process ended without a reason in the log"
 
 
 class Restarts(msgspec.Struct, kw_only=True):
-    """For health: how often the daemon came back after an end that nobody wanted.
+    """For health: how often the daemon was started again after an unwanted end.
 
     Attributes:
         count: since the files were made.
-        reason: of the last one; "" where there was none.
-        at: RFC 3339, when the daemon was back; "" where there was none.
+        reason: of the last one; "" if there was none.
+        at: RFC 3339, when the daemon was back; "" if there was none.
     """
 
     count: int = 0
@@ -46,10 +46,10 @@ class _Runs(msgspec.Struct, kw_only=True):
 
 
 class RunLog:
-    """Notes this run's beginning, troubles and end; what cannot be written is logged and never stops a run.
+    """Notes this run's beginning, faults and end; what cannot be written is logged and never stops a run.
 
     Args:
-        folder: where the files lie; made where missing.
+        folder: of the files; made if it is missing.
     """
 
     def __init__(self, folder: Path):
@@ -62,7 +62,7 @@ class RunLog:
         return self._runs.restarts
 
     def begin(self) -> Restarts:
-        """Note that a run begins, and count a restart where the last one was not ended on purpose."""
+        """Note that a run begins, and count a restart if the last one was not ended on purpose."""
         runs, reason = self._runs, ""
         if runs.running or runs.fault:
             reason = POWER_LOST if runs.running and runs.boot != boot_id() else self._reason()
@@ -76,7 +76,7 @@ class RunLog:
         return runs.restarts
 
     def fault(self, reason: str) -> None:
-        """Keep what may become the reason of a restart; "" where all is well again."""
+        """Keep what may become the reason of a restart; "" if the fault is over."""
         if reason != self._runs.fault:
             self._runs.fault = reason
             self._write()

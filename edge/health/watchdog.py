@@ -1,7 +1,7 @@
-"""Tells systemd that the box is ready and works; does nothing where systemd does not ask.
+"""Reports to systemd that the box is ready and works; does nothing if systemd does not ask for it.
 
-The watchdog is fed by completed work alone, never by a timer: a hung worker must not look alive
-(zigbee2mqtt's does). What has to live besides the work itself is asked at each feeding.
+The watchdog is fed by completed work alone, never by a timer: a worker that hangs must not look alive
+(zigbee2mqtt's does). The other parts that must run are checked at each feeding.
 """
 
 import logging
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 log = logging.getLogger(__name__)
 
-# Feedings are at most so often as a part of the time that systemd allows between two.
+# At most so many feedings in the time that systemd allows between two.
 FEEDINGS_IN_TIMEOUT = 4
 
 
@@ -21,7 +21,7 @@ def notify(message: str) -> bool:
     """Send one message of the sd_notify protocol, such as "READY=1"; lines are separated by a newline.
 
     Returns:
-        Whether systemd was told; False where nothing asks for it or the socket is gone.
+        Whether the message was sent; False if nothing asks for it or the socket is gone.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
@@ -33,13 +33,13 @@ def notify(message: str) -> bool:
             sender.connect(address)
             sender.send(message.encode())
     except OSError as error:
-        log.warning("systemd was not told %r: %s", message, error)
+        log.warning("the message %r to systemd was not sent: %s", message, error)
         return False
     return True
 
 
 def timeout_s() -> float | None:
-    """Seconds within which systemd wants to be fed, or None where this process has no watchdog."""
+    """Seconds within which systemd wants to be fed, or None if this process has no watchdog."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     try:
@@ -52,8 +52,8 @@ class Watchdog:
     """Readiness and the feeding of systemd's watchdog. Any thread may call any method.
 
     Args:
-        faults: of what has to live besides the work that feeds: a name, and a function that gives what is
-            wrong with it, or "" where it is well.
+        faults: of the other parts that must run: a name, and a function that returns what is wrong with the
+            part, or "".
     """
 
     def __init__(self, faults: Mapping[str, Callable[[], str]]):
@@ -72,7 +72,7 @@ class Watchdog:
         return self._ready
 
     def waits(self, why: str) -> None:
-        """Not ready yet, and why; asks systemd for more time, as long as attempts go on to come to an end."""
+        """Not ready yet, and why; asks systemd for more time, as long as attempts keep finishing."""
         if not self._ready:
             notify(f"STATUS=waiting: {why}\nEXTEND_TIMEOUT_USEC=60000000")
 
@@ -85,15 +85,15 @@ class Watchdog:
             log.info("ready: %s", status, extra={"event": "ready"})
 
     def stopping(self) -> None:
-        """The daemon ends of its own will."""
+        """The daemon ends in order."""
         notify("STOPPING=1\nSTATUS=stopping")
 
     def enters(self, stage: str) -> None:
-        """The worker begins something that may hang; named where the feeding stops."""
+        """The worker begins something that may hang; it is named if the feeding stops."""
         self._stage = stage
 
     def worked(self) -> None:
-        """A unit of work is complete: feeds systemd, unless something that has to live does not."""
+        """A unit of work is complete: feeds systemd, unless another part that must run has failed."""
         with self._lock:
             now = time.monotonic()
             fault = self._fault()
@@ -108,7 +108,7 @@ class Watchdog:
                 notify("WATCHDOG=1")
 
     def late(self) -> str:
-        """What systemd will soon restart the service for, or ""; for the log and for the restart's reason."""
+        """Why systemd will soon restart the service, or ""; for the log and for the reason of the restart."""
         idle_s = time.monotonic() - self._worked_at
         if not (self._ready and self._timeout_s) or idle_s < self._timeout_s / 2:
             return ""

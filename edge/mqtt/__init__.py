@@ -1,4 +1,5 @@
-"""Everything about MQTT: the connection that is kept up, the publisher that empties the outbox, commands
-that arrive, credentials, faults in words, local brokers. It may import host, records, errors and notice;
-it knows nothing of cameras, model or outbox.
+"""MQTT: `connection` keeps a connection to the broker (one `attempt` after the other, each with a `client`),
+`publisher` sends what the outbox holds, `commands` does what arrives; besides these credentials, the broker's limits,
+faults in words, and local brokers. It may import host, records, errors and notice; it knows nothing of cameras, model
+or outbox.
 """

@@ -37,7 +37,7 @@ Outcome = Literal["connected", "renewed", "version", "will", "unanswered", "fail
 
 @dataclass(frozen=True)
 class Will:
-    """What the broker publishes if this client goes without a word."""
+    """What the broker publishes if this client goes without a DISCONNECT."""
 
     topic: str
     payload: Callable[[], bytes]
@@ -110,7 +110,7 @@ class Attempt:
 
     Args:
         plan: what to ask for.
-        callbacks: whom to tell.
+        callbacks: called while the connection lasts.
         stopping: ends it in good order.
     """
 
@@ -280,7 +280,7 @@ class Attempt:
             self._refusal = reason.value
             self._reason = faults.of_refusal(reason.value, str(reason), username)
         else:
-            # A broker of 3.1.1 tells no limits.
+            # A broker of 3.1.1 reports no limits.
             self._client.heed(limits.of_connack(properties if self._plan.version == "5" else None))
             self._accepted = True
             self._callbacks.accepted(self._client)

@@ -41,7 +41,7 @@ class _Trial:
 
 def check_broker(settings: MqttSettings, device: str, timeout_s: float = 10.0) -> tuple[bool, str]:
     """Connect beside a running daemon with the daemon's own last will, and publish an empty message on `cells`.
-    Whether a record and a health message of full size fit is told by the limits that the broker names.
+    Whether a record and a health message of full size fit is seen from the limits that the broker names.
 
     Returns:
         Whether all is well, and "connected, MQTT 5, may publish" or what is wrong and what to do.
@@ -72,7 +72,7 @@ def check_broker(settings: MqttSettings, device: str, timeout_s: float = 10.0) -
     if wrong := _too_narrow(connection.limits, root):
         return False, f"{state}; {wrong}"
     if connection.version == "3.1.1":
-        return True, f"{state}; whether it may publish, a broker of 3.1.1 does not tell"
+        return True, f"{state}; a broker of 3.1.1 does not report whether it may publish"
     nobody = (
         ""
         if trial.heard

@@ -1,4 +1,5 @@
-"""paho's client, with what it leaves to its user: the broker's limits, and a network thread that does not die unseen."""
+"""paho's client, and what it leaves to its user: to keep to the broker's limits, and to notice that its network
+thread has ended."""
 
 import logging
 import socket
@@ -24,7 +25,7 @@ class BrokerClient(Client):
     Args:
         client_id: one at a time per broker.
         version: of MQTT, "5" or "3.1.1".
-        clean: whether the broker drops the session at the end (3.1.1; MQTT 5 tells it in CONNECT).
+        clean: whether the broker drops the session at the end (3.1.1; in MQTT 5 it stands in CONNECT).
         manual_ack: whether messages are acknowledged by `ack` alone.
         on_thread_end: called in the network thread when that ends, for whatever reason.
 
@@ -64,7 +65,7 @@ class BrokerClient(Client):
         retain: bool = False,
         properties: Properties | None = None,
     ) -> MQTTMessageInfo:
-        """Publish as well as the broker allows: without retain or with QoS 0 where it takes no more.
+        """Publish as the broker allows: without retain or with QoS 0 if it takes no more.
 
         Raises:
             TooLargeError: the broker takes no packet of this size.
@@ -78,7 +79,7 @@ class BrokerClient(Client):
         return self.publish(topic, payload, qos, retain and self.limits.retain, properties)
 
     def cut(self) -> None:
-        """End the connection without a word, also where the broker does not read."""
+        """End the connection at once, also if the broker does not read."""
         connection = self.socket()
         if isinstance(connection, socket.socket):
             try:
@@ -90,7 +91,7 @@ class BrokerClient(Client):
         """As paho's, which runs it in the network thread; what ends it is kept, since paho does not."""
         try:
             return super().loop_forever(min(timeout, LOOP_S), retry_first_connection)
-        except Exception as error:  # the thread's top: a packet that is no MQTT, say
+        except Exception as error:  # the thread's top: a packet that is no MQTT, for example
             log.debug("the network thread ended by an unexpected error", exc_info=error)
             self.failure = error
             return MQTTErrorCode.MQTT_ERR_UNKNOWN

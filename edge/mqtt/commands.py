@@ -27,10 +27,10 @@ from edge.records import Specimen
 
 log = logging.getLogger(__name__)
 
-# A command is some words; more is a mistake or an attack.
+# A command has some words; more is a mistake or an attack.
 LONGEST_BYTES = 16 * 1024
 LONGEST_TOPIC = 1000
-# The largest packet that the box takes, told to brokers of MQTT 5: a command with its topics and properties.
+# The largest packet that the box takes, as a broker of MQTT 5 is told: a command with its topics and properties.
 # Well above LONGEST_BYTES, so that whoever sends a little too much gets an answer.
 LARGEST_PACKET_BYTES = 1024 * 1024
 WAITING_LIMIT = 100
@@ -48,7 +48,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What every command may hold; MQTT 5 has properties for both, which go before these.
 
     Attributes:
-        response_topic: where the answer goes; without one there is none.
+        response_topic: of the answer; without one there is no answer.
         correlation: comes back with the answer.
     """
 
@@ -93,7 +93,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         command: its name.
         ok: whether it was done.
-        result: what it gave, a record say.
+        result: of the command, such as a record.
         error: why it was not done, or "".
         correlation: as it came.
         notice: that it is no diagnosis.
@@ -168,7 +168,7 @@ class RemoteCommands:
         except queue.Full:
             exchange = _Exchange(self, client, message)
             with suppress(LeukoscopeError):
-                exchange.request()  # in 3.1.1 it holds where the answer goes
+                exchange.request()  # in 3.1.1 it holds the topic for the answer
             exchange.refuse(f"{WAITING_LIMIT} commands wait already; send it again later")
 
     def _run(self) -> None:
@@ -300,7 +300,7 @@ class _Exchange:
             )
             try:
                 self._commands.send(self._client, topic, msgspec.json.encode(short), properties)
-            except TooLargeError:  # then nothing can be said; it is in the log
+            except TooLargeError:  # then there is no answer; the log has the reason
                 return
 
 

@@ -51,7 +51,7 @@ class Connection:
         will: topic and maker of the last will (QoS 1, retained).
         session_expiry_s: seconds that the broker keeps the session without us; 0 for a clean one each time.
         window: QoS 1 messages under way at once, in either direction.
-        packet_bytes: the largest packet that is taken from the broker (MQTT 5 alone can tell it).
+        packet_bytes: the largest packet that is taken from the broker (a broker of 3.1.1 cannot be told).
         on_connected, on_message, on_publish, on_subscribe: what paho reports.
 
     Attributes:
@@ -216,7 +216,7 @@ class Connection:
             self._down_told = False
             self.connections += 1
             self.version, self.limits, self.session = client.version, limits, client
-            if limits.client_id:  # where the session is found again
+            if limits.client_id:  # the broker keeps the session under this id
                 self._plan = replace(self._plan, client_id=limits.client_id)
             if (will := self._plan.will) is not None:
                 will = replace(will, retain=limits.retain, qos=min(1, limits.qos))
@@ -235,7 +235,7 @@ class Connection:
         elif self._down_told:
             log.info("connected again to %s", where)
         if (limited := client.limits.said()) != self._told_limits:
-            log.warning("%s", limited or "the broker has no limits any more that matter here")
+            log.warning("%s", limited or "the broker's limits are gone")
             self._told_limits = limited
 
     def _ended(self, client: BrokerClient) -> None:

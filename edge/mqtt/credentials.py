@@ -47,7 +47,7 @@ class Credentials:
     def renewed(self) -> bool:
         """Whether the files were changed and read anew; asked every second or so.
 
-        A change is read when it has stood from one call to the next. Files that do not fit together (yet)
+        A change is read once it is the same at two calls, since files are written one after the other. Files that do not fit together (yet)
         are reported once, and the earlier ones hold.
         """
         now = self._stamp()
@@ -111,7 +111,7 @@ class Credentials:
         secrets.remember(password)
         key_file = self._key_file or self._cert_file
         try:
-            # A function, since OpenSSL would ask at the terminal where it is given nothing.
+            # A function, since OpenSSL asks at the terminal if it is given nothing.
             context.load_cert_chain(self._cert_file, key_file, lambda: password)
         except (OSError, ValueError) as error:
             if _is_encrypted(key_file):

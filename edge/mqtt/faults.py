@@ -1,4 +1,4 @@
-"""Why there is no connection to the broker, in words that say what to do."""
+"""Why there is no connection to the broker, and what to do about it."""
 
 import socket
 import ssl
@@ -23,11 +23,11 @@ _UNSPECIFIED, _BAD_CLIENT_ID, _BAD_PASSWORD, _NOT_AUTHORISED, _BANNED, _TAKEN_OV
 )
 _KEEPALIVE_TIMEOUT, _TOO_LARGE = 141, 149
 ALERT_TIMEOUT_S = 2.0
-# What the broker says of our certificate, as OpenSSL words it.
+# What the broker objects to in this box's certificate, in OpenSSL's words.
 _ALERTS = {
     "certificate expired": "this box's certificate has expired; renew [mqtt] cert_file",
-    "unknown ca": "the broker does not know the authority of this box's certificate; have [mqtt] cert_file signed "
-    "by the one that it trusts",
+    "unknown ca": "the broker does not know the authority (CA) of this box's certificate; have [mqtt] cert_file "
+    "signed by a CA that it trusts",
     "certificate required": "the broker wants a certificate of this box; set [mqtt] cert_file and key_file",
     "handshake failure": "the broker ends the handshake; it may want a certificate: [mqtt] cert_file and key_file",
     "certificate revoked": "this box's certificate was revoked; get another for [mqtt] cert_file",
@@ -54,7 +54,7 @@ class Fault:
 
 
 def of_connecting(error: Exception, host: str, port: int, tls: bool) -> Fault:
-    """What kept TCP or TLS from being set up."""
+    """Why TCP or TLS could not be set up."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return _of_certificate(error, host)
     if isinstance(error, ssl.SSLError):
@@ -82,12 +82,12 @@ def _of_certificate(error: ssl.SSLCertVerificationError, host: str) -> Fault:
             True,
         )
     if error.verify_code == _EXPIRED:
-        return Fault(f"expired certificate: the broker's has run out; renew it there ({now})", True)
-    if error.verify_code == _NOT_YET_VALID:  # mended by NTP, so tried again soon
+        return Fault(f"expired certificate: the broker's has expired; renew it there ({now})", True)
+    if error.verify_code == _NOT_YET_VALID:  # NTP may correct the clock, so try again soon
         return Fault(f"certificate not yet valid: the broker's begins later; {now}")
     if error.verify_code in _UNKNOWN_AUTHORITY:
         return Fault(
-            "wrong CA: the broker's certificate is signed by an authority that [mqtt] ca_file does not hold "
+            "wrong CA: the broker's certificate is signed by an authority (CA) that is not in [mqtt] ca_file "
             f"({error.verify_message})",
             True,
         )
@@ -95,7 +95,7 @@ def _of_certificate(error: ssl.SSLCertVerificationError, host: str) -> Fault:
 
 
 def of_alert(text: str) -> Fault | None:
-    """What the broker objects to in this box's certificate, where `text` (of OpenSSL) tells."""
+    """What the broker objects to in this box's certificate, if `text` (of OpenSSL) names it."""
     words = text.lower().replace("_", " ")
     for alert, meaning in _ALERTS.items():
         if alert in words:
@@ -106,8 +106,8 @@ def of_alert(text: str) -> Fault | None:
 def ask_for_alert(context: ssl.SSLContext, host: str, port: int) -> Fault | None:
     """Why a broker closed after the TLS handshake: shake hands once more, say nothing and listen.
 
-    TLS 1.3 judges our certificate after the handshake, and a CONNECT that is under way then can cost us the
-    broker's alert.
+    TLS 1.3 checks our certificate after the handshake; if a CONNECT is under way then, the broker's alert may be
+    lost.
     """
     try:
         with (
@@ -133,7 +133,7 @@ def of_refusal(value: int, reason: str, username: str) -> Fault:
         return Fault(f"{told}: it wants a user name; set [mqtt] username and password_file", True)
     if value == _BAD_PASSWORD:
         return Fault(f"{told}: see [mqtt] username ({username}) and password_file", True)
-    if value == _NOT_AUTHORISED:  # what Mosquitto says of a wrong password too
+    if value == _NOT_AUTHORISED:  # Mosquitto's answer to a wrong password too
         return Fault(
             f"{told}: wrong password, or user {username} may not connect; see [mqtt] username, password_file",
             True,
@@ -153,7 +153,7 @@ def of_loss(value: int, reason: str, client_id: str) -> Fault:
             f"connection lost: another client came with the id {client_id}; every [device] id must differ",
             True,
         )
-    if value == _UNSPECIFIED:  # what paho says where TCP ended without a word of MQTT
+    if value == _UNSPECIFIED:  # paho's word for the end of TCP without a DISCONNECT
         return Fault("connection lost: the broker or the network went away", closed=True)
     told = f"connection lost: {reason}"
     return Fault(told, closed=value != _KEEPALIVE_TIMEOUT, too_large=value == _TOO_LARGE)

@@ -1,4 +1,4 @@
-"""What a broker allows on a connection, as its CONNACK tells (MQTT 5 §3.2.2.3)."""
+"""What a broker allows on a connection, as its CONNACK reports (MQTT 5 §3.2.2.3)."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class TooLargeError(LeukoscopeError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What the broker allows; the defaults are MQTT's own, and all that a broker of 3.1.1 can mean.
+    """What the broker allows; the defaults are MQTT's own. A broker of 3.1.1 cannot report any.
 
     Attributes:
         packet_bytes: of one packet, its header included.
@@ -42,7 +42,7 @@ class Limits:
     client_id: str = ""
 
     def said(self) -> str:
-        """What is less than a box may need, for log, health and doctor; "" if there is nothing."""
+        """The limits that are tighter than what a box may need, for log, health and doctor; "" if there are none."""
         parts = []
         if self.packet_bytes < NOTABLE_PACKET_BYTES:
             parts.append(f"packets of {self.packet_bytes} bytes at most")
@@ -60,7 +60,7 @@ class Limits:
 
 
 def of_connack(properties: Properties | None) -> Limits:
-    """The limits that a CONNACK tells."""
+    """The limits that a CONNACK reports."""
 
     def value(name: str, default: int) -> int:
         found = getattr(properties, name, None)

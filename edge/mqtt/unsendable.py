@@ -1,4 +1,5 @@
-"""Which record the broker never takes, although it takes others: a limit that it does not tell, say."""
+"""Which record the broker never takes, although it takes others: because of a limit that it does not report, for
+example."""
 
 import time
 
