@@ -13,11 +13,11 @@ from edge.bench import DRAWN_SIDE_PX, drawn_images, percentiles
 from edge.bench.stages import TIMEOUT_S, HeldCamera
 from edge.cameras.capture import Capture
 from edge.daemon.pipeline import Pipeline
-from edge.demo.command import broker
 from edge.errors import LeukoscopeError
 from edge.imaging.frame import Frame, Pixels
 from edge.model.classifier import Classifier
 from edge.model.file import ModelFile
+from edge.mqtt.local_broker import broker
 from edge.mqtt.publisher import Publisher
 from edge.mqtt.settings import MqttSettings
 from edge.outbox.queue import Outbox

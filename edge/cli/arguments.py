@@ -3,8 +3,6 @@
 import argparse
 from collections.abc import Callable
 
-from edge.errors import InputError
-
 Add = Callable[[str, str, str, str], argparse.ArgumentParser]
 """Adds a command: its name, `module:function`, what it does, an example."""
 
@@ -34,15 +32,3 @@ def size(text: str) -> tuple[int, int]:
     """WIDTHxHEIGHT as two such numbers."""
     width, _, height = text.lower().partition("x")
     return count(width), count(height)
-
-
-def host_and_port(text: str) -> tuple[str, int]:
-    """HOST:PORT as its two parts.
-
-    Raises:
-        InputError: it is not of that form.
-    """
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 1 <= int(port) <= 65535:
-        raise InputError(f"--broker {text}: not of the form HOST:PORT, such as 127.0.0.1:1883")
-    return host, int(port)

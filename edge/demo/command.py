@@ -5,9 +5,7 @@ import collections
 import ctypes
 import json
 import logging
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,13 +18,14 @@ from pathlib import Path
 
 import msgspec
 
-from edge.cli.arguments import host_and_port
 from edge.errors import InputError, LeukoscopeError
+from edge.host.address import joined
 from edge.imaging.files import find_images
 from edge.logger.sinks import open_sink
 from edge.logger.subscriber import Subscriber
 from edge.model.classifier import default_model
 from edge.model.file import read_model
+from edge.mqtt.local_broker import broker
 from edge.notice import NOTICE
 from edge.outbox.queue import Outbox
 from edge.records import Record
@@ -57,7 +56,7 @@ def command(options: argparse.Namespace) -> int:
         device = f"demo-{uuid.uuid4().hex[:8]}"
         show = Show(as_json=options.json)
         subscriber = Subscriber(
-            f"mqtt://{host}:{port}",
+            f"mqtt://{joined(host, port)}",
             open_sink(options.to),
             topic=f"leukoscope/{device}/cells",
             client_id=f"leukoscope-log-{device}",
@@ -168,50 +167,6 @@ def _settings(folder: Path, device: str, host: str, port: int, model: Path, imag
         encoding="utf-8",
     )
     return file
-
-
-@contextmanager
-def broker(address: str | None, folder: Path) -> Iterator[tuple[str, int]]:
-    """The broker that was asked for, else one of our own on a free loopback port."""
-    host, port = host_and_port(address) if address else ("127.0.0.1", _free_port())
-    if address and _listens(host, port):
-        yield host, port
-        return
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        raise LeukoscopeError(f"broker {host}:{port}: nothing listens there; start it, or leave --broker out")
-    with _process(_broker_command(host, port, folder)) as process:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not _listens(host, port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise LeukoscopeError(f"no broker could be started on {host}:{port}; give another --broker")
-            time.sleep(0.05)
-        yield host, port
-
-
-def _broker_command(host: str, port: int, folder: Path) -> list[str]:
-    mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-    if mosquitto:
-        config = folder / "mosquitto.conf"
-        config.write_text(
-            f"listener {port} {host}\nallow_anonymous true\nmax_queued_messages 0\nlog_type error\n",
-            encoding="utf-8",
-        )
-        return [mosquitto, "-c", str(config)]
-    return [sys.executable, "-m", "edge.mqtt.embedded_broker", host, str(port)]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _listens(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), timeout=2).close()
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager

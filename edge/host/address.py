@@ -32,3 +32,8 @@ def host_and_port(text: str, option: str = "--broker", example: str = "127.0.0.1
     ):
         raise InputError(f"{option} {text}: not of the form HOST:PORT, such as {example} or [::1]:1883")
     return bare, int(port)
+
+
+def joined(host: str, port: int) -> str:
+    """HOST:PORT of its two parts, an IPv6 address in brackets as an address needs it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -10,7 +10,7 @@ from certificates import Authority
 from cryptography.hazmat.primitives import serialization
 
 from edge.errors import InputError
-from edge.host.address import host_and_port
+from edge.host.address import host_and_port, joined
 from edge.mqtt.credentials import Credentials
 from edge.mqtt.settings import LONGEST_TOPIC_BYTES, MqttSettings, topic_fault
 
@@ -52,6 +52,7 @@ def test_brackets_of_an_address_are_no_part_of_the_host() -> None:
     assert settings(host="[::1]").host == settings(host="::1").host == "::1"
     assert host_and_port("[::1]:1883") == ("::1", 1883)
     assert host_and_port("broker.lab:8883") == ("broker.lab", 8883)
+    assert joined(*host_and_port("[::1]:1883")) == "[::1]:1883" and joined("a", 1) == "a:1"
     for wrong in ("::1:1883", "[::1]", "host", ":1883", "host:", "host:0x10", "host:70000", "host:²", "[]:1"):
         with pytest.raises(InputError, match="HOST:PORT"):
             host_and_port(wrong)
