@@ -2,16 +2,18 @@
 lives."""
 
 import itertools
+import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from broker import eventually, make_record
 from mqtt_peer import PUBACK, Link, Peer, Published, Script, packet
+from systemd_socket import daemon, write_settings
 
 from edge.host import threads
 from edge.mqtt import acknowledgements, unsendable
@@ -358,3 +360,23 @@ def test_a_callback_that_fails_costs_neither_the_thread_nor_a_record(
         assert len(calls) == 2 and publisher.connected.is_set()
         publisher.stop(2)
     assert caplog.text.count("RuntimeError: first") == 1
+
+
+def test_a_whole_daemon_names_a_broker_that_never_acknowledges_and_delivers_all_when_it_does(
+    tmp_path: Path,
+) -> None:
+    quick = "import edge.mqtt.acknowledgements as a; a.TIMEOUT_S = 1.0"
+    with Peer(for_a_while(NeverAcknowledges, 4)) as peer:
+
+        def health() -> list[dict[str, Any]]:
+            return [json.loads(m.payload) for m in list(peer.came) if m.topic.endswith("/health")]
+
+        with daemon(write_settings(tmp_path, peer.port), prelude=quick) as process:
+            eventually(lambda: [h for h in health() if "the broker does not acknowledge" in h["broker"]])
+            eventually(lambda: len(peer.sequences()) > 20, 60)
+            last = eventually(lambda: [h for h in health() if h["broker"] == "connected, MQTT 5"])[-1]
+            assert last["watchdog"] == "ok" and process.poll() is None
+            process.terminate()
+            process.wait(30)
+        found = sorted(peer.sequences())
+    assert found == list(range(1, len(found) + 1))
