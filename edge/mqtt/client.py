@@ -71,10 +71,10 @@ class BrokerClient(Client):
             TooLargeError: the broker takes no packet of this size.
         """
         qos = min(qos, self.limits.qos)
-        size = publish_bytes(topic, payload, qos, self.version, properties)
-        if size > self.limits.packet_bytes:
+        if publish_bytes(topic, payload, qos, self.version, properties) > self.limits.packet_bytes:
+            # Without its size, so that it is logged once for all.
             raise TooLargeError(
-                f"a packet of {size} bytes is larger than the {self.limits.packet_bytes} that the broker takes"
+                f"larger than the {self.limits.packet_bytes} bytes that the broker takes in a packet"
             )
         return self.publish(topic, payload, qos, retain and self.limits.retain, properties)
 

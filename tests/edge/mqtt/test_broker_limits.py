@@ -116,7 +116,7 @@ def test_a_broker_that_is_killed_before_it_has_written_costs_no_record(
         settings = MqttSettings(port=broker.port)
         # The logger has its session, then is away while records come: the broker keeps them in memory alone.
         logger = Subscriber(
-            f"mqtt://127.0.0.1:{broker.port}", open_sink(f"sqlite:///{tmp_path}/r.db"), client_id="log"
+            f"mqtt://127.0.0.1:{broker.port}", open_sink(f"{tmp_path}/r.jsonl"), client_id="log"
         )
         logger.start()
         assert logger.subscribed.wait(40)
@@ -141,7 +141,7 @@ def test_a_broker_that_is_killed_before_it_has_written_costs_no_record(
         time.sleep(1)  # the box is back before the logger
         logger = Subscriber(
             f"mqtt://127.0.0.1:{broker.port}",
-            open_sink(f"sqlite:///{tmp_path}/r.db"),
+            open_sink(f"{tmp_path}/r.jsonl"),
             client_id="log",
             on_stored=lambda record, new: stored.update({record.id: stored.get(record.id, 0) + new}),
         )

@@ -188,7 +188,8 @@ def test_what_is_larger_than_the_broker_takes_is_set_aside_by_name_and_the_rest_
         publisher = Publisher(MqttSettings(port=peer.port), "box", outbox)
         delivered(outbox, peer, publisher, {1, 5, 10})
         assert all(
-            "larger than the 1000 that the broker takes" in reason for _, reason in set_aside_in(outbox.file)
+            "larger than the 1000 bytes that the broker takes" in reason
+            for _, reason in set_aside_in(outbox.file)
         )
         assert publisher.state().endswith("the broker's limits: packets of 1000 bytes at most")
         publisher.publish_health(b" " * 1200)
@@ -197,6 +198,7 @@ def test_what_is_larger_than_the_broker_takes_is_set_aside_by_name_and_the_rest_
         publisher.stop(2)
     assert caplog.text.count("packets of 1000 bytes at most") == 1
     assert caplog.text.count("no health is published") == 1
+    assert caplog.text.count("is set aside") == 1
     assert len(peer.links) == 1
 
 
