@@ -5,7 +5,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -125,16 +125,16 @@ def _fresh(file: Path) -> Path:
 
 def _check(file: Path, known_last: int, descriptor: int) -> tuple[str, int]:
     """What is wrong with the file, "" for nothing; and the last sequence that it knows."""
-    with closing(sqlite3.connect(file, isolation_level=None)) as db:
-        try:
+    try:
+        with closing(sqlite3.connect(file, isolation_level=None)) as db:
             last = _last_sequence(db)
             (finding,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error, descriptor):
-                raise
-            return str(error), 0
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error, descriptor):
+            raise
+        return str(error), 0
     if finding != "ok":
-        return finding, last
+        return " ".join(str(finding).split()), last
     if last > LAST_POSSIBLE:
         return f"{last} cannot be its last sequence", 0
     return (f"its last {known_last - last} records are missing" if last < known_last else ""), last
@@ -221,15 +221,14 @@ def _recover(file: Path, damage: str, last: int, log: bytes) -> str:
     fresh, found = _fresh(file), _Found()
     fresh.unlink(missing_ok=True)
     beginning = next(salvage.pieces(file), b"")[: len(_MAGIC)]
-    with (
-        closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as old,
-        closing(sqlite3.connect(fresh, isolation_level=None)) as new,
-    ):
+    with closing(sqlite3.connect(fresh, isolation_level=None)) as new:
         new.execute("PRAGMA synchronous=FULL")
         new.executescript(SCHEMA)
         new.execute("BEGIN")
-        _copy_readable(old, new, found, last)
-        _copy_others(old, new)
+        with suppress(sqlite3.DatabaseError):  # with a bad first page it cannot even be opened
+            with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as old:
+                _copy_readable(old, new, found, last)
+                _copy_others(old, new)
         # A record that was removed may be found again: it is sent again, and stored once by its id.
         for source in (salvage.pieces(file), [log]):
             for sequence, payload in salvage.carve(source):
