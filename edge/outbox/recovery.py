@@ -217,6 +217,17 @@ def _copy_others(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
             continue
 
 
+def _copy(file: Path, new: sqlite3.Connection, found: _Found, last: int) -> None:
+    """Copy what SQL can read; nothing if the first page is bad, without which SQLite does not open a file."""
+    try:
+        old = sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)
+    except sqlite3.DatabaseError:
+        return
+    with closing(old), suppress(sqlite3.DatabaseError):
+        _copy_readable(old, new, found, last)
+        _copy_others(old, new)
+
+
 def _recover(file: Path, damage: str, last: int, log: bytes) -> str:
     fresh, found = _fresh(file), _Found()
     fresh.unlink(missing_ok=True)
@@ -225,10 +236,7 @@ def _recover(file: Path, damage: str, last: int, log: bytes) -> str:
         new.execute("PRAGMA synchronous=FULL")
         new.executescript(SCHEMA)
         new.execute("BEGIN")
-        with suppress(sqlite3.DatabaseError):  # with a bad first page it cannot even be opened
-            with closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as old:
-                _copy_readable(old, new, found, last)
-                _copy_others(old, new)
+        _copy(file, new, found, last)
         # A record that was removed may be found again: it is sent again, and stored once by its id.
         for source in (salvage.pieces(file), [log]):
             for sequence, payload in salvage.carve(source):
