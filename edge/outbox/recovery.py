@@ -34,7 +34,7 @@ COMMIT;
 _OURS = frozenset({"records", "meta"})
 # A file of which nothing is left still shows by this that it was a database.
 _MAGIC = b"SQLite format 3\x00"
-# Behind the last record that was found, so many numbers are tried one by one.
+# How many numbers behind the last record that was found are tried one by one.
 TRIED_BEYOND = 1_000_000
 SEARCHED = "found while the damaged file was searched"
 
@@ -55,7 +55,7 @@ def is_damage(error: Exception, descriptor: int = -1) -> bool:
         return False
     if any(words in str(error) for words in ("malformed", "not a database", "no such table")):
         return True
-    # Python 3.10 does not tell which operation failed.
+    # Python 3.10 does not name the operation that failed.
     kind = getattr(error, "sqlite_errorname", "SQLITE_IOERR_READ")
     return (
         "disk I/O error" in str(error)
