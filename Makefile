@@ -18,7 +18,10 @@ test: $(VENV)/.dev mosquitto postgresql streams
 # Every fault of delivery in random order, for as long as one likes: make soak SOAK_SECONDS=3600 SOAK_SEED=2
 SOAK_SECONDS ?= 300
 SOAK_SEED ?= 0
+# So long every Nth read, write, sync or lock of the outbox fails, before that.
+FAULTY_SECONDS ?= 60
 soak: $(VENV)/.dev mosquitto
+	FAULTY_SECONDS=$(FAULTY_SECONDS) $(BIN)/python -m pytest --timeout 0 tests/edge/outbox/test_faulty_disk.py
 	$(BIN)/python tests/soak.py --seconds $(SOAK_SECONDS) --seed $(SOAK_SEED)
 
 lint: $(VENV)/.dev

@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 STOP_TIMEOUT_S = 5.0
 # How long the loop waits for a frame before it looks for a stop.
 TICK_S = 0.5
-# A stop sends what the last moments accepted, where the broker is there to take it.
+# At a stop, so long is waited for the broker to take the last records, if it is connected.
 STOP_DRAIN_S = 2.0
 
 
@@ -72,7 +72,7 @@ def build(settings: Settings, metrics: str = "", again: bool = False) -> "Daemon
 
     Args:
         settings: of the box.
-        metrics: "HOST:PORT" where Prometheus is answered, or "".
+        metrics: "HOST:PORT" at which Prometheus reads the metrics, or "".
         again: of a folder, take images too that an earlier run has classified.
 
     Raises:
@@ -80,7 +80,7 @@ def build(settings: Settings, metrics: str = "", again: bool = False) -> "Daemon
     """
     with ExitStack() as opened:
         daemon = Daemon(settings, _open(settings, again, opened), metrics)
-        opened.pop_all()  # from here on the daemon closes them
+        opened.pop_all()  # from here on, `Daemon.run` closes them
         return daemon
 
 
@@ -132,7 +132,7 @@ class Daemon:
     Args:
         settings: of the box.
         parts: what was opened for it; it closes them at the end of `run`.
-        metrics: "HOST:PORT" where Prometheus is answered, or "".
+        metrics: "HOST:PORT" at which Prometheus reads the metrics, or "".
 
     Raises:
         InputError: a password or certificate file cannot be read.
@@ -223,7 +223,7 @@ class Daemon:
         """Send what the broker takes, keep the rest, and note how the run ended."""
         try:
             self._outbox.flush()
-        except LeukoscopeError as error:  # a full disk, say; what is in the outbox is still sent
+        except LeukoscopeError as error:  # such as a full disk; what is in the outbox is still sent
             log.error("%s", error)
         if self._publisher.connected.is_set():  # what is left stays in the outbox for the next start
             self._publisher.wait_drained(STOP_DRAIN_S)
@@ -235,7 +235,7 @@ class Daemon:
         self._outbox.close()
 
     def _watch(self) -> None:
-        """A live camera: classify its newest frame whenever the trigger or a request says so."""
+        """A live camera: classify its newest frame whenever the trigger or a request wants it."""
         self._capture.start()
         while not self._stop.is_set():
             self.gate.fail(self._why_no_result())
@@ -246,7 +246,7 @@ class Daemon:
             if frame is not None and (admitted := self.gate.admit(frame)):
                 self.gate.answer(self._accept(admitted))
             elif frame is not None:
-                self._watchdog.worked()  # the camera answers, and the trigger wants no result of it
+                self._watchdog.worked()  # the camera works; the trigger wants no result now
 
     def _why_no_result(self) -> str:
         fault = self._outbox.fault()

@@ -15,7 +15,7 @@ from edge.settings import Settings
 log = logging.getLogger(__name__)
 
 MOST_STARTS = 3
-"""An image that was begun in so many runs, and finished in none of them, is left out: it ends the program."""
+"""Runs. An image that was begun in this many runs and finished in none of them ends the program: it is left out."""
 
 _MARK_BYTES = 16
 # As a video file names its frames.

@@ -18,20 +18,20 @@ from edge.imaging.preprocess import centre_crop
 from edge.records import Record
 
 REQUEST_TIMEOUT_S = 10.0
-"""A request that no frame has answered by then fails."""
+"""A request fails if no frame has answered it after this time."""
 
 MAX_REQUESTS = 100
 
 COARSE_SIDE = 32
-"""Movement is seen on the green plane, averaged to so many pixels a side: there noise and flicker are gone."""
+"""Pixels. Movement is measured on the green plane, averaged to this side: noise and flicker average out."""
 
 MOTION_LEVELS = 4.0
-"""A field has moved where two coarse planes differ by more than this (standard deviation of the difference,
+"""A field has moved if two coarse planes differ by more than this (standard deviation of the difference,
 8-bit levels). Of smears and C-NMC cells, crops of 400 px: sensor noise of sigma 10 gives 1.2 at most, a lamp
 that flickers by 3 % 1.1, a shift of 2 px 2.9; a shift of 8 px 2.8 to 10.8, of 16 px 4.5 to 19."""
 
 SETTLE_S = 0.3
-"""A field that has not moved for so long has come to rest."""
+"""A field that has not moved for this time has come to rest."""
 
 
 @dataclass(eq=False)
@@ -62,7 +62,7 @@ class Gate:
         """Ask for one result of a frame that is captured from now on; thread-safe.
 
         Args:
-            specimen: of this result; None for the one that holds.
+            specimen: of this result; None for the one that is set.
 
         Returns:
             A future with the record as the outbox has numbered and stored it, or a LeukoscopeError.
@@ -81,16 +81,16 @@ class Gate:
         return request.answer
 
     def set_specimen(self, specimen: str) -> None:
-        """The slide or sample that is in view from now on; thread-safe."""
+        """Set the slide or sample that is in view from now on; thread-safe."""
         self._specimen = specimen
 
     @property
     def idle(self) -> bool:
-        """Is no frame wanted at the moment?"""
+        """Whether no frame is wanted at the moment."""
         return not self._requests and self._wait_s() > 0
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until a frame is wanted, at most so long; is one wanted?"""
+        """Wait at most `timeout_s` until a frame is wanted; whether one is."""
         with self._changed:
             wait_s = self._wait_s()
             if not self._requests and wait_s > 0:
@@ -104,14 +104,14 @@ class Gate:
 
     @property
     def after_ns(self) -> int:
-        """Of the monotonic clock: only a frame captured since then is of use."""
+        """Only a frame captured since this moment of the monotonic clock can be used."""
         with self._changed:
             if self._requests and self._trigger in ("request", "interval"):
                 return self._requests[0].made_ns
         return round(self._due_s * 1e9) if self._trigger == "interval" else 0
 
     def admit(self, frame: Frame) -> Frame | None:
-        """The frame with its specimen where it shall become a result, else None."""
+        """The frame with its specimen if it is to become a result, else None."""
         with self._changed:
             while self._requests and self._requests[0].made_ns <= frame.monotonic_ns:
                 self._answering.append(self._requests.popleft())
@@ -128,7 +128,7 @@ class Gate:
         if self._trigger == "interval":
             if time.monotonic() < self._due_s:
                 return False
-            # From its own due time, so that results do not fall behind; a missed one is not made up for.
+            # Counted from the due time, so that delays do not add up; a missed result is not caught up.
             self._due_s = max(self._due_s + self._interval_s, time.monotonic())
             return True
         return self._trigger == "continuous"
@@ -178,7 +178,7 @@ class Motion:
         """True once for each rest, when it has lasted for `SETTLE_S`."""
         plane = coarse_plane(frame.pixels, self._region_px)
         if self._rest is None or difference_levels(plane, self._rest) > MOTION_LEVELS:
-            # A slow drift adds up against the beginning of the rest, and so is seen as well.
+            # Compared with the beginning of the rest, so that a slow drift is noticed too.
             self._rest, self._rest_ns, self._given = plane, frame.monotonic_ns, False
         if self._given or frame.monotonic_ns - self._rest_ns < SETTLE_S * 1e9:
             return False

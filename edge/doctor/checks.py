@@ -23,6 +23,7 @@ from edge.imaging.frame import Frame
 from edge.model.classifier import Classifier, default_model
 from edge.model.file import read_model, verify
 from edge.mqtt.check import check_broker
+from edge.outbox.file import set_aside_in
 from edge.settings import Settings
 
 UNIT = "leukoscope.service"
@@ -68,6 +69,12 @@ def model(settings: Settings) -> str:
 def outbox(settings: Settings) -> str:
     """Records can be kept: the folder may be written, or the running service keeps them."""
     file = Path(settings.outbox.file)
+    if file.exists() and (aside := set_aside_in(file)):
+        sequence, reason = aside[-1]
+        raise CautionError(
+            f"{file}: {len(aside)} records are set aside and not sent, the last of them {sequence}: {reason}; "
+            "they lie in the table aside of that file"
+        )
     if in_use(settings):
         return f"{file}: in use by the running service"
     folder = file.parent
@@ -233,7 +240,7 @@ def service(_settings: Settings) -> str:
 def in_use(settings: Settings) -> bool:
     """Whether a daemon with these settings runs: it holds the lock of the outbox."""
     try:
-        with open(f"{settings.outbox.file}.lock") as lock:
+        with open(f"{Path(settings.outbox.file).resolve()}.lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -244,7 +251,7 @@ def in_use(settings: Settings) -> bool:
 
 def last_report(settings: Settings) -> dict[str, Any] | None:
     """The newest health message in the history, or None where there is none that is fresh."""
-    file = Path(settings.outbox.file).parent / HISTORY_FILE
+    file = Path(settings.outbox.file).resolve().parent / HISTORY_FILE
     try:
         if time.time() - file.stat().st_mtime > FRESH_S:
             return None

@@ -24,7 +24,7 @@ PNG_COMPRESSION = 1
 """Of 0 to 9; lossless in any case. 9 saves a sixth of the space and takes 14 times as long."""
 
 RETRY_S = 60.0
-"""After pictures could not be removed, it is tried again so late: there may be very many of them."""
+"""Seconds until pictures that could not be removed are tried again: there may be very many of them."""
 
 
 class ArchiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -151,7 +151,7 @@ class Archive:
         self.fault = str(error)
 
     def _make_room(self, needed_bytes: int) -> None:
-        """Remove the oldest pictures until so many bytes more are within the limit.
+        """Remove the oldest pictures until there is room for `needed_bytes` more.
 
         Raises:
             LeukoscopeError: that many cannot be removed; they still count.

@@ -5,7 +5,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 JOIN_S = 1.0
-"""Acknowledgements that follow each other are one span for so long; then a new one begins."""
+"""Acknowledgements that follow each other are one span for this time; then a new one begins."""
 
 _LAST = 2**63 - 1
 
@@ -30,7 +30,7 @@ class Kept:
     """Spans in the order of their acknowledgement: a few per second at most. Not thread-safe.
 
     Attributes:
-        spans: as said.
+        spans: see there.
         records: how many records the file holds of them.
     """
 

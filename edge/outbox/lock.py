@@ -11,7 +11,7 @@ from edge.errors import LeukoscopeError
 log = logging.getLogger(__name__)
 
 LAST_POSSIBLE = 10**15
-"""No outbox comes so far: at a thousand records per second it takes 30,000 years. A higher number is damage."""
+"""No outbox reaches this: at a thousand records per second it takes 30,000 years. A higher number is damage."""
 
 IN_USE = "another process uses it; stop that one first"
 
@@ -83,7 +83,7 @@ class Lock:
             os.pwrite(self._mark, b"%020d\n" % last, 0)
 
     def close(self) -> None:
-        """Give the outbox free."""
+        """Release the outbox."""
         self.release_database()
         os.close(self._mark)
 

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 # Records that wait in memory for the disk: some minutes of cells, a few megabytes.
 WAITING_LIMIT = 2000
-# One commit takes at most so many, so that the first in it does not wait for hundreds of others.
+# Records per commit at most, so that the first does not wait for hundreds of others.
 BATCH_LIMIT = 500
 # How long `accept` waits for room before it refuses.
 ACCEPT_TIMEOUT_S = 5.0
@@ -34,7 +34,7 @@ RESEND_S = 120.0
 
 
 class OutboxFullError(LeukoscopeError):
-    """The outbox takes no record now; it may be offered again when `wait_for_room` says so."""
+    """The outbox takes no record now; offer it again when `wait_for_room` gives True."""
 
 
 @dataclass(eq=False)
@@ -52,12 +52,12 @@ class Outbox:
 
     One writer thread commits all that waits in one transaction. Any thread may call any method, except
     that `wait_for_change` serves one waiting thread. A damaged file is set aside and its readable part
-    goes on; `recovered` then tells it.
+    goes on; `recovered` then names what happened.
 
     Args:
         file: the database; made if missing, with its folder. A link is followed once, here.
         max_mb: megabytes (2^20) of records, above which none is taken; the log of SQLite adds about 4.
-        resend_s: so long a record is kept after the broker has acknowledged it, for `resend`; 0 for not at all.
+        resend_s: seconds for which a record is kept after its acknowledgement, for `resend`; 0 for not at all.
 
     Attributes:
         file: the database, its path resolved: what lies beside it (lock, reserve, health) is named after this.
@@ -237,7 +237,7 @@ class Outbox:
             self._state.notify_all()
 
     def _stamp(self) -> None:
-        """The time at which the writer gets to do again after it was idle; called with the lock held."""
+        """Note when the writer gets work after it was idle; called with the lock held."""
         if not (self._working or self._has_work()):
             self._turned_at = time.monotonic()
 
@@ -296,7 +296,7 @@ class Outbox:
         """Commit all that was accepted and close the file.
 
         Raises:
-            LeukoscopeError: the disk refuses even now; the message says how many records that costs.
+            LeukoscopeError: the disk refuses even now; the message names how many records are lost.
         """
         with self._state:
             if self._closed:

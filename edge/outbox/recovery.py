@@ -5,7 +5,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -34,7 +34,7 @@ COMMIT;
 _OURS = frozenset({"records", "meta"})
 # A file of which nothing is left still shows by this that it was a database.
 _MAGIC = b"SQLite format 3\x00"
-# Behind the last record that was found, so many numbers are tried one by one.
+# How many numbers behind the last record that was found are tried one by one.
 TRIED_BEYOND = 1_000_000
 SEARCHED = "found while the damaged file was searched"
 
@@ -55,7 +55,7 @@ def is_damage(error: Exception, descriptor: int = -1) -> bool:
         return False
     if any(words in str(error) for words in ("malformed", "not a database", "no such table")):
         return True
-    # Python 3.10 does not tell which operation failed.
+    # Python 3.10 does not name the operation that failed.
     kind = getattr(error, "sqlite_errorname", "SQLITE_IOERR_READ")
     return (
         "disk I/O error" in str(error)
@@ -125,16 +125,16 @@ def _fresh(file: Path) -> Path:
 
 def _check(file: Path, known_last: int, descriptor: int) -> tuple[str, int]:
     """What is wrong with the file, "" for nothing; and the last sequence that it knows."""
-    with closing(sqlite3.connect(file, isolation_level=None)) as db:
-        try:
+    try:
+        with closing(sqlite3.connect(file, isolation_level=None)) as db:
             last = _last_sequence(db)
             (finding,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error, descriptor):
-                raise
-            return str(error), 0
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error, descriptor):
+            raise
+        return str(error), 0
     if finding != "ok":
-        return finding, last
+        return " ".join(str(finding).split()), last
     if last > LAST_POSSIBLE:
         return f"{last} cannot be its last sequence", 0
     return (f"its last {known_last - last} records are missing" if last < known_last else ""), last
@@ -217,19 +217,26 @@ def _copy_others(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
             continue
 
 
+def _copy(file: Path, new: sqlite3.Connection, found: _Found, last: int) -> None:
+    """Copy what SQL can read; nothing if the first page is bad, without which SQLite does not open a file."""
+    try:
+        old = sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)
+    except sqlite3.DatabaseError:
+        return
+    with closing(old), suppress(sqlite3.DatabaseError):
+        _copy_readable(old, new, found, last)
+        _copy_others(old, new)
+
+
 def _recover(file: Path, damage: str, last: int, log: bytes) -> str:
     fresh, found = _fresh(file), _Found()
     fresh.unlink(missing_ok=True)
     beginning = next(salvage.pieces(file), b"")[: len(_MAGIC)]
-    with (
-        closing(sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True)) as old,
-        closing(sqlite3.connect(fresh, isolation_level=None)) as new,
-    ):
+    with closing(sqlite3.connect(fresh, isolation_level=None)) as new:
         new.execute("PRAGMA synchronous=FULL")
         new.executescript(SCHEMA)
         new.execute("BEGIN")
-        _copy_readable(old, new, found, last)
-        _copy_others(old, new)
+        _copy(file, new, found, last)
         # A record that was removed may be found again: it is sent again, and stored once by its id.
         for source in (salvage.pieces(file), [log]):
             for sequence, payload in salvage.carve(source):

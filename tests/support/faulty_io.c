@@ -6,6 +6,7 @@
  * FAULTY_PATH   text in the file's path
  * FAULTY_OFF    while a file of this name exists, nothing fails
  * FAULTY_SHORT  1: a failing write first writes half, as a disk that becomes full
+ * FAULTY_SECTOR and FAULTY_INODE: of this file, the block of 4096 bytes at this offset cannot be read by pread
  *
  * Of fcntl only the taking of locks fails. */
 #define _GNU_SOURCE
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -47,6 +49,18 @@ static int fails(const char *name, int descriptor)
         return 0;
     const char *number = getenv("FAULTY_ERRNO");
     errno = number ? atoi(number) : EIO;
+    return 1;
+}
+
+static int is_bad(int descriptor, off64_t offset, size_t length)
+{
+    const char *inode = getenv("FAULTY_INODE"), *sector = getenv("FAULTY_SECTOR");
+    struct stat found;
+    if (!inode || !sector || offset + (off64_t)length <= atoll(sector) || offset >= atoll(sector) + 4096)
+        return 0;
+    if (fstat(descriptor, &found) || (long long)found.st_ino != atoll(inode))
+        return 0;
+    errno = EIO;
     return 1;
 }
 
@@ -93,7 +107,7 @@ ssize_t read(int fd, void *data, size_t length)
 ssize_t symbol(int fd, void *data, size_t length, offset_type offset) \
 { \
     REAL(#symbol, ssize_t (*)(int, void *, size_t, offset_type)); \
-    return fails("pread", fd) ? -1 : real(fd, data, length, offset); \
+    return is_bad(fd, offset, length) || fails("pread", fd) ? -1 : real(fd, data, length, offset); \
 }
 PREAD(pread, off_t)
 PREAD(pread64, off64_t)

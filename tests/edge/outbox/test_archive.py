@@ -76,6 +76,61 @@ def test_a_disk_that_refuses_costs_the_picture_and_not_the_result(
     assert pictures.state()["fault"] == ""
 
 
+def test_what_a_kill_left_half_written_is_removed(tmp_path: Path) -> None:
+    day = tmp_path / "2026-01-01"
+    day.mkdir()
+    for name in (f".{uuid7()}.png.0badcafe.partial", f".{uuid7()}.png.x7k_2a"):
+        (day / name).write_bytes(bytes(2**20))
+    (day / "notes.txt").write_text("mine")
+    (day / "link.png").symlink_to(tmp_path / "nowhere")
+    pictures = archive(tmp_path)
+    assert pictures.keep(uuid7(), "ALL", picture()) is not None
+    assert sorted(file.name for file in day.iterdir()) == ["link.png", "notes.txt"]
+    assert pictures.state()["images"] == 1
+
+
+def test_pictures_are_for_whom_the_umask_says(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        kept = archive(tmp_path / "pictures").keep(uuid7(), "ALL", picture())
+    finally:
+        os.umask(before)
+    assert kept is not None
+    assert (tmp_path / "pictures" / kept.name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_picture_that_cannot_be_removed_still_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures, stuck = archive(tmp_path), True
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if stuck and path.suffix == ".png":
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    kept = [pictures.keep(uuid7(), "ALL", picture(seed, side=128)) for seed in range(40)]
+    assert sum(file.stat().st_size for file in tmp_path.rglob("*.png")) <= 2**20
+    assert kept[0] is not None and kept[-1] is None
+    assert "cannot be removed" in str(pictures.state()["fault"])
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+    stuck = False
+    monkeypatch.setattr("edge.outbox.archive.RETRY_S", 0.0)
+    pictures._retry_at_s = 0.0
+    assert pictures.keep(uuid7(), "ALL", picture(99, side=128)) is not None
+    assert pictures.state()["fault"] == ""
+
+
+def test_a_picture_larger_than_the_archive_removes_no_other(tmp_path: Path) -> None:
+    pictures = archive(tmp_path)
+    assert pictures.keep(uuid7(), "ALL", picture()) is not None
+    assert pictures.keep(uuid7(), "ALL", picture(side=1200)) is None
+    assert pictures.state()["images"] == 1 and "larger" in str(pictures.state()["fault"])
+    assert pictures.keep(uuid7(), "ALL", picture(1)) is not None
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LeukoscopeError, match=r"\[archive\] directory"):

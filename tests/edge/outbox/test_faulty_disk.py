@@ -7,16 +7,18 @@ import errno
 import hashlib
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
 import pytest
+from broker import make_record
 from faulty_io import build, faults, run_python
 
 from edge.outbox.queue import Outbox
 from edge.records import decode_record
 
-SECONDS = float(os.environ.get("FAULTY_SECONDS", 0))
+SECONDS = float(os.environ.get("FAULTY_SECONDS", "0"))
 EVERY = (2, 5, 13)
 
 # Prints what the outbox has promised: sequence, id and, if it was acknowledged, "gone".
@@ -124,9 +126,46 @@ def test_for_as_long_as_one_likes(library: Path, tmp_path: Path) -> None:
     random, end, number = Random(int(time.time())), time.monotonic() + SECONDS, 0
     while time.monotonic() < end:
         number += 1
-        one_round(
-            library, tmp_path / str(number), random.choice(list(KINDS)), random.randint(2, 60), number
-        )
+        one_round(library, tmp_path / str(number), random.choice(list(KINDS)), random.randint(2, 60), number)
+
+
+READER = """
+import sys
+from pathlib import Path
+from edge.outbox.queue import Outbox
+from edge.records import decode_record
+outbox = Outbox(Path(sys.argv[1]))
+for attempt in range(100):
+    found = outbox.pending(0, 10**6)
+    if found or outbox.recovered:
+        break
+    outbox.wait_for_change(0.1)
+found = outbox.pending(0, 10**6)
+print(outbox.recovered)
+print(len(found), outbox.last_sequence())
+outbox.close()
+"""
+
+
+@pytest.mark.parametrize("block", [0, 1, 20, 60])
+def test_a_bad_sector_costs_what_lies_on_it_and_the_box_goes_on(
+    library: Path, tmp_path: Path, block: int
+) -> None:
+    file = tmp_path / "bad.db"
+    with closing(Outbox(file)) as outbox:
+        for _ in range(400):
+            outbox.accept(make_record())
+    environment = {
+        **faults(library, "", 1, "/bad.db"),
+        "FAULTY_INODE": str(file.stat().st_ino),
+        "FAULTY_SECTOR": str(block * 4096),
+    }
+    done = run_python(READER, file, environment=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    recovered, numbers = done.stdout.splitlines()
+    found, last = map(int, numbers.split())
+    assert "set aside as" in recovered and last == 400
+    assert 390 <= found <= 400
 
 
 ARCHIVIST = """
@@ -169,6 +208,6 @@ def test_what_the_archive_named_is_whole_and_within_its_limit(
     files = {str(file.relative_to(folder)): file for file in folder.rglob("*") if file.is_file()}
     assert sum(file.stat().st_size for file in files.values()) <= 2**20
     assert files.keys() <= named.keys()
-    for name in files:
-        assert hashlib.sha256(files[name].read_bytes()).hexdigest() == named[name]
+    for name, file in files.items():
+        assert hashlib.sha256(file.read_bytes()).hexdigest() == named[name]
     assert int(count) == len(files)

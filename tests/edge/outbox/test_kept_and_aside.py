@@ -315,9 +315,7 @@ def test_a_mark_that_cannot_be_right_stops_no_box(tmp_path: Path, mark: str) -> 
 
 @pytest.mark.parametrize("database", ["empty", "missing"])
 @pytest.mark.parametrize("long", [10, 9000])
-def test_an_outbox_that_is_empty_is_read_from_its_whole_log(
-    tmp_path: Path, database: str, long: int
-) -> None:
+def test_an_outbox_that_is_empty_is_read_from_its_whole_log(tmp_path: Path, database: str, long: int) -> None:
     live, file = tmp_path / "live.db", tmp_path / "o.db"
     with closing(Outbox(live)) as outbox:
         sources = ["x" * 10, *(chr(97 + n) * min(long, TEXT_LENGTH) for n in range(20))]
