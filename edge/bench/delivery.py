@@ -46,15 +46,6 @@ class WatchedOutbox(Outbox):
             self._more.notify_all()
         super().acknowledged(sequences)
 
-    def acknowledged(self, sequences: Iterable[int]) -> None:
-        """As ever; called when the broker has them."""
-        now = time.monotonic_ns()
-        sequences = tuple(sequences)
-        with self._more:
-            self._acknowledged_ns = dict.fromkeys(sequences, now)
-            self._more.notify_all()
-        super().acknowledged(sequences)
-
     def acknowledged_ns(self, sequence: int) -> int:
         """When that record was acknowledged, on the monotonic clock; waits for it. One on its way at a time.
 
