@@ -30,6 +30,8 @@ STABLE_S = 5.0
 # amqtt 0.12 answers one with properties never, since it takes them for a client id of some thousand bytes.
 CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S, VERSION_TIMEOUT_S = 5.0, 10.0, 3.0
 UNSUPPORTED_VERSION = 132
+# The most that MQTT can carry: 256 MB and its fixed header.
+LARGEST_PACKET_BYTES = 268_435_460
 # How often it is looked whether the certificate or password file was renewed.
 RENEWAL_CHECK_S = 1.0
 
@@ -51,6 +53,7 @@ class Connection:
         will: topic and maker of the last will (QoS 1, retained).
         session_expiry_s: seconds that the broker keeps the session without us; 0 for a clean one each time.
         window: QoS 1 messages under way at once, in either direction.
+        packet_bytes: the largest packet that is taken from the broker (MQTT 5 alone can tell it).
         on_connected, on_message, on_publish, on_subscribe: what paho reports.
 
     Attributes:
@@ -70,6 +73,7 @@ class Connection:
         will: tuple[str, Callable[[], bytes]] | None = None,
         session_expiry_s: int = 0,
         window: int = 20,
+        packet_bytes: int = LARGEST_PACKET_BYTES,
         on_connected: Callable[[Client], None],
         on_message: OnMessage | None = None,
         on_publish: OnPublish | None = None,
@@ -78,6 +82,7 @@ class Connection:
         self._settings, self._client_id = settings, client_id
         self._credentials = credentials or Credentials(settings)
         self._will, self._session_expiry_s, self._window = will, session_expiry_s, window
+        self._packet_bytes = packet_bytes
         self._on_connected, self._on_message = on_connected, on_message
         self._on_publish, self._on_subscribe = on_publish, on_subscribe
         self._stopping = threading.Event()
@@ -285,6 +290,7 @@ class _Attempt:
         if self._version == "5" and not clean:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.ReceiveMaximum = owner._window
+            properties.MaximumPacketSize = owner._packet_bytes
             properties.SessionExpiryInterval = owner._session_expiry_s
         if self._version == "5":
             self._client.connect(

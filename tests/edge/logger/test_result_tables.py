@@ -10,10 +10,12 @@ from broker import make_record
 
 from edge.errors import InputError
 from edge.host import clock
-from edge.logger.sinks import COLUMNS, open_sink
+from edge.logger.rows import CELL_COLUMNS
+from edge.logger.sinks import open_sink
 from edge.records import encode
 
-OLD_COLUMNS = [name for name in COLUMNS if name != "clock_synchronised"]
+LATER = ("clock_synchronised", "field", "kind")
+OLD_COLUMNS = [name for name in CELL_COLUMNS if name not in LATER]
 
 
 def first_version(file, records):
@@ -97,7 +99,7 @@ def test_a_csv_of_the_first_version_is_widened_and_goes_on(tmp_path):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(OLD_COLUMNS)
         row = json.loads(encode(record))
-        writer.writerow([v if isinstance(v, (str, int)) else json.dumps(v) for n, v in row.items()][:-1])
+        writer.writerow([v if isinstance(v, (str, int)) else json.dumps(v) for n, v in row.items()][:-3])
     sink = open_sink(str(file))
     with pytest.raises(Exception, match="another logger"):
         open_sink(str(file))
