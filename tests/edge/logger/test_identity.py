@@ -43,7 +43,9 @@ def test_two_that_run_have_two_ids_even_if_the_file_of_the_first_is_removed(tmp_
 
 def test_many_that_start_together_have_ids_of_their_own(tmp_path):
     found = []
-    threads = [threading.Thread(target=lambda: found.append(Identity("x", folder=tmp_path))) for _ in range(20)]
+    threads = [
+        threading.Thread(target=lambda: found.append(Identity("x", folder=tmp_path))) for _ in range(20)
+    ]
     [t.start() for t in threads], [t.join() for t in threads]
     assert len({identity.client_id for identity in found}) == 20
     [identity.release() for identity in found]
@@ -68,7 +70,9 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         Identity("x", folder=tmp_path / "file" / "x")
 
 
-def test_removed_files_in_temporary_and_state_folders_let_no_two_loggers_throw_each_other_out(tmp_path, caplog):
+def test_removed_files_in_temporary_and_state_folders_let_no_two_loggers_throw_each_other_out(
+    tmp_path, caplog
+):
     with Mosquitto(tmp_path, persistent=False) as broker:
         broker.start()
         url = f"mqtt://127.0.0.1:{broker.port}"
@@ -140,7 +144,9 @@ def test_a_stop_with_a_long_backlog_keeps_to_its_time_and_loses_nothing(tmp_path
 
 
 def test_a_stop_without_a_broker_ends(tmp_path):
-    subscriber = Subscriber(f"mqtt://127.0.0.1:{free_port()}", open_sink(str(tmp_path / "r.csv")), group="lab")
+    subscriber = Subscriber(
+        f"mqtt://127.0.0.1:{free_port()}", open_sink(str(tmp_path / "r.csv")), group="lab"
+    )
     subscriber.start()
     assert subscriber.alive
     subscriber.stop()

@@ -1,7 +1,6 @@
 """A logger with little memory: large messages neither end it nor keep what is behind them."""
 
 import json
-import os
 import resource
 import sqlite3
 import subprocess
@@ -28,10 +27,6 @@ def send(port, payloads):
     client.loop_stop()
 
 
-def limited():
-    resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT))
-
-
 @pytest.fixture
 def logger(tmp_path):
     """A broker, and how to start `leukoscope log` with 512 MB of address space."""
@@ -45,9 +40,8 @@ def logger(tmp_path):
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
-                preexec_fn=limited,
-                env={**os.environ, "MALLOC_ARENA_MAX": "2"},
             )
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (LIMIT, LIMIT))
         started.append(process)
         eventually(lambda: "subscribed" in errors.read_text())
         return process
@@ -75,7 +69,10 @@ def test_240_mb_do_not_end_a_logger_of_512_and_what_is_behind_is_stored(tmp_path
         file = tmp_path / "r.db"
         process = logger(broker.port, f"sqlite:///{file}")
         large = {**json.loads(encode(make_record())), "verdict": "x" * 60_000_000}
-        send(broker.port, [json.dumps(large).encode(), b"\0" * 60_000_000, b"[" * 60_000_000, b"1" * 60_000_000])
+        send(
+            broker.port,
+            [json.dumps(large).encode(), b"\0" * 60_000_000, b"[" * 60_000_000, b"1" * 60_000_000],
+        )
         send(broker.port, [encode(make_record()) for _ in range(10)])
         eventually(lambda: stored(file) == 10, 60)
         assert process.poll() is None and peak_mb(process) < 200

@@ -115,7 +115,9 @@ def test_a_database_that_is_not_unicode_stores_what_it_can(mosquitto, postgres):
     subscriber = Subscriber(f"mqtt://127.0.0.1:{mosquitto.port}", open_sink(address))
     subscriber.start()
     assert subscriber.subscribed.wait(40)
-    send(mosquitto.port, [make_record(specimen="é"), make_record(specimen="Блок 3"), make_record(specimen="b")])
+    send(
+        mosquitto.port, [make_record(specimen="é"), make_record(specimen="Блок 3"), make_record(specimen="b")]
+    )
     with psycopg.connect(address, autocommit=True) as connection:
         eventually(lambda: connection.execute("SELECT count(*) FROM cells").fetchone() == (2,))
         eventually(lambda: connection.execute("SELECT count(*) FROM rejects").fetchone() == (1,))

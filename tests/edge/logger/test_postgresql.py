@@ -19,7 +19,6 @@ from edge.mqtt.publisher import MqttSettings, Publisher
 from edge.outbox.queue import Outbox
 from edge.records import decode_record
 
-
 LATER = ("clock_synchronised", "field", "kind")
 
 
