@@ -30,7 +30,7 @@ _PATIENCE = {
 
 @dataclass(frozen=True)
 class Broker:
-    """What an address says of a broker; `password` is "" if it names none."""
+    """A broker's address in its parts; `password` is "" if there is none in it."""
 
     settings: MqttSettings
     password: str

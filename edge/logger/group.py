@@ -137,7 +137,7 @@ class Group:
         return True
 
     def _state(self, member: str, payload: bytes) -> Literal["online", "offline", "gone"] | None:
-        """What a message says of a member; None if it is no message of a logger."""
+        """The state of a member that a message reports; None if no logger sends such a message."""
         fault = ""
         if not LOGGER_ID.match(member):
             fault = "no logger has such an id"
@@ -171,8 +171,9 @@ class Group:
             if lost is not None:
                 try:
                     self._take_over(lost)
-                except Exception:  # the thread's top: the next one must be noticed
+                except Exception:  # the thread's top: the next lost member must be noticed
                     log.exception("group %s: unexpected error", self._name)
+                    self._postpone(lost)
 
     def _lost(self) -> str | None:
         """A member to take over now, if any: those first that were really there."""

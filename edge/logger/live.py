@@ -103,9 +103,9 @@ def _specimens(totals: list[tuple[tuple[str, str], "collections.Counter[str]"]])
     table = _table("device", "specimen", *_COUNTED, "share ALL")
     for (device, specimen), counts in totals:
         lymphoid = counts.total() - counts["other"]
-        figures = [str(counts[name]) for name in _COUNTED]
+        numbers = [str(counts[name]) for name in _COUNTED]
         share = f"{counts['ALL'] / max(1, lymphoid):.0%}"
-        table.add_row(*(Text(cell) for cell in (*_names(device, specimen), *figures, share)))
+        table.add_row(*(Text(cell) for cell in (*_names(device, specimen), *numbers, share)))
     return table
 
 

@@ -29,7 +29,7 @@ _UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 class _Row(msgspec.Struct):
-    """What tells a line of ours from any other JSON."""
+    """The fields by which a line of ours is known among other JSON."""
 
     schema: int
     id: str
@@ -105,6 +105,9 @@ class RecordFile:
         end = self._file.tell()
         for row in self._rows():
             record_id = self._id(row)
+            if not row.strip():  # an editor may leave empty lines
+                end += len(row)
+                continue
             if record_id is None:
                 raise InputError(
                     f"{self.path} holds no results from byte {end} on: {harmless(row[:60])}; name another file"
@@ -199,7 +202,8 @@ class RecordFile:
             fresh.chmod(stat.S_IMODE(self.path.stat().st_mode))
             file.write(self._header)
             for row in self._rows():
-                file.write(row.rstrip(b"\r\n") + b"," * lacking + b"\n")
+                if row.strip():
+                    file.write(row.rstrip(b"\r\n") + b"," * lacking + b"\n")
             file.flush()
             os.fsync(file.fileno())
             fresh.replace(self.path)

@@ -77,7 +77,7 @@ def _draw(totals: list[Total], by: str) -> bool:
     for name in ("first", "last"):
         table.add_column(name)
     for total in totals:
-        cells = [harmless(total.key) or "–", *_figures(total), local(total.first), local(total.last)]
+        cells = [harmless(total.key) or "–", *_cells(total), local(total.first), local(total.last)]
         table.add_row(*(Text(cell) for cell in cells))
     Console().print(table)
     return True
@@ -88,13 +88,13 @@ def _print(totals: list[Total], by: str) -> None:
     zoned = zone()
     print(f"{by:24} {' '.join(names)} {_COLUMNS[4]:>11} {_COLUMNS[5]:>7}  first … last, {zoned}")
     for total in totals:
-        count, *verdicts, mean, other = _figures(total)
-        figures = " ".join([f"{count:>8}", *(f"{verdict:>7}" for verdict in verdicts)])
+        count, *verdicts, mean, other = _cells(total)
+        numbers = " ".join([f"{count:>8}", *(f"{verdict:>7}" for verdict in verdicts)])
         times = f"{local(total.first)} … {local(total.last)}"
-        print(f"{harmless(total.key) or '–':24} {figures} {mean:>11} {other:>7}  {times}")
+        print(f"{harmless(total.key) or '–':24} {numbers} {mean:>11} {other:>7}  {times}")
 
 
-def _figures(total: Total) -> list[str]:
+def _cells(total: Total) -> list[str]:
     """In the order of _COLUMNS."""
     mean = "–" if total.mean_probability is None else f"{total.mean_probability:.3f}"
     counts = (total.results, total.all, total.hem, total.refer)

@@ -86,8 +86,9 @@ class Writer:
             try:
                 if batch and self._store(batch):
                     _acknowledge(batch)
-            except Exception:  # the thread's top; what is not acknowledged comes again
-                log.exception("logger: unexpected error; the broker keeps these results")
+            except Exception:  # the thread's top
+                log.exception("logger: unexpected error; the broker sends these results again")
+                _have_sent_again(batch)
 
     def _store(self, batch: list[Delivery]) -> bool:
         """Store a batch, however often that must be tried; False if the stop came first."""
@@ -181,6 +182,12 @@ def _those(kind: type, part: Sequence[_Item]) -> list:  # type: ignore[type-arg]
 
 def _ascii(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode()
+
+
+def _have_sent_again(batch: list[Delivery]) -> None:
+    """A broker sends what is not acknowledged again, but only over a new connection."""
+    for session in {id(delivery.session): delivery.session for delivery in batch}.values():
+        session.disconnect()
 
 
 def _acknowledge(batch: list[Delivery]) -> None:

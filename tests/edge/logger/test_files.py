@@ -109,6 +109,19 @@ def test_rows_that_a_spreadsheet_saved_are_still_known(tmp_path):
     sink.close()
 
 
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_empty_lines_at_the_end_cost_nothing(tmp_path, name):
+    file, record = tmp_path / name, make_record()
+    sink = open_sink(str(file))
+    sink.store([record], [])
+    sink.close()
+    with file.open("a") as stream:
+        stream.write("\n\n")
+    sink = open_sink(str(file))
+    assert sink.store([record, make_record()], []) == [False, True]
+    sink.close()
+
+
 FORMULAS = ['=HYPERLINK("http://x","click")', "+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "'=1", "'"]
 
 

@@ -78,6 +78,34 @@ def test_a_store_that_takes_nothing_at_all_is_tried_again(tmp_path, mosquitto, m
     subscriber.stop()
 
 
+def test_an_unexpected_error_of_a_store_has_the_results_sent_again(mosquitto, caplog):
+    class Shaky:
+        name = "shaky"
+
+        def __init__(self):
+            self.calls, self.stored = 0, []
+
+        def store(self, records, _rejects, _fields):
+            self.calls += 1
+            if self.calls == 1:
+                raise RuntimeError("nobody thought of this")
+            self.stored.extend(record.id for record in records)
+            return [True] * len(records)
+
+        def close(self):
+            pass
+
+    sink = Shaky()
+    subscriber = Subscriber(f"mqtt://127.0.0.1:{mosquitto.port}", sink)
+    subscriber.start()
+    assert subscriber.subscribed.wait(40)
+    records = [make_record() for _ in range(30)]
+    send(mosquitto.port, records)
+    eventually(lambda: set(sink.stored) == {record.id for record in records})
+    subscriber.stop()
+    assert sum("unexpected error" in r.message for r in caplog.records) == 1
+
+
 @pytest.fixture(scope="module")
 def postgres():
     with PostgreSQL() as server:
