@@ -25,6 +25,7 @@ NAME_WIDTH, SOURCE_WIDTH = 24, 40
 FRAME_LINES = 4
 _COLOURS = {"ALL": "red", "HEM": "green", "refer": "yellow", "other": "blue"}
 _COUNTED = tuple(_COLOURS)
+_SHRINKING = ("specimen", "source")
 
 
 def counted_as(record: Record) -> str:
@@ -105,33 +106,39 @@ def _specimens(totals: list[tuple[tuple[str, str], "collections.Counter[str]"]])
         lymphoid = counts.total() - counts["other"]
         numbers = [str(counts[name]) for name in _COUNTED]
         share = f"{counts['ALL'] / max(1, lymphoid):.0%}"
-        table.add_row(*(Text(cell) for cell in (*_names(device, specimen), *numbers, share)))
+        table.add_row(*(_one_line(cell) for cell in (*_names(device, specimen), *numbers, share)))
     return table
 
 
 def _results(latest: list[Record]) -> Table:
-    table = _table(f"captured at, {zone()}", "device", "sequence", "specimen", "verdict", "p(ALL)", "source")
+    time_head = f"captured, {zone()}"
+    table = _table(time_head, "device", "sequence", "specimen", "verdict", "p(ALL)", "source")
     for record in latest:
         counted = counted_as(record)
         probability = record.probabilities.get("ALL")
         cells = (
-            local(record.captured_at),
+            local(record.captured_at, "%H:%M:%S"),
             *_names(record.device, str(record.sequence), record.specimen),
             "–" if probability is None else f"{probability:.3f}",
             harmless(record.source[-SOURCE_WIDTH:], SOURCE_WIDTH),
         )
-        texts = [Text(cell) for cell in cells]
-        texts.insert(4, Text(counted, style=_COLOURS[counted]))
+        texts = [_one_line(cell) for cell in cells]
+        texts.insert(4, _one_line(counted, _COLOURS[counted]))
         table.add_row(*texts)
     return table
 
 
 def _table(*columns: str) -> Table:
-    """One line per row, whatever stands in it, so that the height is known."""
+    """A table of which the columns in _SHRINKING get narrow first."""
     table = Table()
     for name in columns:
-        table.add_column(Text(name), no_wrap=True, overflow="ellipsis")
+        table.add_column(_one_line(name), no_wrap=name not in _SHRINKING)
     return table
+
+
+def _one_line(text: str, style: str = "") -> Text:
+    """One line per row, whatever stands in it, so that the height is known."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
 def _names(*names: str) -> list[str]:
