@@ -12,6 +12,8 @@ from edge.mqtt.connection import Connection
 
 MESSAGES, BYTES = 2000, 32 * 1024 * 1024
 """What may wait in memory; above it the connection is not read."""
+LINGER_S = 0.005
+"""How long a batch waits for one message more: a commit costs as much, and many share one."""
 
 
 @dataclass(eq=False)
@@ -57,15 +59,16 @@ class Inbox:
         """Add a message; False if there was no room in this time, or the inbox is closed."""
         weight = _weight(delivery)
         with self._changed:
-            if not self._changed.wait_for(lambda: self._closed or self._has_room(weight), timeout_s):
-                return False
-            if self._closed:
+            if not self._has_room(weight):
+                self._changed.wait_for(lambda: self._closed or self._has_room(weight), timeout_s)
+            if self._closed or not self._has_room(weight):
                 return False
             self._waiting.append(delivery)
             self._held += weight
             self.peak_messages = max(self.peak_messages, len(self._waiting))
             self.peak_bytes = max(self.peak_bytes, self._held)
-            self._changed.notify_all()
+            if len(self._waiting) == 1:  # else nobody waits for a first message
+                self._changed.notify_all()
         return True
 
     def take(self, messages: int, size: int, timeout_s: float) -> list[Delivery]:
@@ -76,15 +79,18 @@ class Inbox:
         """
         batch: list[Delivery] = []
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed, timeout_s)
             taken = 0
-            while self._waiting and len(batch) < messages:
+            while len(batch) < messages:
+                if not self._waiting:
+                    if self._closed or not self._changed.wait(LINGER_S if batch else timeout_s):
+                        break
+                    continue
                 weight = _weight(self._waiting[0])
                 if batch and taken + weight > size:
                     break
                 batch.append(self._waiting.popleft())
                 taken += weight
-            self._held -= taken
+                self._held -= weight
             self._changed.notify_all()
         return batch
 
