@@ -10,16 +10,17 @@ import msgspec
 
 from edge.mqtt.commands import REQUESTS, Answer
 from edge.notice import NOTICE
-from edge.records import Record, Status
+from edge.records import FieldRecord, Record, Status
 
 _SCHEMAS = "#/components/schemas/"
 _ROOT = "{topic}/{device}"
 _TEXTS = {
     "status": "Whether a box is there; retained, and its last will.",
     "health": "Rates, latencies, outbox, camera, broker, machine, versions; retained.",
-    "cells": "One record a cell. Once stored it is identified by its id, however often it comes.",
+    "cells": "One record per cell. It may come more than once and is identified by its id.",
+    "fields": "One record per field of view, if the camera shows whole fields; identified by its id too.",
 }
-# What every health message holds; more is added from version to version.
+# What every health message holds; later versions add more.
 HEALTH_KEYS = (
     "at",
     "uptime_s",
@@ -35,17 +36,17 @@ HEALTH_KEYS = (
 
 def document() -> dict[str, Any]:
     """The whole document."""
-    types = [Record, Status, Answer, *REQUESTS.values()]
+    types = [Record, FieldRecord, Status, Answer, *REQUESTS.values()]
     _, schemas = msgspec.json.schema_components(types, ref_template=_SCHEMAS + "{name}")
     schemas["Health"] = {
         "title": "Health",
-        "description": "What the box says of itself; fields are added freely.",
+        "description": "What the box reports about itself; later versions add fields.",
         "type": "object",
         "required": list(HEALTH_KEYS),
         "properties": {
             "at": {"type": "string", "format": "date-time"},
             "uptime_s": {"type": "number"},
-            "rate_per_s": {"type": "number", "description": "Results a second."},
+            "rate_per_s": {"type": "number", "description": "Results per second."},
             "outbox": {
                 "type": "object",
                 "required": ["depth", "oldest_age_s", "used_mb", "max_mb", "fault", "recovered"],
@@ -54,10 +55,15 @@ def document() -> dict[str, Any]:
             "broker": {"type": "string"},
         },
     }
-    schemas["Record"]["description"] += f" {NOTICE.capitalize()}."
-    messages = {"status": "Status", "health": "Health", "cells": "Record", "answer": "Answer"} | {
-        name: kind.__name__ for name, kind in REQUESTS.items() if name != "health"
-    }
+    for name in ("Record", "FieldRecord"):
+        schemas[name]["description"] += f" {NOTICE.capitalize()}."
+    messages = {
+        "status": "Status",
+        "health": "Health",
+        "cells": "Record",
+        "fields": "FieldRecord",
+        "answer": "Answer",
+    } | {name: kind.__name__ for name, kind in REQUESTS.items() if name != "health"}
     messages["askHealth"] = REQUESTS["health"].__name__
     return {
         "asyncapi": "3.0.0",
@@ -123,6 +129,7 @@ def _operations() -> dict[str, Any]:
         "sendStatus": _operation("send", "status", "status", qos=1, retain=True),
         "sendHealth": _operation("send", "health", "health", qos=0, retain=True),
         "sendCell": _operation("send", "cells", "cells", qos=1, retain=False),
+        "sendField": _operation("send", "fields", "fields", qos=1, retain=False),
     }
     for command in REQUESTS:
         operation = _operation("receive", f"command_{command}", _message_of(command), qos=1, retain=False)

@@ -114,6 +114,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["lymphoid", "other", "unclear"] | None = None
 
 
+# As short as a name, and without NUL characters, which no PostgreSQL text can hold.
+_Plain = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00]*$")]
+_MOST_MEASURES = 100
+
+
 class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One field of view and how many white cells were found in it; research and second opinion only.
 
@@ -132,14 +137,14 @@ class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: Annotated[int, Meta(ge=1, le=1)] = 1
     id: _Uuid
-    device: str
+    device: _Plain
     sequence: _Count
-    captured_at: str
-    specimen: str
+    captured_at: _Plain
+    specimen: _Plain
     size: tuple[_Count, _Count]
     cells: _Count
-    ruler: dict[str, float | None] | None = None
-    timings_ms: dict[str, float]
+    ruler: Annotated[dict[_Plain, float | None], Meta(max_length=_MOST_MEASURES)] | None = None
+    timings_ms: Annotated[dict[_Plain, float], Meta(max_length=_MOST_MEASURES)]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

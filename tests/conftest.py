@@ -1,6 +1,7 @@
 """Where the real material lies, and what a test needs of the machine."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,11 @@ def cnmc() -> Path:
 def shipped_model() -> Path:
     """The model file that ships."""
     return ROOT / "models" / "mobilenet_m_1_0_224.tflite"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Loggers of the tests keep their ids in a folder of their own, not in this user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield

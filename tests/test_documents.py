@@ -18,7 +18,7 @@ from broker import Mosquitto, eventually  # noqa: E402
 
 from edge import asyncapi  # noqa: E402
 from edge.mqtt.commands import REQUESTS  # noqa: E402
-from edge.records import Record, decode_record  # noqa: E402
+from edge.records import Record, decode_field, decode_record  # noqa: E402
 
 jsonschema = pytest.importorskip("jsonschema")
 GUIDE = (ROOT / "docs" / "mqtt.md").read_text(encoding="utf-8")
@@ -155,7 +155,11 @@ def test_the_examples_of_the_guide_are_messages():
         elif "uptime_s" in payload:
             fits("Health", payload)
             found.add("health")
-    assert found == {"record", "answer", "status", "health"}
+        elif "size" in payload:
+            assert decode_field(block.encode()).cells == 3
+            fits("FieldRecord", payload)
+            found.add("field")
+    assert found == {"record", "answer", "status", "health", "field"}
 
 
 def test_the_guide_names_every_field_command_and_column():

@@ -6,36 +6,52 @@ Research and second opinion only, not a diagnosis.
 
 import json
 import sys
+import time
 import uuid
 
-import paho.mqtt.client as mqtt
+from connect import client, parser
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-host, _, port = sys.argv[1].partition(":")
-device, specimen = sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else None
+arguments = parser("Ask a box for one result now.", help="such as broker.lab:1883")
+arguments.add_argument("device", metavar="DEVICE", help="[device] id of the box")
+arguments.add_argument("specimen", nargs="?", metavar="SPECIMEN", help="default: the one that is set")
+arguments.add_argument("--timeout", type=float, default=30, metavar="SECONDS", help="default: %(default)s")
+options = arguments.parse_args()
 answer_topic = f"answers/{uuid.uuid4().hex}"
+answers = []
 
 
-def on_connect(client, _userdata, _flags, reason, _properties):
-    if reason.is_failure:
-        sys.exit(f"the broker refuses the connection: {reason}")
-    client.subscribe(answer_topic, qos=1)
+def on_connect(connected):
+    connected.subscribe(answer_topic, qos=1)
 
 
-def on_subscribe(client, _userdata, _message_id, _reasons, _properties):
+def on_subscribe(connected, _userdata, _message_id, reasons, _properties):
+    if reasons[0].is_failure:
+        sys.exit(f"the broker refuses the subscription: {reasons[0]}; see its access list")
     properties = Properties(PacketTypes.PUBLISH)
     properties.ResponseTopic, properties.CorrelationData = answer_topic, b"1"
-    request = json.dumps({"specimen": specimen})
-    client.publish(f"leukoscope/{device}/commands/capture", request, qos=1, properties=properties)
+    request = json.dumps({"specimen": options.specimen})
+    topic = f"{options.topic}/{options.device}/commands/capture"
+    connected.publish(topic, request, qos=1, properties=properties)
 
 
-def on_message(client, _userdata, message):
-    print(json.dumps(json.loads(message.payload), indent=2))
-    client.disconnect()
+def on_publish(_client, _userdata, _message_id, reason, _properties):
+    if reason.is_failure:
+        sys.exit(f"the broker refuses the command: {reason}; see its access list")
 
 
-client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-client.on_connect, client.on_subscribe, client.on_message = on_connect, on_subscribe, on_message
-client.connect(host, int(port or 1883))
-client.loop_forever()
+def on_message(_client, _userdata, message):
+    answers.append(json.loads(message.payload))
+
+
+callbacks = {"on_subscribe": on_subscribe, "on_publish": on_publish, "on_message": on_message}
+connection = client(options, on_connect, **callbacks)
+deadline = time.monotonic() + options.timeout
+while not answers and time.monotonic() < deadline:
+    connection.loop(0.2)
+connection.disconnect()
+if not answers:
+    sys.exit(f"no answer from {options.device} within {options.timeout:g} s: is it online?")
+print(json.dumps(answers[0], indent=2))
+sys.exit(0 if answers[0]["ok"] else 1)

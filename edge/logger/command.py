@@ -1,4 +1,4 @@
-"""`leukoscope log`: store until stopped; a live table on a terminal, else one line an event."""
+"""`leukoscope log`: store until stopped; a live table on a terminal, else one line per result."""
 
 import argparse
 import contextlib
@@ -8,9 +8,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from edge.errors import LeukoscopeError
+from edge.host.text import harmless
+from edge.logger.addresses import shown
+from edge.logger.moments import LONGEST
 from edge.logger.sinks import open_sink
 from edge.logger.subscriber import Subscriber
 from edge.notice import NOTICE
@@ -19,26 +21,46 @@ from edge.records import Record
 log = logging.getLogger(__name__)
 
 FILES = ("password_file", "ca_file", "cert_file", "key_file")
+POLL_S = 0.5
 
 
 class View(Protocol):
     """Shows what is stored."""
 
     def stored(self, record: Record, new: bool) -> None:
-        """One result was stored; `new` where it was not there yet."""
+        """One result was stored; `new` if it was not there yet."""
 
 
 class Lines:
-    """One line a result, for a pipe or a journal."""
+    """One line per result, for a pipe or a journal."""
 
     def stored(self, record: Record, new: bool) -> None:
         """See View."""
-        note = "" if new else "  (again)"
-        print(f"{record.captured_at}  {record.device} {record.sequence}  {record.verdict}{note}", flush=True)
+        note = "" if new else "  (duplicate)"
+        captured_at, device = harmless(record.captured_at, LONGEST), harmless(record.device)
+        print(f"{captured_at}  {device} {record.sequence}  {record.verdict}{note}", flush=True)
+
+
+class Count:
+    """Counts what a view shows."""
+
+    def __init__(self, view: View):
+        self._view = view
+        self.stored_once = self.duplicates = 0
+
+    def stored(self, record: Record, new: bool) -> None:
+        """See View."""
+        self.stored_once += new
+        self.duplicates += not new
+        self._view.stored(record, new)
 
 
 def command(options: argparse.Namespace) -> int:
-    """The command; 0 when it was stopped."""
+    """The command; 0 when it was stopped.
+
+    Raises:
+        LeukoscopeError: one of its threads has ended by an unexpected error.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -55,14 +77,18 @@ def command(options: argparse.Namespace) -> int:
     except LeukoscopeError:
         sink.close()
         raise
-    where = urlsplit(options.broker).hostname  # the address may hold a password
-    log.info("storing results of %s to %s; %s", where, sink.name, NOTICE)
+    log.info("storing results of %s to %s; %s", shown(options.broker), sink.name, NOTICE)
     with _view(sink.name, subscriber) as view:
-        subscriber.on_stored = view.stored
+        count = Count(view)
+        subscriber.on_stored = count.stored
         subscriber.start()
-        while not stop.wait(0.5):
+        while not stop.wait(POLL_S) and subscriber.alive:
             pass
+        alive = subscriber.alive
         subscriber.stop()
+    log.info("disconnected; %d stored, %d duplicates", count.stored_once, count.duplicates)
+    if not alive:
+        raise LeukoscopeError("a thread of the logger has ended, see the log above; start the logger again")
     return 0
 
 
@@ -72,7 +98,7 @@ def _view(target: str, subscriber: Subscriber) -> Iterator[View]:
         try:
             from edge.logger.live import LiveTable
         except ImportError:
-            log.info("a line an event; for a live table: pip install 'leukoscope[log]'")
+            log.info("one line per result; for a live table: pip install 'leukoscope[log]'")
         else:
             with LiveTable(target, subscriber.state) as table:
                 yield table

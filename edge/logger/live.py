@@ -1,4 +1,4 @@
-"""The logger on a terminal: the latest results and what they add up to, as a table that is drawn anew."""
+"""The logger on a terminal: totals and the latest results, as a table that is drawn anew and fits the screen."""
 
 import collections
 import threading
@@ -6,19 +6,31 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from edge.host.text import harmless
+from edge.logger.moments import local, zone
 from edge.notice import NOTICE
 from edge.records import Record
 
-LATEST = 12
-SPECIMENS = 6
+LATEST = 100
+# Most specimens that are shown, and that are remembered: their names come from the broker.
+SPECIMENS, SPECIMENS_KEPT = 6, 1000
 REDRAWS_PER_S = 4
-_COLOURS = {"ALL": "red", "HEM": "green", "refer": "yellow"}
-_VERDICTS = tuple(_COLOURS)
+NAME_WIDTH, SOURCE_WIDTH = 24, 40
+# Lines of a table that hold no result: its borders and its head.
+FRAME_LINES = 4
+_COLOURS = {"ALL": "red", "HEM": "green", "refer": "yellow", "other": "blue"}
+_COUNTED = tuple(_COLOURS)
+_SHRINKING = ("specimen", "source")
+
+
+def counted_as(record: Record) -> str:
+    """The column of the totals: "other" if the cell is not lymphoid, else the verdict."""
+    return "other" if record.kind == "other" else record.verdict
 
 
 class LiveTable:
@@ -40,7 +52,7 @@ class LiveTable:
         self._live = Live(
             console=console or Console(),
             refresh_per_second=REDRAWS_PER_S,
-            get_renderable=self._draw,
+            get_renderable=lambda: self,
         )
 
     def __enter__(self) -> "LiveTable":
@@ -53,7 +65,7 @@ class LiveTable:
         self._live.stop()
 
     def stored(self, record: Record, new: bool) -> None:
-        """One result was stored; `new` where it was not there yet. Any thread."""
+        """One result was stored; `new` if it was not there yet. Any thread."""
         with self._lock:
             if not new:
                 self._again += 1
@@ -61,36 +73,73 @@ class LiveTable:
             self._stored += 1
             self._latest.append(record)
             key = (record.device, record.specimen)
-            self._totals.setdefault(key, collections.Counter())[record.verdict] += 1
-            self._totals[key] = self._totals.pop(key)  # the latest specimen stands last
+            counts = self._totals.pop(key, collections.Counter())
+            counts[counted_as(record)] += 1
+            self._totals[key] = counts  # the latest specimen stands last
+            if len(self._totals) > SPECIMENS_KEPT:
+                del self._totals[next(iter(self._totals))]
 
-    def _draw(self) -> Group:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Totals on top, then as many results as the height allows."""
         with self._lock:
             latest, stored, again = list(self._latest), self._stored, self._again
             totals = [(key, counts.copy()) for key, counts in list(self._totals.items())[-SPECIMENS:]]
-        results = Table("captured at", "device", "sequence", "specimen", "verdict", "p(ALL)", "source")
-        for record in latest:
-            verdict = Text(record.verdict, style=_COLOURS[record.verdict])
-            probability = f"{record.probabilities.get('ALL', float('nan')):.3f}"
-            results.add_row(
-                record.captured_at[:23],
-                Text(record.device),
-                str(record.sequence),
-                Text(record.specimen),
-                verdict,
-                probability,
-                Text(record.source[-40:]),
-            )
-        specimens = Table("device", "specimen", *_VERDICTS, "share ALL")
-        for (device, specimen), counts in totals:
-            share = counts["ALL"] / max(1, counts.total())
-            figures = [str(counts[verdict]) for verdict in _VERDICTS]
-            specimens.add_row(Text(device), Text(specimen or "–"), *figures, f"{share:.0%}")
         rate = stored / max(1e-9, time.monotonic() - self._began)
-        line = f"{self._state()} → {self._target}: {stored} stored ({rate:.1f}/s), {again} came again"
-        return Group(
-            Text(f"{NOTICE.capitalize()}. One cell decides nothing.", style="bold"),
-            results,
-            specimens,
-            Text(line),
+        line = f"{stored} stored ({rate:.1f}/s), {again} duplicates; {self._state()} → {self._target}"
+        head = [
+            Text(f"{NOTICE.capitalize()}. One cell decides nothing.", style="bold", overflow="ellipsis"),
+            Text(harmless(line), overflow="ellipsis"),
+        ]
+        # The last line of a terminal holds the cursor.
+        room = options.size.height - 1 - sum(len(text.wrap(console, options.max_width)) for text in head)
+        specimens = max(1, min(len(totals), room - FRAME_LINES))
+        room -= specimens + FRAME_LINES
+        parts: list[RenderableType] = [*head, _specimens(totals[-specimens:])]
+        if room > FRAME_LINES:
+            parts.append(_results(latest[-(room - FRAME_LINES) :]))
+        yield Group(*parts)
+
+
+def _specimens(totals: list[tuple[tuple[str, str], "collections.Counter[str]"]]) -> Table:
+    table = _table("device", "specimen", *_COUNTED, "share ALL")
+    for (device, specimen), counts in totals:
+        lymphoid = counts.total() - counts["other"]
+        numbers = [str(counts[name]) for name in _COUNTED]
+        share = f"{counts['ALL'] / max(1, lymphoid):.0%}"
+        table.add_row(*(_one_line(cell) for cell in (*_names(device, specimen), *numbers, share)))
+    return table
+
+
+def _results(latest: list[Record]) -> Table:
+    time_head = f"captured, {zone()}"
+    table = _table(time_head, "device", "sequence", "specimen", "verdict", "p(ALL)", "source")
+    for record in latest:
+        counted = counted_as(record)
+        probability = record.probabilities.get("ALL")
+        cells = (
+            local(record.captured_at, "%H:%M:%S"),
+            *_names(record.device, str(record.sequence), record.specimen),
+            "–" if probability is None else f"{probability:.3f}",
+            harmless(record.source[-SOURCE_WIDTH:], SOURCE_WIDTH),
         )
+        texts = [_one_line(cell) for cell in cells]
+        texts.insert(4, _one_line(counted, _COLOURS[counted]))
+        table.add_row(*texts)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    """A table of which the columns in _SHRINKING get narrow first."""
+    table = Table()
+    for name in columns:
+        table.add_column(_one_line(name), no_wrap=name not in _SHRINKING)
+    return table
+
+
+def _one_line(text: str, style: str = "") -> Text:
+    """One line per row, whatever stands in it, so that the height is known."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _names(*names: str) -> list[str]:
+    return [harmless(name, NAME_WIDTH) or "–" for name in names]

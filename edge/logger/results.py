@@ -1,174 +1,107 @@
-"""Questions to a logger's database: totals by specimen or device, the last hours, and rows as CSV."""
+"""`leukoscope results`: totals as a table, or rows as CSV."""
 
 import argparse
-import csv
 import re
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
 from edge.errors import InputError, LeukoscopeError
-from edge.logger.tables import COLUMNS, tables
+from edge.host.text import harmless
+from edge.logger.moments import local, zone
+from edge.logger.queries import Results, Total
+from edge.logger.rows import CELL_COLUMNS, csv_line
 from edge.notice import NOTICE
-from edge.records import rfc3339
 
-_SPAN = re.compile(r"^(\d+(?:\.\d+)?)([smhd])$")
+_SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])\Z", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-# Rows that are held at once while a CSV is written.
-CHUNK = 1000
-
-
-class Total(msgspec.Struct, frozen=True):
-    """What the results of one specimen or device add up to; times are RFC 3339.
-
-    Attributes:
-        key: the specimen or the device.
-        results: how many; `all`, `hem` and `refer` of them by verdict.
-        mean_probability: of ALL, over all of them.
-        first, last: when the first and the last were captured.
-    """
-
-    key: str
-    results: int
-    all: int
-    hem: int
-    refer: int
-    mean_probability: float
-    first: str
-    last: str
-
-
-class Results:
-    """A logger's database, only read.
-
-    Args:
-        target: `sqlite:///FILE` or `postgresql://…`.
-
-    Raises:
-        InputError: it is not such an address, or holds no results.
-        LeukoscopeError: SQLAlchemy is missing or the database cannot be reached.
-    """
-
-    def __init__(self, target: str):
-        try:
-            import sqlalchemy
-        except ImportError as error:
-            raise LeukoscopeError("databases need SQLAlchemy: pip install 'leukoscope[log]'") from error
-        self._sql = sqlalchemy
-        try:
-            url = sqlalchemy.make_url(target)
-        except sqlalchemy.exc.ArgumentError as error:
-            raise InputError("the database address cannot be read: sqlite:///FILE, postgresql://…") from error
-        if url.drivername == "postgresql":
-            url = url.set(drivername="postgresql+psycopg")
-        if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-            raise InputError(f"{url.database}: no such file; leukoscope log writes it")
-        self._name = url.render_as_string(hide_password=True)
-        self._cells = tables()[0]
-        try:
-            self._engine = sqlalchemy.create_engine(url)
-            found = sqlalchemy.inspect(self._engine).has_table("cells")
-        except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
-            raise LeukoscopeError(f"cannot read {self._name}: {str(error).splitlines()[0]}") from error
-        if not found:
-            raise InputError(f"{self._name} holds no results; leukoscope log writes them")
-
-    def totals(self, by: str, **conditions: Any) -> list[Total]:
-        """Totals by "specimen" or "device", in the order of the first result.
-
-        Args:
-            by: the column.
-            **conditions: device, specimen: only these; last_s: seconds back from now.
-        """
-        sql, cells = self._sql, self._cells
-        key = cells.c[by]
-        verdicts = [
-            sql.func.sum(sql.case((cells.c.verdict == v, 1), else_=0)) for v in ("ALL", "HEM", "refer")
-        ]
-        sqlite = self._engine.dialect.name == "sqlite"
-        probability = (
-            sql.func.json_extract(cells.c.probabilities, "$.ALL")
-            if sqlite
-            else sql.cast(sql.cast(cells.c.probabilities, sql.JSON)["ALL"].as_string(), sql.Float)
-        )
-        first, last = sql.func.min(cells.c.captured_at), sql.func.max(cells.c.captured_at)
-        query = (
-            sql.select(key, sql.func.count(), *verdicts, sql.func.avg(probability), first, last)
-            .where(*self._where(**conditions))
-            .group_by(key)
-            .order_by(first)
-        )
-        return [Total(*row) for row in self._run(query)]
-
-    def rows(self, **conditions: Any) -> Iterator[Any]:
-        """Whole rows in the order of device and sequence; conditions as for `totals`."""
-        cells = self._cells
-        query = (
-            self._sql.select(*(cells.c[name] for name in COLUMNS))
-            .where(*self._where(**conditions))
-            .order_by(cells.c.device, cells.c.sequence)
-        )
-        return self._run(query)
-
-    def _where(self, device: str | None = None, specimen: str | None = None, last_s: float = 0) -> list[Any]:
-        cells, found = self._cells, []
-        if device is not None:
-            found.append(cells.c.device == device)
-        if specimen is not None:
-            found.append(cells.c.specimen == specimen)
-        if last_s:
-            found.append(cells.c.captured_at >= rfc3339(time.time_ns() - round(last_s * 1e9)))
-        return found
-
-    def _run(self, query: Any) -> Iterator[Any]:
-        try:
-            with self._engine.connect().execution_options(yield_per=CHUNK) as connection:
-                yield from connection.execute(query)
-        except self._sql.exc.SQLAlchemyError as error:
-            words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-            raise LeukoscopeError(f"cannot read {self._name}: {words}") from error
+LONGEST_SPAN_S = 36_500 * 86_400
+_COLUMNS = ("results", "ALL", "HEM", "refer", "mean p(ALL)", "other")
+_PROBABILITIES = CELL_COLUMNS.index("probabilities")
 
 
 def span_s(text: str) -> float:
     """Seconds of "90s", "15m", "1h" or "7d".
 
     Raises:
-        InputError: it is not of that form.
+        InputError: it is not of that form, or not above 0 and up to 36500 days.
     """
     match = _SPAN.match(text)
     if match is None:
-        raise InputError(f"--last {text}: a number and s, m, h or d, such as 1h")
-    return float(match.group(1)) * _SECONDS[match.group(2)]
+        raise InputError(f"--last {harmless(text, 40)}: a number and s, m, h or d, such as 1h")
+    seconds = float(match.group(1)) * _SECONDS[match.group(2)]
+    if not 0 < seconds <= LONGEST_SPAN_S:
+        raise InputError(f"--last {text}: it must be above 0 and at most {LONGEST_SPAN_S // 86_400}d")
+    return seconds
 
 
 def command(options: argparse.Namespace) -> int:
     """`leukoscope results`."""
-    results = Results(options.database)
     last_s = span_s(options.last) if options.last else 0
+    for name in ("device", "specimen"):
+        if "\0" in (getattr(options, name) or ""):
+            raise InputError(f"--{name}: it holds a NUL character, which no database can hold")
+    results = Results(options.database)
     conditions = {"device": options.device, "specimen": options.specimen, "last_s": last_s}
-    if options.csv is not None:
-        _write_csv(results, options.csv, conditions)
-        return 0
-    totals = results.totals(options.by, **conditions)
+    try:
+        if options.csv is not None:
+            _write_csv(results, options.csv, conditions)
+            return 0
+        totals = results.totals(options.by, **conditions)
+    finally:
+        results.close()
     if options.json:
         for total in totals:
             print(msgspec.json.encode({options.by: total.key, **msgspec.structs.asdict(total)}).decode())
         return 0
-    print(f"{options.by:24} {'results':>8} {'ALL':>7} {'HEM':>7} {'refer':>7} {'mean p':>7}  first … last")
-    for t in totals:
-        print(
-            f"{t.key or '–':24} {t.results:8} {t.all:7} {t.hem:7} {t.refer:7} {t.mean_probability:7.3f}  "
-            f"{t.first[:19]} … {t.last[:19]}"
-        )
+    if not (sys.stdout.isatty() and _draw(totals, options.by)):
+        _print(totals, options.by)
     print(NOTICE, file=sys.stderr)
     return 0
 
 
-def _write_csv(results: Results, file: str, conditions: dict[str, Any]) -> None:
+def _draw(totals: list[Total], by: str) -> bool:
+    """A table for a terminal; False if rich is missing."""
+    try:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError:
+        return False
+    table = Table(by, caption=f"Times are local: {zone()}")
+    for name in _COLUMNS:
+        table.add_column(name, justify="right")
+    for name in ("first", "last"):
+        table.add_column(name)
+    for total in totals:
+        cells = [harmless(total.key) or "–", *_cells(total), local(total.first), local(total.last)]
+        table.add_row(*(Text(cell) for cell in cells))
+    Console().print(table)
+    return True
+
+
+def _print(totals: list[Total], by: str) -> None:
+    names = [f"{name:>8}" for name in _COLUMNS[:1]] + [f"{name:>7}" for name in _COLUMNS[1:4]]
+    zoned = zone()
+    print(f"{by:24} {' '.join(names)} {_COLUMNS[4]:>11} {_COLUMNS[5]:>7}  first … last, {zoned}")
+    for total in totals:
+        count, *verdicts, mean, other = _cells(total)
+        numbers = " ".join([f"{count:>8}", *(f"{verdict:>7}" for verdict in verdicts)])
+        times = f"{local(total.first)} … {local(total.last)}"
+        print(f"{harmless(total.key) or '–':24} {numbers} {mean:>11} {other:>7}  {times}")
+
+
+def _cells(total: Total) -> list[str]:
+    """In the order of _COLUMNS."""
+    mean = "–" if total.mean_probability is None else f"{total.mean_probability:.3f}"
+    counts = (total.results, total.all, total.hem, total.refer)
+    return [*(str(count) for count in counts), mean, str(total.other)]
+
+
+def _write_csv(results: Results, file: str, conditions: Mapping[str, Any]) -> None:
     if file == "-":
         _write_rows(results, sys.stdout, conditions)
         return
@@ -180,11 +113,19 @@ def _write_csv(results: Results, file: str, conditions: dict[str, Any]) -> None:
     print(f"{count} results to {file}; {NOTICE}", file=sys.stderr)
 
 
-def _write_rows(results: Results, out: IO[str], conditions: dict[str, Any]) -> int:
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+def _write_rows(results: Results, out: IO[str], conditions: Mapping[str, Any]) -> int:
+    """All columns, and the probability of ALL once more, for spreadsheets that cannot read JSON."""
+    out.write(csv_line([*CELL_COLUMNS, "p_all"]))
     count = 0
     for row in results.rows(**conditions):
-        writer.writerow([str(value).lower() if isinstance(value, bool) else value for value in row])
+        out.write(csv_line([*row, _p_all(row[_PROBABILITIES])]))
         count += 1
     return count
+
+
+def _p_all(probabilities: str) -> float | None:
+    try:
+        value = msgspec.json.decode(probabilities, type=dict[str, float]).get("ALL")
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    return value

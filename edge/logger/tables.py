@@ -1,21 +1,43 @@
 """The logger's tables in an SQL database, and how older ones become today's."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from edge.errors import InputError
-from edge.records import Record
+from edge.logger.rows import CELL_COLUMNS, FIELD_COLUMNS, MAY_BE_NULL
 
-COLUMNS = Record.__struct_fields__
-# What stands beside the version in `leukoscope_schema`; 0 is an empty database.
-VERSION = 2
+# Stored in `leukoscope_schema`; 0 is an empty database.
+VERSION = 3
 # For PostgreSQL's advisory lock, so that loggers that start together do not migrate at once.
 _LOCK = 0x1E0C05
-_MAY_BE_NULL = ("image", "clock_synchronised")
+_INDEXES = {
+    "cells": ("device, sequence", "specimen", "captured_at"),
+    "fields": ("device, sequence", "specimen"),
+    "reviews": ("cell",),
+}
+# By these columns tables of these names are known as ours.
+_OURS = {
+    "cells": {"id", "device", "sequence"},
+    "fields": {"id", "device", "sequence"},
+    "reviews": {"cell", "label", "reviewer", "at"},
+    "rejects": {"received_at", "topic", "payload", "reason"},
+}
 
 
-def tables() -> tuple[Any, Any, Any]:
-    """Tables `cells` and `rejects` of today, and their metadata."""
+@dataclass(frozen=True)
+class Tables:
+    """SQLAlchemy's tables: one row per cell, per field of view, per review, per message that was not stored."""
+
+    cells: Any
+    fields: Any
+    reviews: Any
+    rejects: Any
+    metadata: Any
+
+
+def tables() -> Tables:
+    """The tables of today."""
     import sqlalchemy
     from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Text
 
@@ -24,38 +46,58 @@ def tables() -> tuple[Any, Any, Any]:
         "schema": Integer,
         "sequence": BigInteger,
         "monotonic_ns": BigInteger,
+        "cells": BigInteger,
         "clock_synchronised": Boolean,
     }
-    columns: list[Any] = [
-        Column(name, types.get(name, Text), primary_key=name == "id", nullable=name in _MAY_BE_NULL)
-        for name in COLUMNS
-    ]
-    cells = sqlalchemy.Table("cells", metadata, *columns)
-    rejects = sqlalchemy.Table(
+
+    def table(name: str, *columns: Any) -> Any:
+        return sqlalchemy.Table(name, metadata, *columns)
+
+    def of_record(names: tuple[str, ...]) -> list[Any]:
+        return [
+            Column(name, types.get(name, Text), primary_key=name == "id", nullable=name in MAY_BE_NULL)
+            for name in names
+        ]
+
+    cells, fields = table("cells", *of_record(CELL_COLUMNS)), table("fields", *of_record(FIELD_COLUMNS))
+    reviews = table(
+        "reviews",  # rows are only added; of a cell's reviews the newest counts
+        Column("cell", Text, nullable=False),
+        Column("label", Text, nullable=False),
+        Column("reviewer", Text, nullable=False),
+        Column("at", Text, nullable=False),
+        Column("comment", Text, nullable=True),
+    )
+    rejects = table(
         "rejects",
-        metadata,
         Column("received_at", Text, nullable=False),
         Column("topic", Text, nullable=False),
         Column("payload", LargeBinary, nullable=False),
         Column("reason", Text, nullable=False),
     )
-    sqlalchemy.Table("leukoscope_schema", metadata, Column("version", Integer, nullable=False))
-    return cells, rejects, metadata
+    table("leukoscope_schema", Column("version", Integer, nullable=False))
+    return Tables(cells, fields, reviews, rejects, metadata)
 
 
-def _clock_and_indexes(execute: Callable[[str], Any]) -> None:
+def _clock(execute: Callable[[str], Any]) -> None:
     execute("ALTER TABLE cells ADD COLUMN clock_synchronised BOOLEAN")
-    _indexes(execute)
+
+
+def _field_and_kind(execute: Callable[[str], Any]) -> None:
+    execute("ALTER TABLE cells ADD COLUMN field TEXT")
+    execute("ALTER TABLE cells ADD COLUMN kind TEXT")
 
 
 def _indexes(execute: Callable[[str], Any]) -> None:
-    for column in ("device", "specimen", "captured_at"):
-        second = ", sequence" if column == "device" else ""
-        execute(f"CREATE INDEX IF NOT EXISTS cells_by_{column} ON cells ({column}{second})")
+    for table, indexes in _INDEXES.items():
+        for columns in indexes:
+            name = f"{table}_by_{columns.partition(',')[0]}"
+            execute(f"CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns})")
 
 
-# From each version to the next, beginning with 1: what the first loggers made, which kept no version.
-_STEPS = {1: _clock_and_indexes}
+# From each version to the next, beginning with 1: what the first loggers made, which kept no version. Tables and
+# indexes that are missing are made after the last step.
+_STEPS = {1: _clock, 2: _field_and_kind}
 
 
 def prepare(engine: Any, metadata: Any) -> None:
@@ -75,24 +117,24 @@ def prepare(engine: Any, metadata: Any) -> None:
             raise InputError(
                 f"a newer Leukoscope made its tables (version {version}, this one knows {VERSION}); update this logger"
             )
-        if version == 0:
-            metadata.create_all(connection)
-            _indexes(connection.exec_driver_sql)
         for step in range(version, VERSION) if version else ():
             _STEPS[step](connection.exec_driver_sql)
         if version < VERSION:
-            metadata.create_all(connection)  # the table of the version, where there was none
+            metadata.create_all(connection)
+            _indexes(connection.exec_driver_sql)
             connection.exec_driver_sql("DELETE FROM leukoscope_schema")
             connection.exec_driver_sql(f"INSERT INTO leukoscope_schema VALUES ({VERSION})")  # noqa: S608
 
 
 def _version(inspector: Any, connection: Any) -> int:
     names = inspector.get_table_names()
+    for table, wanted in _OURS.items():
+        if table in names:
+            present = {column["name"] for column in inspector.get_columns(table)}
+            if not wanted <= present:
+                raise InputError(f"its table {table} is another program's; name another database")
     if "cells" not in names:
         return 0
-    present = {column["name"] for column in inspector.get_columns("cells")}
-    if not {"id", "device", "sequence"} <= present:
-        raise InputError("its table cells is another program's; name another database")
     if "leukoscope_schema" not in names:
         return 1
     return int(connection.exec_driver_sql("SELECT version FROM leukoscope_schema").scalar_one())

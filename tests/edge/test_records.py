@@ -74,7 +74,7 @@ def test_a_cell_names_its_field_and_a_field_reads_back():
     cell = make_record(field=FieldReference(id=field.id, box=(1, 2, 30, 40)), kind="other", verdict="refer")
     assert decode_record(encode(cell)) == cell
     assert json.loads(encode(cell))["field"] == {"id": field.id, "box": [1, 2, 30, 40]}
-    for change in ({"size": [1]}, {"cells": -1}, {"id": "x"}, {"device": 1}):
+    for change in ({"size": [1]}, {"cells": -1}, {"id": "x"}, {"device": 1}, {"specimen": "a\0"}):
         with pytest.raises(InputError, match=next(iter(change))):
             decode_field(json.dumps({**json.loads(encode(field)), **change}).encode())
 

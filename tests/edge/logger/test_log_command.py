@@ -16,7 +16,8 @@ import paho.mqtt.client as paho
 import pytest
 from broker import Mosquitto, eventually, make_record
 
-from edge.logger.sinks import COLUMNS, open_sink
+from edge.logger.rows import CELL_COLUMNS
+from edge.logger.sinks import open_sink
 from edge.records import encode, rfc3339
 
 LEUKOSCOPE = [sys.executable, "-m", "edge"]
@@ -85,7 +86,7 @@ def test_one_line_an_event_where_there_is_no_terminal(mosquitto, tmp_path):
 def test_a_live_table_on_a_terminal(mosquitto, tmp_path):
     ours, theirs = pty.openpty()
     errors = tmp_path / "errors"
-    environment = {**os.environ, "COLUMNS": "140", "LINES": "50", "TERM": "xterm"}
+    environment = {**os.environ, "CELL_COLUMNS": "140", "LINES": "50", "TERM": "xterm"}
     with (
         errors.open("w") as stderr,
         Logger(
@@ -198,7 +199,8 @@ def test_rows_as_csv(database, tmp_path):
     ]
     results(database, "--csv", str(tmp_path / "all.csv"))
     rows = list(csv.DictReader((tmp_path / "all.csv").open(newline="")))
-    assert len(rows) == 5 and tuple(rows[0]) == COLUMNS
+    assert len(rows) == 5 and tuple(rows[0]) == (*CELL_COLUMNS, "p_all")
+    assert [float(row["p_all"]) for row in rows] == [0.1, 0.9, 0.5, 0.2, 0.4]
 
 
 def test_mistakes_are_named(database, tmp_path):

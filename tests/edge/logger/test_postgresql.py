@@ -8,14 +8,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from postgres import PostgreSQL
 
-import edge.logger.subscriber
+import edge.logger.writer
 from edge.errors import InputError
-from edge.logger.results import Results
-from edge.logger.sinks import COLUMNS, Reject, open_sink
+from edge.logger.queries import Results
+from edge.logger.rows import CELL_COLUMNS
+from edge.logger.sink import Reject
+from edge.logger.sinks import open_sink
 from edge.logger.subscriber import Subscriber
 from edge.mqtt.publisher import MqttSettings, Publisher
 from edge.outbox.queue import Outbox
 from edge.records import decode_record
+
+LATER = ("clock_synchronised", "field", "kind")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def postgres(server):
 def test_three_loggers_of_a_group_and_a_server_that_crashes_store_each_result_once(
     postgres, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(edge.logger.subscriber, "RETRY_S", 0.2)
+    monkeypatch.setattr(edge.logger.writer, "RETRY_S", 0.2)
     with Mosquitto(tmp_path, persistent=False) as broker:
         broker.start()
         counts = [0, 0, 0]
@@ -77,7 +81,7 @@ def test_three_loggers_of_a_group_and_a_server_that_crashes_store_each_result_on
 
 
 def test_tables_of_the_first_version_are_migrated_once_by_loggers_that_start_together(postgres):
-    columns = ", ".join(f"{n} TEXT" for n in COLUMNS if n not in ("clock_synchronised", "sequence"))
+    columns = ", ".join(f"{n} TEXT" for n in CELL_COLUMNS if n not in (*LATER, "sequence"))
     postgres.query(
         f"CREATE TABLE cells ({columns}, sequence BIGINT, PRIMARY KEY (id));"
         "CREATE TABLE rejects (received_at TEXT, topic TEXT, payload BYTEA, reason TEXT);"
@@ -94,9 +98,14 @@ def test_tables_of_the_first_version_are_migrated_once_by_loggers_that_start_tog
     threads = [threading.Thread(target=start) for _ in range(4)]
     [t.start() for t in threads], [t.join() for t in threads]
     assert faults == []
-    assert postgres.query("SELECT id, clock_synchronised FROM cells") == [("old", None)]
-    assert postgres.query("SELECT version FROM leukoscope_schema") == [(2,)]
-    postgres.query("UPDATE leukoscope_schema SET version = 3")
+    assert postgres.query("SELECT id, clock_synchronised, kind FROM cells") == [("old", None, None)]
+    assert (
+        postgres.query("SELECT count(*) FROM fields")
+        == postgres.query("SELECT count(*) FROM reviews")
+        == [(0,)]
+    )
+    assert postgres.query("SELECT version FROM leukoscope_schema") == [(3,)]
+    postgres.query("UPDATE leukoscope_schema SET version = 4")
     with pytest.raises(InputError, match="update this logger"):
         open_sink(postgres.address)
 
@@ -118,7 +127,7 @@ def test_totals_and_rows(postgres):
         for t in results.totals("specimen")
     ]
     assert sorted(found) == [("a", 2, 1, 1, 0, 0.55), ("b", 1, 0, 0, 1, 0.9)]
-    assert [row[COLUMNS.index("sequence")] for row in results.rows(specimen="a")] == [1, 2]
+    assert [row[CELL_COLUMNS.index("sequence")] for row in results.rows(specimen="a")] == [1, 2]
     assert results.totals("device", last_s=3600) == []
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import paho.mqtt.client as paho
 import pytest
@@ -17,8 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edge.logger.subscriber
+import edge.logger.writer
 from edge.errors import InputError, LeukoscopeError
-from edge.logger.sinks import COLUMNS, Reject
+from edge.logger.inbox import Inbox
+from edge.logger.rows import CELL_COLUMNS
+from edge.logger.sink import Reject
 from edge.logger.subscriber import Subscriber, open_sink
 from edge.mqtt.publisher import MqttSettings, Publisher
 from edge.outbox.queue import Outbox
@@ -119,7 +123,7 @@ def test_broker_keeps_results_for_a_logger_that_is_away(mosquitto, tmp_path):
 
 
 def test_what_cannot_be_stored_is_not_acknowledged(mosquitto, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(edge.logger.subscriber, "RETRY_S", 0.2)
+    monkeypatch.setattr(edge.logger.writer, "RETRY_S", 0.2)
     mosquitto.start()
     file = tmp_path / "results.db"
     subscriber = Subscriber(f"mqtt://127.0.0.1:{mosquitto.port}", open_sink(f"sqlite:///{file}"))
@@ -209,7 +213,7 @@ def test_files_hold_each_id_once_over_restarts_and_torn_lines(tmp_path, name):
     text = file.read_text()
     if name.endswith("csv"):
         table = list(csv.DictReader(text.splitlines(keepends=True)))
-        assert tuple(table[0]) == COLUMNS and table[0]["specimen"] == records[0].specimen
+        assert tuple(table[0]) == CELL_COLUMNS and table[0]["specimen"] == records[0].specimen
     else:
         table = [json.loads(line) for line in text.splitlines()]
     assert [row["id"] for row in table] == [record.id for record in records[:3]]
@@ -263,14 +267,15 @@ def test_a_million_random_bytes_and_what_hypothesis_finds_crash_nothing(mosquitt
 
     collect()
     last = make_record(device="last")
-    send(mosquitto.port, [*payloads, encode(last)])
+    send(mosquitto.port, payloads)
+    send(mosquitto.port, [encode(last)], "leukoscope/last/cells")
     eventually(lambda: rows(file, "SELECT id FROM cells WHERE device = 'last'") == [(last.id,)])
     subscriber.stop()
     ((longest,),) = rows(file, "SELECT max(length(payload)) FROM rejects")
-    assert longest == edge.logger.subscriber.REJECT_BYTES
+    assert longest == edge.logger.writer.REJECT_BYTES
     ((reasons,),) = rows(file, "SELECT count(*) FROM rejects WHERE reason LIKE '%of 1000000 bytes%'")
     assert reasons == 1
-    assert sum("rejected" in r.message for r in caplog.records) <= edge.logger.subscriber.LOGGED_LIMIT
+    assert sum("rejected" in r.message for r in caplog.records) <= edge.logger.writer.LOGGED_LIMIT
     assert not any("unexpected error" in r.message for r in caplog.records)
 
 
@@ -311,13 +316,14 @@ def test_a_broker_that_comes_back_without_its_sessions_costs_no_record(tmp_path)
 
 def test_a_slow_store_is_not_flooded_by_what_the_broker_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(edge.logger.subscriber, "BATCH_LIMIT", 50)
-    monkeypatch.setattr(edge.logger.subscriber, "QUEUE_LIMIT", 200)
+    monkeypatch.setattr(edge.logger.writer, "BATCH_LIMIT", 50)
+    monkeypatch.setattr(edge.logger.subscriber, "Inbox", partial(Inbox, messages=200))
 
     class Slow:
         name = "slow"
         stored = 0
 
-        def store(self, records, _rejects):
+        def store(self, records, _rejects, _fields):
             time.sleep(0.03)
             self.stored += len(records)
             return [True] * len(records)
@@ -336,13 +342,6 @@ def test_a_slow_store_is_not_flooded_by_what_the_broker_kept(tmp_path, monkeypat
         sink = Slow()
         second = Subscriber(url, sink, client_id="slow")
         second.start()
-        longest = 0
-
-        def stored():
-            nonlocal longest
-            longest = max(longest, second._deliveries.qsize())
-            return sink.stored == 3000
-
-        eventually(stored, 60)
+        eventually(lambda: sink.stored == 3000, 60)
         second.stop()
-    assert 0 < longest <= 201
+    assert 0 < second._inbox.peak_messages <= 200

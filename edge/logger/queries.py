@@ -1,0 +1,143 @@
+"""Questions to a logger's database: totals by specimen or device, the last hours, and whole rows."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from edge.errors import InputError, LeukoscopeError
+from edge.logger.addresses import database, words_of
+from edge.logger.rows import CELL_COLUMNS
+from edge.logger.tables import VERSION, tables
+from edge.records import rfc3339
+
+# Rows that are held at once while they are read.
+CHUNK = 1000
+
+
+class Total(msgspec.Struct, frozen=True):
+    """What the results of one specimen or device add up to; times are RFC 3339.
+
+    Attributes:
+        key: the specimen or the device.
+        results: how many; `all`, `hem`, `refer` and `other` add up to it.
+        all, hem: by verdict.
+        refer: the verdict is "refer", and the cell may be lymphoid.
+        other: the cell is not lymphoid; its verdict is "refer" too.
+        mean_probability: of ALL, over all that have one; None if none has.
+        first, last: when the first and the last were captured.
+    """
+
+    key: str
+    results: int
+    all: int
+    hem: int
+    refer: int
+    other: int
+    mean_probability: float | None
+    first: str
+    last: str
+
+
+class Results:
+    """A logger's database, only read.
+
+    Args:
+        target: `sqlite:///FILE` or `postgresql://…`.
+
+    Raises:
+        InputError: it is not such an address, or holds no results.
+        LeukoscopeError: SQLAlchemy is missing or the database cannot be reached.
+    """
+
+    def __init__(self, target: str):
+        where = database(target)
+        import sqlalchemy
+
+        if where.file and not where.file.exists():
+            raise InputError(f"{where.file}: no such file; leukoscope log writes it")
+        self._sql, self._name = sqlalchemy, where.name
+        self._cells = tables().cells
+        self._failures = (sqlalchemy.exc.SQLAlchemyError, ValueError)
+        try:
+            self._engine = sqlalchemy.create_engine(where.url, connect_args=where.connect_args)
+            inspector = sqlalchemy.inspect(self._engine)
+            found = inspector.has_table("cells")
+            columns = {column["name"] for column in inspector.get_columns("cells")} if found else set()
+        except (*self._failures, ImportError) as error:
+            raise LeukoscopeError(f"cannot read {self._name}: {words_of(error)}") from None
+        if not found:
+            raise InputError(f"{self._name} holds no results; leukoscope log writes them")
+        # A database that no logger of this version has opened yet lacks the latest columns.
+        self._columns = [
+            self._cells.c[name] if name in columns else sqlalchemy.null().label(name) for name in CELL_COLUMNS
+        ]
+        self._kind = self._cells.c.kind if "kind" in columns else sqlalchemy.null()
+        if not {"id", "device", "sequence"} <= columns:
+            raise InputError(
+                f"{self._name}: its table cells is another program's (version {VERSION} is ours)"
+            )
+
+    def totals(self, by: str, **conditions: Any) -> list[Total]:
+        """Totals by "specimen" or "device", in the order of the first result.
+
+        Args:
+            by: the column.
+            **conditions: device, specimen: only these; last_s: seconds back from now.
+        """
+        sql, cells = self._sql, self._cells
+        key, other = cells.c[by], sql.func.coalesce(self._kind, "") == "other"
+
+        def count(condition: Any) -> Any:
+            return sql.func.sum(sql.case((condition, 1), else_=0))
+
+        counts = [
+            *(count(sql.and_(cells.c.verdict == verdict, ~other)) for verdict in ("ALL", "HEM", "refer")),
+            count(other),
+        ]
+        first, last = sql.func.min(cells.c.captured_at), sql.func.max(cells.c.captured_at)
+        query = (
+            sql.select(key, sql.func.count(), *counts, sql.func.avg(self._probability()), first, last)
+            .where(*self._where(**conditions))
+            .group_by(key)
+            .order_by(first)
+        )
+        return [Total(*row) for row in self._run(query)]
+
+    def rows(self, **conditions: Any) -> Iterator[Any]:
+        """Whole rows in the order of device and sequence; conditions as for `totals`."""
+        cells = self._cells
+        query = (
+            self._sql.select(*self._columns)
+            .where(*self._where(**conditions))
+            .order_by(cells.c.device, cells.c.sequence)
+        )
+        return self._run(query)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def _probability(self) -> Any:
+        sql, column = self._sql, self._cells.c.probabilities
+        if self._engine.dialect.name == "sqlite":
+            return sql.func.json_extract(column, "$.ALL")
+        return sql.cast(sql.cast(column, sql.JSON)["ALL"].as_string(), sql.Float)
+
+    def _where(self, device: str | None = None, specimen: str | None = None, last_s: float = 0) -> list[Any]:
+        cells, found = self._cells, []
+        if device is not None:
+            found.append(cells.c.device == device)
+        if specimen is not None:
+            found.append(cells.c.specimen == specimen)
+        if last_s:
+            found.append(cells.c.captured_at >= rfc3339(max(0, time.time_ns() - round(last_s * 1e9))))
+        return found
+
+    def _run(self, query: Any) -> Iterator[Any]:
+        try:
+            with self._engine.connect().execution_options(yield_per=CHUNK) as connection:
+                yield from connection.execute(query)
+        except self._failures as error:
+            raise LeukoscopeError(f"cannot read {self._name}: {words_of(error)}") from None
