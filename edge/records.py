@@ -12,6 +12,8 @@ from edge.errors import InputError
 
 # What a database's 64-bit integer column holds.
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+# A class of the model file, or "refer".
+_Verdict = Annotated[str, Meta(min_length=1, max_length=100)]
 _Uuid = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 
 
@@ -53,7 +55,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         monotonic_ns: the same moment on the monotonic clock of that boot.
         specimen: slide or sample, or "".
         source: where the picture came from.
-        verdict: the likelier class, or "refer" where a person has to look.
+        verdict: the likelier class, by its name in the model file, or "refer" if a person has to look.
         probabilities: of each class, 0 to 1.
         reasons: why it was referred.
         quality: measures of the picture.
@@ -76,7 +78,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     monotonic_ns: _Count
     specimen: str
     source: str
-    verdict: Literal["ALL", "HEM", "refer"]
+    verdict: _Verdict
     probabilities: dict[str, float]
     reasons: list[str]
     quality: dict[str, float]
@@ -157,9 +159,12 @@ def decode_record(payload: bytes) -> Record:
     if b"\\u0000" in payload:
         raise InputError("record holds a NUL character, which no PostgreSQL text can hold")
     try:
-        return _record_decoder.decode(payload)
+        record = _record_decoder.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InputError(f"record does not fit the schema: {error}") from error
+    if record.verdict != "refer" and record.verdict not in record.probabilities:
+        raise InputError("record does not fit the schema: its verdict is no class of its probabilities")
+    return record
 
 
 def decode_field(payload: bytes) -> FieldRecord:
