@@ -68,9 +68,9 @@ def _head(manifest: Manifest) -> str:
     training, members = manifest.training, manifest.training.get("members", 1)
     whole = f"{training['data']}, split by {training['split']} (seed {training['split_seed']})"
     if training["split"] == "none":
-        images = f"all {training['images']} images of {training['data']} that were to hand"
+        images = f"{_all_or_some(training)} images of {training['data']} that were to hand"
     else:
-        images = f"{training['images']} images of the train side of fold {training['fold']} of {whole}"
+        images = f"{_some(training)} images of the train side of fold {training['fold']} of {whole}"
     return _HEAD.format(
         name=manifest.name,
         members=f"; {members} of them side by side, their log-odds averaged" if members > 1 else "",
@@ -83,6 +83,19 @@ def _head(manifest: Manifest) -> str:
         kept=_kept(training),
         representative=len(training["representative"]),
     )
+
+
+def _some(training: dict[str, Any]) -> str:
+    """How many images trained; with `train --limit` fewer than the split names."""
+    named = training.get("images_of_the_split", training["images"])
+    if named == training["images"]:
+        return str(named)
+    return f"{training['images']} (a quick trial, --limit {training['limit']}) of the {named}"
+
+
+def _all_or_some(training: dict[str, Any]) -> str:
+    some = _some(training)
+    return f"all {some}" if some == str(training["images"]) else some
 
 
 def _kept(training: dict[str, Any]) -> str:

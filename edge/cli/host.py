@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from edge.cli.arguments import Add, count
+from edge.cli.arguments import Add, count, whole
 from edge.notice import NOTICE
 
 
@@ -19,13 +19,13 @@ def add_commands(add: Add) -> None:
 def _train(add: Add) -> None:
     example = "train --data C-NMC --fold 1 --split image --recipe paper --out run"
     p = add("train", "train.commands:train", "Train MobileNet_M", example)
-    p.add_argument("--data", type=Path, required=True, metavar="DIR")
+    _data_option(p)
     p.add_argument(
         "--fold", choices=("0", "1", "2", "all"), help="all: with --split none, for a model that ships"
     )
     p.add_argument("--split", choices=("image", "subject", "none"), help="none: every cell trains")
     p.add_argument("--split-file", type=Path, metavar="FILE", help="instead: from dataset split --out")
-    p.add_argument("--recipe", default="paper", metavar="NAME|FILE")
+    p.add_argument("--recipe", metavar="NAME|FILE", help="default: paper")
     _recipe_options(p)
     p.add_argument("--out", type=Path, required=True, metavar="RUN")
     p.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN")
@@ -37,7 +37,7 @@ def _evaluate(add: Add) -> None:
         "evaluate", "train.commands:evaluate", "Metrics of a run or a model file", "evaluate run --data C-NMC"
     )
     p.add_argument("subject", metavar="RUN|MODEL.tflite|RECIPE")
-    p.add_argument("--data", type=Path, required=True, metavar="DIR")
+    _data_option(p)
     p.add_argument(
         "--cross-validate",
         type=count,
@@ -71,7 +71,8 @@ def _ensemble(add: Add) -> None:
         "cross-validation for one",
     )
     p.add_argument("--out", type=Path, required=True, metavar="RUN|DIR")
-    p.add_argument("--data", type=Path, metavar="DIR", help="needed to join what evaluate wrote")
+    p.add_argument("--data", type=Path, nargs="+", metavar="DIR", help="needed to join what evaluate wrote")
+    _positive_option(p)
 
 
 def _export(add: Add) -> None:
@@ -80,7 +81,7 @@ def _export(add: Add) -> None:
     )
     p.add_argument("run", type=Path, metavar="RUN")
     p.add_argument("--out", type=Path, required=True, metavar="MODEL.tflite")
-    p.add_argument("--data", type=Path, metavar="DIR", help="default: where the run was trained")
+    p.add_argument("--data", type=Path, nargs="+", metavar="DIR", help="default: what the run trained on")
     p.add_argument("--representative", type=count, default=256, metavar="N", help="calibration images")
     p.add_argument(
         "--max-drop", type=float, default=0.5, metavar="POINTS", help="accuracy that int8 may lose"
@@ -120,7 +121,8 @@ def _dataset(add: Add) -> None:
             epilog=f"example: leukoscope dataset {example}",
         )
         added.set_defaults(command=f"train.commands:dataset_{name}")
-        added.add_argument("directory", type=Path, metavar="DIR")
+        added.add_argument("directory", type=Path, metavar="DIR|CSV")
+        _positive_option(added)
         return added
 
     text = "What is there, missing, altered or duplicated; 1 where anything is not as it should be"
@@ -134,11 +136,27 @@ def _dataset(add: Add) -> None:
     p.add_argument("--json", action="store_true", help="all of it, with every missing image")
 
     p = add_action("split", "Lists of images to train, choose and judge", "split DIR --fold 1 --method image")
-    p.add_argument("--fold", type=int, choices=(0, 1, 2), required=True)
+    p.add_argument("--fold", type=int, choices=(0, 1, 2), help="of C-NMC; other data are split as a whole")
     p.add_argument("--method", choices=("image", "subject"), required=True)
-    p.add_argument("--seed", type=int, default=0, metavar="N")
+    p.add_argument("--seed", type=whole, default=0, metavar="N")
     p.add_argument("--out", type=Path, metavar="FILE", help="write the lists there")
     p.add_argument("--json", action="store_true")
+
+
+def _data_option(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="C-NMC, folders named all and hem, folders named by class, or a CSV (path, patient, class)",
+    )
+    _positive_option(p)
+
+
+def _positive_option(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--positive", metavar="NAME", help="the positive class, if it is not named ALL")
 
 
 def _recipe_options(p: argparse.ArgumentParser) -> None:
@@ -149,9 +167,9 @@ def _recipe_options(p: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change the recipe: --set fit.batch=32",
     )
-    p.add_argument("--weights", default="imagenet", metavar="FILE|imagenet|none")
-    p.add_argument("--limit", type=count, metavar="N", help="at most so many images a side, for a try")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the split")
+    p.add_argument("--weights", metavar="FILE|imagenet|none", help="to start from (default: imagenet)")
+    p.add_argument("--limit", type=count, metavar="N", help="use at most N images per split (quick trial)")
+    p.add_argument("--seed", type=whole, default=0, metavar="N", help="of the split")
     p.add_argument(
         "--teacher",
         type=Path,

@@ -1,9 +1,10 @@
 """Who trains, who chooses, who judges: splits of a data set, by image as in the paper or by subject."""
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -11,8 +12,10 @@ import numpy.typing as npt
 
 from edge.errors import InputError
 from edge.host import typedfile
+from edge.host.durable import replace_file
 from train.data.balance import assign
-from train.data.dataset import LABELS, Cell, subject_group
+from train.data.dataset import LABELS, OFFICIAL_CLASSES, Cell, Classes, subject_group
+from train.data.own import PART
 
 Method = Literal["image", "subject", "none"]
 Side = Literal["train", "val", "test"]
@@ -58,7 +61,7 @@ def split_fold(cells: Sequence[Cell], fold: int, method: Method, seed: int) -> S
 
     Args:
         cells: of the data set; those of other folds are left out. Their order does not matter.
-        fold: number of the fold.
+        fold: number of the fold. Data without folds are divided as a whole.
         method: "image" or "subject".
         seed: of the shuffle; the same cells and seed give the same split.
 
@@ -67,15 +70,12 @@ def split_fold(cells: Sequence[Cell], fold: int, method: Method, seed: int) -> S
     """
     if method not in ("image", "subject"):
         raise InputError(f"split by {method}: a fold is split by image or by subject")
-    members = sorted(cell for cell in cells if cell.part == f"fold_{fold}")
+    members = sorted(fold_cells(cells, fold))
     if not members:
         raise InputError(f"fold_{fold}: no images; the data set has {sorted({c.part for c in cells})}")
     for label in LABELS:
         if not any(cell.label == label for cell in members):
-            raise InputError(
-                f"fold_{fold}: no {label} images; both classes are needed, add them under "
-                f"training_data/fold_{fold}/{label.lower()}"
-            )
+            raise InputError(f"fold_{fold}: no {label} images; both classes are needed")
     divide = _by_image if method == "image" else _by_subject
     sides = divide(members, np.random.default_rng(seed))
     for name in SIDES:
@@ -85,6 +85,13 @@ def split_fold(cells: Sequence[Cell], fold: int, method: Method, seed: int) -> S
                 f"fold_{fold}, split by {method}: no {missing[0]} cell on the {name} side; too few"
             )
     return _split(fold, method, seed, sides)
+
+
+def fold_cells(cells: Sequence[Cell], fold: int) -> list[Cell]:
+    """The cells of an official fold; all of them if the data have no folds."""
+    if all(cell.part == PART for cell in cells):
+        return list(cells)
+    return [cell for cell in cells if cell.part == f"fold_{fold}"]
 
 
 def cross_validation(cells: Sequence[Cell], folds: int, seed: int, *, val_share: float) -> list[Split]:
@@ -209,11 +216,22 @@ def _draw_val(sides: dict[Side, list[Cell]], share: float, rng: np.random.Genera
         sides["val"] += sorted(drawn)
 
 
-def summary(split: Split, cells: Sequence[Cell]) -> dict[str, object]:
-    """Counts and subjects of a split, as `dataset split --json` prints them."""
+def evenly(count: int, limit: int | None) -> npt.NDArray[np.int64]:
+    """(N,) int64: which of `count` cells in the order of their paths a quick trial uses, evenly spread, so
+    that both classes and most patients stay in; all of them without a limit."""
+    if limit is None or limit >= count:
+        return np.arange(count)
+    return np.linspace(0, count - 1, limit).round().astype(np.int64)
+
+
+def summary(split: Split, cells: Sequence[Cell], classes: Classes = OFFICIAL_CLASSES) -> dict[str, Any]:
+    """Counts and subjects of a split, as `dataset split --json` prints them; classes as the data name them."""
     by_path = {cell.path: cell for cell in cells}
     sides = {name: [by_path[path] for path in split.side(name)] for name in SIDES}
-    counts = {name: {label: sum(c.label == label for c in sides[name]) for label in LABELS} for name in SIDES}
+    counts = {
+        name: {classes.name(label): sum(c.label == label for c in sides[name]) for label in LABELS}
+        for name in SIDES
+    }
     subjects = {name: sorted({cell.subject for cell in sides[name]}, key=_natural) for name in SIDES}
     return {
         "fold": split.fold,
@@ -224,13 +242,23 @@ def summary(split: Split, cells: Sequence[Cell]) -> dict[str, object]:
     }
 
 
-def _natural(subject: str) -> tuple[bool, int]:
-    return subject.startswith("H"), int(subject.lstrip("H"))
+def _natural(subject: str) -> tuple[bool, int, str]:
+    """ "2" before "10" before "H1" before any other name."""
+    number = subject.removeprefix("H")
+    return (
+        subject.startswith("H"),
+        int(number) if number.isascii() and number.isdigit() else sys.maxsize,
+        subject,
+    )
 
 
 def write(split: Split, file: Path) -> None:
-    """Write a split as JSON, one path a line."""
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(split), indent=1) + b"\n")
+    """Write a split as JSON, one path per line; its folder is made if it is missing.
+
+    Raises:
+        LeukoscopeError: it cannot be written.
+    """
+    replace_file(file, msgspec.json.format(msgspec.json.encode(split), indent=1) + b"\n")
 
 
 def read(file: Path) -> Split:

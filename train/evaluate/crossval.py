@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from edge.errors import InputError
-from train.data.dataset import Cell, scan
+from train.data.dataset import Cell, Data, cells_of, scan
 from train.data.split import VAL_SHARE, Split, cross_validation
-from train.evaluate.evaluation import cells_of, load_scorer, score_cells
+from train.evaluate.evaluation import load_scorer, score_cells
 from train.evaluate.predictions import Predictions
 from train.fit.recipe import Recipe
 from train.fit.run import Progress, Run
@@ -28,7 +28,7 @@ def splits_for(cells: Sequence[Cell], recipe: Recipe, folds: int, seed: int) -> 
 
 def cross_validate(
     recipe: Recipe,
-    data: Path,
+    data: Data,
     out: Path,
     *,
     folds: int,
@@ -84,7 +84,7 @@ def _train_fold(
     recipe: Recipe,
     split: Split,
     settings: dict[str, Any],
-    data: Path,
+    data: Data,
     weights: str,
     limit: int | None,
     teachers: Path | None,

@@ -7,9 +7,13 @@ from typing import Any, Literal
 import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
-from train.data.dataset import Cell, subject_group
+from train.data.dataset import LABELS, OFFICIAL_CLASSES, Cell, Classes, subject_group
 from train.evaluate.intervals import Integers, Resample, intervals, subject_weights
 from train.evaluate.metrics import BY_SUBJECT, THRESHOLD, Bools, Floats, figures, number, weighted_figures
+
+Kind = Literal["test split", "cross-validation"]
+"""What an evaluation was: of one model on a test split, or of a cross-validation's models, each on patients
+that it had not seen."""
 
 Which = Literal["test", "other_subjects"]
 
@@ -81,12 +85,15 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
     }
 
 
-def rows_of(predictions: Sequence[Predictions], resample: Resample) -> list[dict[str, Any]]:
-    """The JSON rows of `evaluate`: one a noise level, in the order of the predictions.
+def rows_of(
+    predictions: Sequence[Predictions], resample: Resample, kind: Kind = "test split"
+) -> list[dict[str, Any]]:
+    """The JSON rows of `evaluate`: one per noise level, in the order of the predictions.
 
     Args:
         predictions: one "test" and at most one "other_subjects" for each sigma.
         resample: for the test side; other subjects are always resampled by subject.
+        kind: of evaluation, kept in each row.
     """
     others = {p.sigma: p for p in predictions if p.which == "other_subjects"}
     rows = []
@@ -95,11 +102,30 @@ def rows_of(predictions: Sequence[Predictions], resample: Resample) -> list[dict
         rows.append(
             {
                 "sigma": test.sigma,
+                "kind": kind,
                 **figures_of(test.cells, test.scores, resample),
                 "other_subjects": figures_of(other.cells, other.scores) if other else None,
             }
         )
     return rows
+
+
+def named(rows: Sequence[dict[str, Any]], classes: Classes) -> list[dict[str, Any]]:
+    """Rows of `rows_of` with the class names that the data set has in place of ALL and HEM."""
+    if classes == OFFICIAL_CLASSES:
+        return list(rows)
+    return [_named(row, classes) for row in rows]
+
+
+def _named(row: dict[str, Any], classes: Classes) -> dict[str, Any]:
+    other = row.get("other_subjects")
+    subjects = {
+        name: subject | {"label": classes.name(subject["label"])}
+        for name, subject in row["per_subject"].items()
+    }
+    groups = {classes.name(label): row["groups"][label] for label in LABELS}
+    changed = row | {"groups": groups, "per_subject": subjects}
+    return changed | {"other_subjects": _named(other, classes)} if other else changed
 
 
 def patients(cells: Sequence[Cell]) -> Integers:

@@ -1,12 +1,15 @@
 """What `evaluate --out` leaves in its folder: figures, predictions, plots and one page that a doctor can read."""
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edge.errors import LeukoscopeError
+from edge.host.durable import replace_file
+from train.data.dataset import OFFICIAL_CLASSES, Classes
 from train.evaluate import page, paper, plots, predictions_file
 from train.evaluate.metrics import macro_means
 from train.evaluate.predictions import Predictions, Which
@@ -30,6 +33,8 @@ class Report:
         notes: what else the reader must know before the figures.
         facts: how it was made: data, split, recipe, versions, command; name → text.
         histories: training curves: name → one row an epoch, as in `train.fit.run.Progress.history`.
+        classes: names of the positive and the negative class.
+        layout: of the data set, in words.
     """
 
     title: str
@@ -41,6 +46,8 @@ class Report:
     notes: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     histories: Mapping[str, History] = field(default_factory=dict)
+    classes: Classes = OFFICIAL_CLASSES
+    layout: str = ""
 
     def sets(self) -> dict[str, tuple[Which, Sequence[Row]]]:
         """Name of each set of cells → which it is and its rows; new patients first."""
@@ -58,6 +65,8 @@ class Report:
         """The paper's figures that these can be set beside: by sigma, none for new patients."""
         return {} if self.new_patients or self.fold is None else paper.RESULTS.get(self.fold, {})
 
+
+C_NMC = "C-NMC 2019, CC BY 3.0: Gupta, A. & Gupta, R. (2019), The Cancer Imaging Archive, doi 10.7937/tcia.2019.dc64i46r"
 
 NO_NEW_PATIENTS = (
     "No new patients were judged: of no patient here is it known that none of its cells trained. What follows says "
@@ -77,9 +86,9 @@ def write(folder: Path, report: Report) -> None:
     make_folder(folder)
     try:
         text = json.dumps(list(report.rows), indent=1, allow_nan=False)
-        (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        replace_file(folder / "metrics.json", f"{text}\n".encode())
         predictions_file.write(folder / predictions_file.NAME, report.predictions)
-        (folder / "report.html").write_text(_page(folder, report), encoding="utf-8")
+        replace_file(folder / "report.html", _page(folder, report).encode())
     except OSError as error:
         raise LeukoscopeError(
             f"{folder}: {error.strerror}; give --out a folder that can be written"
@@ -87,15 +96,18 @@ def write(folder: Path, report: Report) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder of a report, before hours of work go into it.
+    """Make the folder of a report and try to write there, before hours of work go into it.
 
     Raises:
-        LeukoscopeError: it cannot be made.
+        LeukoscopeError: it cannot be made, or nothing can be written there.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise LeukoscopeError(f"{folder}: {error.strerror}; give --out a folder that can be made") from error
+        raise LeukoscopeError(
+            f"{folder}: {error.strerror}; give --out a folder that can be written"
+        ) from error
 
 
 def text(rows: Sequence[Row], new_patients: bool, seen_name: str = "Image split") -> str:
@@ -134,21 +146,25 @@ def _page(folder: Path, report: Report) -> str:
         page.section("The training", _curves(folder, report)) if report.histories else "",
         page.section("How this was made", _facts(report)),
     ]
-    return page.page(report.title, sections)
+    return page.page(report.title, sections, report.classes)
 
 
 def _headline(report: Report) -> str:
     sets = {name: rows[0] for name, (_, rows) in report.sets().items()}
+    positive, negative = report.classes.names()
     body = "".join(page.paragraph(note, warning=True) for note in report.notes)
     if "New patients" not in sets:
         body += page.paragraph(NO_NEW_PATIENTS, warning=True)
     counts = [
         (
-            "Patients (ALL / HEM)",
-            *(f"{row['groups']['ALL']} / {row['groups']['HEM']}" for row in sets.values()),
+            f"Patients ({positive} / {negative})",
+            *(f"{row['groups'][positive]} / {row['groups'][negative]}" for row in sets.values()),
         ),
-        ("Cells (ALL / HEM)", *("{} / {}".format(*map(sum, row["confusion"])) for row in sets.values())),
-        ("Accuracy of saying ALL to every cell", *(_always_all(row) for row in sets.values())),
+        (
+            f"Cells ({positive} / {negative})",
+            *("{} / {}".format(*map(sum, row["confusion"])) for row in sets.values()),
+        ),
+        (f"Accuracy of calling every cell {positive}", *(_always_all(row) for row in sets.values())),
     ]
     figures = [
         (title, *(page.value_with_interval(row, name) for row in sets.values()))
@@ -208,14 +224,14 @@ def _auc(value: float | None) -> str:
 
 
 def _confusions(folder: Path, report: Report) -> str:
+    positive, negative = report.classes.names()
     body = ""
     for name, (which, rows) in report.sets().items():
         file = folder / f"confusion-{which.replace('_', '-')}.png"
-        plots.confusion(rows, name, file)
+        plots.confusion(rows, name, file, report.classes.names())
         told = "; ".join(
-            "noise {:g}: of {} ALL cells {} called ALL, of {} HEM cells {} called HEM".format(
-                row["sigma"], tp + fn, tp, fp + tn, tn
-            )
+            f"noise {row['sigma']:g}: of {tp + fn} {positive} cells {tp} called {positive}, of {fp + tn} {negative} "
+            f"cells {tn} called {negative}"
             for row in rows
             for (tp, fn), (fp, tn) in [row["confusion"]]
         )
@@ -283,14 +299,14 @@ def _first_level(report: Report) -> tuple[plots.Named, dict[str, Row]]:
 def _subjects(folder: Path, report: Report) -> str:
     sets = {name: rows[0]["per_subject"] for name, (_, rows) in report.sets().items()}
     file = folder / "subjects.png"
-    plots.subjects(sets, file)
+    plots.subjects(sets, file, report.classes.names())
     body = page.picture(
         file,
         "Share of each patient's cells that is right, sorted; the tables below have the numbers.",
         f"Noise σ = {report.rows[0]['sigma']:g}. A patient with few cells says little. Subjects that the data set has "
         "under several names stand here one by one and count as one patient in the figures above.",
     )
-    heads = ("Patient", "Is", "Cells", "Right", "Mean score for ALL")
+    heads = ("Patient", "Is", "Cells", "Right", f"Mean score for {report.classes.positive}")
     for name, per_subject in sets.items():
         lines = [
             (subject, row["label"], str(row["n"]), page.value(row, "accuracy"), f"{row['mean_score']:.3f}")
@@ -312,11 +328,8 @@ def _curves(folder: Path, report: Report) -> str:
 
 def _facts(report: Report) -> str:
     lines = list(report.facts.items())
+    official = not report.layout or "C-NMC" in report.layout
     lines.append(
-        (
-            "Data set",
-            "C-NMC 2019, CC BY 3.0: Gupta, A. & Gupta, R. (2019), The Cancer Imaging Archive, "
-            "doi 10.7937/tcia.2019.dc64i46r",
-        )
+        ("Data set", f"{report.layout}; {C_NMC}" if official and report.layout else report.layout or C_NMC)
     )
     return page.table("Provenance", ("What", "Which"), lines, kind="facts")

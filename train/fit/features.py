@@ -17,7 +17,7 @@ import numpy as np
 from edge.errors import LeukoscopeError
 from edge.imaging.frame import Pixels
 from train.data import crops as crop_cache
-from train.data.dataset import Cell, data_root
+from train.data.dataset import Cell, Data, data_root
 from train.fit.batches import Floats, scale_pixels
 from train.fit.recipe import ModelRecipe
 
@@ -37,7 +37,7 @@ def load(
     model: keras.Model,
     recipe: ModelRecipe,
     cells: Sequence[Cell],
-    data: Path,
+    data: Data,
     *,
     name: str,
     picture: Picture | None = None,

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 
 from edge.imaging.preprocess import Geometry
 from train.data import crops as crop_cache
-from train.data.dataset import Cell, data_root, scan
+from train.data.dataset import Cell, Data, data_root, scan
 from train.data.split import cross_validation
 from train.evaluate.predictions import figures_of
 from train.fit import recipe as recipes
@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def frozen_features(
-    recipe: recipes.Recipe, weights: str, data: Path, cells: Sequence[Cell], blocks: Sequence[int] = (13,)
+    recipe: recipes.Recipe, weights: str, data: Data, cells: Sequence[Cell], blocks: Sequence[int] = (13,)
 ) -> Floats:
     """(N, features) float64: the pooled outputs of some blocks of the pre-trained network for each cell."""
     geometry: Geometry = recipe.model.geometry
