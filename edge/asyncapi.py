@@ -55,6 +55,11 @@ def document() -> dict[str, Any]:
         },
     }
     schemas["Record"]["description"] += f" {NOTICE.capitalize()}."
+    # The classes have the names of the model file; those that ship name them ALL and HEM.
+    schemas["Record"] |= {
+        "if": {"properties": {"probabilities": {"required": ["ALL", "HEM"]}}},
+        "then": {"properties": {"verdict": {"enum": ["ALL", "HEM", "refer"]}}},
+    }
     messages = {"status": "Status", "health": "Health", "cells": "Record", "answer": "Answer"} | {
         name: kind.__name__ for name, kind in REQUESTS.items() if name != "health"
     }
