@@ -202,13 +202,13 @@ def _round(weights: Doubles, scales: Doubles, xx: Doubles) -> Doubles:
         error = (left[:, i] - levels * scales) / answers[:, i, i, np.newaxis]
         left[:, i + 1 :] -= answers[:, i, i + 1 :, np.newaxis] * error[:, np.newaxis]
         left[:, i] = levels * scales
-    return left
+    return np.asarray(left)
 
 
 def _curvature(evidence: tf.Tensor) -> Floats:
     """(N,) float32 above 0, p · (1 - p) of the probabilities that (N, h, w, 2) activation maps come to."""
     p = tf.nn.softmax(tf.reduce_mean(evidence, (1, 2)))[:, 0]
-    return np.maximum(p * (1 - p), LEAST_COUNT)
+    return np.asarray(np.maximum(p * (1 - p), LEAST_COUNT))
 
 
 def _moments(
@@ -277,4 +277,5 @@ def _patches(layer: Layer, x: Floats) -> tf.Tensor:
 def _grouped(layer: Layer) -> Doubles:
     """The kernel as (groups, inputs, outputs) float64."""
     outputs = len(layer.bias) // layer.groups
-    return layer.kernel.astype(np.float64).reshape(-1, layer.groups, outputs).transpose(1, 0, 2)
+    kernel = np.asarray(layer.kernel, np.float64).reshape(-1, layer.groups, outputs)
+    return np.asarray(kernel.transpose(1, 0, 2))

@@ -80,7 +80,8 @@ def _folder_crops(
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         _build(file, [images / name for name in names], geometry, progress)
-    return np.load(file, mmap_mode="r")
+    kept: Pixels = np.load(file, mmap_mode="r")
+    return kept
 
 
 def _build(

@@ -221,7 +221,7 @@ def evenly(count: int, limit: int | None) -> npt.NDArray[np.int64]:
     that both classes and most patients stay in; all of them without a limit."""
     if limit is None or limit >= count:
         return np.arange(count)
-    return np.linspace(0, count - 1, limit).round().astype(np.int64)
+    return np.asarray(np.linspace(0, count - 1, limit).round(), np.int64)
 
 
 def summary(split: Split, cells: Sequence[Cell], classes: Classes = OFFICIAL_CLASSES) -> dict[str, Any]:

@@ -84,12 +84,12 @@ class Report(msgspec.Struct):
 def report_lines(report: Report, *, limit: int = 10) -> list[str]:
     """The report as text, at most `limit` images of a kind; missing ones are counted by part."""
     lines = [f"layout: {report.layout}", *report.notes]
-    names = dict(zip(LABELS, report.classes, strict=True))
+    names: dict[str, str] = dict(zip(LABELS, report.classes, strict=True))
     for name, part in report.parts.items():
         if not part.images:
             continue
         classes = (
-            ", ".join(f"{names.get(label, label)} {n}" for label, n in part.classes.items() if n)
+            ", ".join(f"{names[label]} {n}" for label, n in part.classes.items() if n)
             or "no labels"
         )
         hashes = f"; {part.verified} verified of {part.official or 0} official" if report.manifest else ""

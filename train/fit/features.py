@@ -96,7 +96,7 @@ def _digest(network: keras.Model, recipe: ModelRecipe, name: str) -> str:
     digest = hashlib.sha256(f"{name}\0{keras.backend.backend()}\0".encode())
     digest.update(msgspec.json.encode((recipe.geometry, recipe.input_low, recipe.input_high)))
     for weights in network.get_weights():
-        digest.update(np.ascontiguousarray(weights))
+        digest.update(np.ascontiguousarray(weights).tobytes())
     return digest.hexdigest()[:32]
 
 
