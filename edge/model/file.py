@@ -12,6 +12,7 @@ import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
 from edge.host.durable import replace_file
+from edge.host.noise import without_noise
 from edge.imaging.preprocess import Geometry
 from edge.model import bundle
 from edge.model.bundle import MAX_FILE_BYTES as MAX_FILE_BYTES  # a limit of the model file as a whole
@@ -255,9 +256,10 @@ def make_interpreter(flatbuffer: bytes, threads: int = 1) -> Any:
     """
     interpreter_class = _interpreter_class()
     try:
-        interpreter = interpreter_class(model_content=flatbuffer, num_threads=threads)
-        _check_sizes(interpreter)
-        interpreter.allocate_tensors()
+        with without_noise():
+            interpreter = interpreter_class(model_content=flatbuffer, num_threads=threads)
+            _check_sizes(interpreter)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise InputError(f"the interpreter cannot load the network: {error}") from error
     return interpreter

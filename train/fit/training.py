@@ -168,7 +168,7 @@ def _fitted(
             validation_data=validation,
             epochs=1,
             shuffle=False,
-            verbose="auto" if sys.stderr.isatty() else 2,
+            verbose="auto" if sys.stderr.isatty() else 0,
         ).history
     row = {name: float(values[-1]) for name, values in history.items()}
     if not np.isfinite(row["loss"]):

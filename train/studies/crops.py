@@ -5,7 +5,6 @@ repeated with other folds. Minutes where training would take hours, and steady e
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,7 +68,6 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=4)
     options = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     cells = scan(options.data)
     base = recipes.changed(recipes.load(options.recipe), options.set)
     blocks = [int(block) for block in options.blocks.split(",")]
