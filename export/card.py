@@ -12,8 +12,8 @@ _HEAD = """# {name}
 hematologist looks at the slide.
 
 ## What it is
-MobileNet_M (MobileNet V1 with the head of the MobileNet_M paper{members}), int8, for single white cells: ALL
-(leukemic blast) or HEM (healthy precursor). Input: a centred crop of {crop}×{crop} pixels, resized to
+MobileNet_M (MobileNet V1 with the head of the MobileNet_M paper{members}), int8, for single white cells:
+{classes}. Input: a centred crop of {crop}×{crop} pixels, resized to
 {size}×{size}, RGB.{outputs}
 
 ## How it was trained
@@ -40,17 +40,21 @@ figures by subject are in the manifest (`leukoscope model show`).
 _TAIL = """
 ## What it must not be used for
 - To diagnose, or to leave out a look through the microscope.
-- For other stains, magnifications or preparations than those of C-NMC 2019, or cells that are not cut out
-  on black: none of that has been measured.
+- For other stains, magnifications or preparations than those of {data}{black}: none of that has been measured.
 - For whole fields: it looks at the one cell in the centre.
 
 ## Licence and attribution
-Apache-2.0. Trained on C-NMC 2019, CC BY 3.0: Gupta, A. & Gupta, R. (2019), ALL Challenge dataset of ISBI
-2019 (C-NMC 2019), The Cancer Imaging Archive, doi 10.7937/tcia.2019.dc64i46r.{weights}
+{source}{weights}
 """
+
+_C_NMC = """Apache-2.0. Trained on C-NMC 2019, CC BY 3.0: Gupta, A. & Gupta, R. (2019), ALL Challenge dataset of ISBI
+2019 (C-NMC 2019), The Cancer Imaging Archive, doi 10.7937/tcia.2019.dc64i46r."""
+
+_OWN_DATA = "Trained on data that do not come with Leukoscope: name their source and licence before you pass the model on."
 
 _IMAGENET = " Started from the ImageNet\nweights of Keras' MobileNet (Apache-2.0)."
 
+C_NMC = "C-NMC 2019"
 _ROW = ("accuracy", "auc", "sensitivity", "specificity", "ece")
 
 
@@ -61,7 +65,14 @@ def card(manifest: Manifest) -> str:
         parts.append(_SPLIT_BY_IMAGE)
     parts += [_MEASURED, _calibration(manifest), _localisation(manifest)]
     weights = _IMAGENET if manifest.training["weights"] != "none" else ""
-    return "\n".join(part for part in parts if part) + _TAIL.format(weights=weights)
+    official = manifest.training["data"] == C_NMC
+    tail = _TAIL.format(
+        weights=weights,
+        data=C_NMC if official else "the data that it was trained on",
+        black=", or cells that are not cut out\n  on black" if official else "",
+        source=_C_NMC if official else _OWN_DATA,
+    )
+    return "\n".join(part for part in parts if part) + tail
 
 
 def _head(manifest: Manifest) -> str:
@@ -73,6 +84,7 @@ def _head(manifest: Manifest) -> str:
         images = f"{_some(training)} images of the train side of fold {training['fold']} of {whole}"
     return _HEAD.format(
         name=manifest.name,
+        classes=_classes(manifest),
         members=f"; {members} of them side by side, their log-odds averaged" if members > 1 else "",
         crop=manifest.geometry.crop,
         size=manifest.geometry.size,
@@ -83,6 +95,13 @@ def _head(manifest: Manifest) -> str:
         kept=_kept(training),
         representative=len(training["representative"]),
     )
+
+
+def _classes(manifest: Manifest) -> str:
+    names = (manifest.positive_label(), manifest.negative_label())
+    if names == ("ALL", "HEM"):
+        return "ALL (leukemic blast) or HEM (healthy precursor)"
+    return f"{names[0]} (the positive class) or {names[1]}"
 
 
 def _some(training: dict[str, Any]) -> str:

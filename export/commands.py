@@ -22,7 +22,7 @@ from edge.model.file import (
 )
 from edge.notice import NOTICE
 from export import evidence, report
-from export.card import card
+from export.card import C_NMC, card
 from export.convert import plain_int8, representative_sample, to_int8
 from export.deploy import PixelInput, deploy_graph
 from export.layers import LayerError, layer_errors, summary, worst
@@ -221,7 +221,7 @@ def _training(run: Run, recipe: Recipe, data: DataSet) -> dict[str, Any]:
     limit = environment_then.get("limit")
     images = {side: len(evenly(len(split.side(side)), limit)) for side in SIDES}
     return {
-        "data": "C-NMC 2019" if "C-NMC" in data.layout or _official_names(data) else "data of its own",
+        "data": C_NMC if "C-NMC" in data.layout or _official_names(data) else "data of one's own",
         "layout": data.layout,
         "fold": split.fold,
         "split": split.method,

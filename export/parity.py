@@ -14,7 +14,7 @@ from train.data.split import Split
 from train.evaluate.evaluation import Scores, int8_scorer, load_scorer, of_other_patients, score_cells
 from train.evaluate.intervals import Resample
 from train.evaluate.metrics import THRESHOLD, figures
-from train.evaluate.predictions import figures_of, patients
+from train.evaluate.predictions import figures_of, patients, positives
 
 TRAINING_CELLS = 512
 """How many cells of the training are compared where no others are left."""
@@ -110,7 +110,7 @@ def judged(cells: CellSet, int8_scores: Scores) -> Judged:
     """What the file at temperature 1 says, to fit a temperature and a band on."""
     return Judged(
         name=cells.name,
-        is_all=np.array([cell.label == "ALL" for cell in cells.cells]),
+        is_all=positives(cells.cells),
         logits=log_odds(int8_scores),
         patient=patients(cells.cells),
         new_patients=cells.resample == "subjects",
@@ -194,7 +194,7 @@ def parity(scored: Scored) -> dict[str, Any]:
     cells, float_scores, int8_scores = scored.set.cells, scored.float_scores, scored.int8_scores
     agree = (float_scores >= 0.5) == (int8_scores >= 0.5)
     both = {
-        kind: figures(judged(scored.set, int8_scores).is_all, scores)
+        kind: figures(positives(cells), scores)
         for kind, scores in (("float", float_scores), ("int8", int8_scores))
     }
     found: dict[str, Any] = {

@@ -15,4 +15,6 @@ with without_noise():
 for _name in ("tensorflow", "absl", "matplotlib", "matplotlib.font_manager", "fontTools"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 # Keras 3 asks NumPy 2 for an array in the way of NumPy 1.
-warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning)
+warnings.filterwarnings(
+    "ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning
+)

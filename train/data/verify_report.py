@@ -88,10 +88,7 @@ def report_lines(report: Report, *, limit: int = 10) -> list[str]:
     for name, part in report.parts.items():
         if not part.images:
             continue
-        classes = (
-            ", ".join(f"{names[label]} {n}" for label, n in part.classes.items() if n)
-            or "no labels"
-        )
+        classes = ", ".join(f"{names[label]} {n}" for label, n in part.classes.items() if n) or "no labels"
         hashes = f"; {part.verified} verified of {part.official or 0} official" if report.manifest else ""
         lines.append(f"{name:8} {part.images} images ({classes}){hashes}")
     if not report.manifest:

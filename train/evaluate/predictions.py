@@ -38,7 +38,12 @@ class Predictions:
     @property
     def is_all(self) -> Bools:
         """(N,) bool, the truth."""
-        return np.array([cell.label == "ALL" for cell in self.cells], dtype=np.bool_)
+        return positives(self.cells)
+
+
+def positives(cells: Sequence[Cell]) -> Bools:
+    """(N,) bool: which cells are of the positive class."""
+    return np.array([cell.label == "ALL" for cell in cells], dtype=np.bool_)
 
 
 def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subjects") -> dict[str, Any]:
@@ -68,7 +73,7 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
         raise LeukoscopeError(
             f"{broken} of {len(scores)} scores are no numbers; the model is broken, train anew"
         )
-    is_all = Predictions("test", 0.0, cells, scores).is_all
+    is_all = positives(cells)
     subject = patients(cells)
     even = weighted_figures(is_all, scores, subject_weights(subject)[np.newaxis])
     plain_intervals, even_intervals = intervals(is_all, scores, subject, resample)
