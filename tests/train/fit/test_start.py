@@ -7,9 +7,11 @@ import pytest
 import tiny_data
 
 from edge.cli.main import main
-from train.data import crops
+from train.data import crops, split
+from train.data.dataset import scan
 from train.fit import recipe as recipes
-from train.fit.run import Run
+from train.fit import training
+from train.fit.run import Progress, Run
 
 CHANGES = [word for change in tiny_data.TINY for word in ("--set", change)]
 
@@ -74,26 +76,21 @@ def test_a_folder_that_cannot_be_written_is_refused_first(data: Path, tmp_path: 
     assert main(words(data, tmp_path / "file" / "run")) == 1
 
 
-def begun(data: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> Run:
-    """A run of three epochs that was stopped after the first."""
-    save = Run.save
-
-    def stopped(self: Run, model: object, progress: object, *others: object) -> None:
-        if progress.epoch == 2:  # type: ignore[attr-defined]
-            raise KeyboardInterrupt
-        save(self, model, progress, *others)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Run, "save", stopped)
-    main(words(data, out, "--epochs", 3, *more))
-    monkeypatch.undo()
-    assert Run(out).progress().epoch == 1
-    return Run(out)
+def begun(data: Path, out: Path, limit: int | None = None) -> Run:
+    """A run of three epochs as a stop after the first leaves it."""
+    recipe = recipes.changed(recipes.load("paper"), [*tiny_data.TINY, "fit.epochs=3"])
+    divided = split.split_fold(scan(data), 1, "image", 0)
+    run = Run.create(out, recipe, divided, {"limit": limit, "data": [str(data)], "weights": "none"})
+    row = {"loss": 1.0, "val_loss": 1.0, "seconds": 1.0}
+    progress = Progress(epoch=1, learning_rate=0.001, best_epoch=1, best_val_loss=1.0, history=[row])
+    run.save(training.new_model(recipe, "none", 1), progress, better=True)
+    return run
 
 
 def test_more_epochs_are_done_where_the_run_is_the_same_with_them(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = begun(data, tmp_path / "run", monkeypatch, "--limit", "20")
+    run = begun(data, tmp_path / "run", limit=20)
     assert main(["train", "--data", str(data), "--out", str(run.folder), "--resume", "--epochs", "2"]) == 0
     assert run.progress().epoch == 2 and run.recipe().fit.epochs == 2
     assert "2 epochs done" in capsys.readouterr().out
@@ -115,10 +112,9 @@ def test_what_a_resumed_run_cannot_do_is_refused(
     tmp_path: Path,
     more: list[str],
     said: str,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = begun(data, tmp_path / "run", monkeypatch)
+    run = begun(data, tmp_path / "run")
     assert main(["train", "--data", str(data), "--out", str(run.folder), "--resume", *more]) == 2
     assert said in capsys.readouterr().err
     assert run.progress().epoch == 1 and run.recipe().fit.epochs == 3
