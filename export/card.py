@@ -25,12 +25,12 @@ Calibrated for int8 on {representative} of its training crops.
 
 _MAP = """ Beside the probabilities it gives the class activation map: each position's share of the logits."""
 
-_SPLIT_BY_IMAGE = """Cells of one patient stand on several sides of a split by image, so its figures say little about a new
-patient. The row of other subjects, where there is one, has no patient in common with the training, but few
-cells: read it as a warning, not as a measurement to two figures.
+_SPLIT_BY_IMAGE = """In a split by image, cells of one patient are in training and test set, so its figures say little about a new
+patient. The row of other subjects, if there is one, has no patient in common with the training, but few
+cells: read it as a warning, not as a measurement to two digits.
 """
 
-_TRAINED_ON_ALL = """This model was trained on every cell that was to hand, so **no cell is left to judge this very file on**. {what}
+_TRAINED_ON_ALL = """This model was trained on all available cells, so **no cell is left to judge this very file on**. {what}
 """
 
 _MEASURED = """Measured with `leukoscope export`, which compares the float model and this file on the same cells. The
@@ -39,7 +39,7 @@ figures by subject are in the manifest (`leukoscope model show`).
 
 _TAIL = """
 ## What it must not be used for
-- To diagnose, or to leave out a look through the microscope.
+- For a diagnosis, or instead of looking through the microscope.
 - For other stains, magnifications or preparations than those of {data}{black}: none of that has been measured.
 - For whole fields: it looks at the one cell in the centre.
 
@@ -79,7 +79,7 @@ def _head(manifest: Manifest) -> str:
     training, members = manifest.training, manifest.training.get("members", 1)
     whole = f"{training['data']}, split by {training['split']} (seed {training['split_seed']})"
     if training["split"] == "none":
-        images = f"{_all_or_some(training)} images of {training['data']} that were to hand"
+        images = f"{_all_or_some(training)} images of {training['data']} that were available"
     else:
         images = f"{_some(training)} images of the train side of fold {training['fold']} of {whole}"
     return _HEAD.format(
@@ -168,13 +168,13 @@ def _calibration(manifest: Manifest) -> str:
     """How sure is sure, and which cells it refers."""
     found = manifest.calibration
     if "cells" not in found:
-        return f"## How sure it is\n{found['why_not']}\n"
+        return f"## Confidence and referrals\n{found['why_not']}\n"
     patients = found["patients"]
     lines = [
-        "## How sure it is",
+        "## Confidence and referrals",
         f"Temperature {found['temperature']:g}; a cell whose likelier class has less than "
         f"{found['refer_below']:g} is referred.\nBoth were fitted on {found['n']} cells ({found['cells']}; patients: "
-        f"{patients['ALL']} with ALL, {patients['HEM']}\nhealthy), each patient weighing the same, as judged by "
+        f"{patients['ALL']} with ALL, {patients['HEM']}\nhealthy), each patient weighing the same, as evaluated by "
         f"{found['judged_by']}. " + reached(found),
     ]
     if not found["new_patients"]:
@@ -202,7 +202,7 @@ def _localisation(manifest: Manifest) -> str:
     found = manifest.localisation
     lines = [
         "## Where it looks",
-        f"The share of what speaks for its verdict that lies inside the cell, on {found['n']} cells ({found['cells']}):",
+        f"The share of the evidence for the verdict that is inside the cell, on {found['n']} cells ({found['cells']}):",
         "",
         "| called | cells | share inside | the cell's share of the picture | strongest position on the cell |",
         "|---|---|---|---|---|",

@@ -162,8 +162,8 @@ def _calibration(
         cells = judged(side, score_cells(int8_scorer(file), data, side.cells))
         return cells, fit(cells, options.refer_sensitivity, "this file")
     why_not = (
-        "No cells that did not train the model were left to fit them on, so its probabilities are as the network "
-        "gives them and no cell is referred for being unsure. Give the folder of a cross-validation with --evidence."
+        "No cells were left that had not trained the model, so its probabilities are those of the network and no cell "
+        "is referred for low confidence. Give the folder of a cross-validation with --evidence."
     )
     return None, {"temperature": 1.0, "refer_below": 0.0, "why_not": why_not}
 

@@ -83,7 +83,7 @@ def _metrics(file: Path) -> tuple[dict[str, Figures], bool]:
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"--evidence {file}: not what `leukoscope evaluate` writes ({error!r})") from error
     if not isinstance(content, dict) or not content:
-        raise InputError(f"--evidence {file}: not a JSON object with figures")
+        raise InputError(f"--evidence {file}: not a JSON object with metrics")
     return {CROSS_VALIDATION: content}, False
 
 
@@ -151,7 +151,7 @@ def _held_out(file: Path) -> Judged:
     except InputError as error:
         raise InputError(f"--evidence {error}") from error
     if not rows:
-        raise InputError(f"--evidence {file}: no judged cells in it")
+        raise InputError(f"--evidence {file}: it contains no evaluated cells")
     least = min(row.sigma for row in rows)
     rows = [row for row in rows if row.sigma == least]
     keys = [f"{row.label} {subject_group(row.subject)}" for row in rows]

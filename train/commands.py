@@ -1,4 +1,4 @@
-"""What the commands of the host side do with their options."""
+"""The commands for data sets, training and evaluation; their options are in edge.cli.host."""
 
 import argparse
 import json
@@ -26,7 +26,7 @@ IMAGENET = "imagenet"
 
 
 def dataset_verify(options: argparse.Namespace) -> int:
-    """`leukoscope dataset verify`; 1 where anything is missing or not as it should be."""
+    """`leukoscope dataset verify`; 1 if anything is missing or wrong."""
     from train.data.verify import verify
     from train.data.verify_report import report_lines, reporter
 
@@ -54,7 +54,7 @@ def dataset_split(options: argparse.Namespace) -> int:
         numbers = "  ".join(f"{name} {count:5}" for name, count in counts.items())
         print(f"{side:5}  {numbers}  subjects {', '.join(subjects)}")
     if options.method == "image":
-        print("cells of one patient stand on several sides: figures on it say little about a new patient")
+        print("Warning: the same patients are in training and test sets; results do not predict new patients")
     return 0
 
 
@@ -124,7 +124,7 @@ def _training_split(options: argparse.Namespace, data: datasets.DataSet) -> spli
     if options.split_file:
         return splits.read(options.split_file)
     if (options.fold == "all") != (options.split == "none"):
-        raise InputError("--fold all trains on every cell and goes with --split none, and only with it")
+        raise InputError("--fold all and --split none go together: they train on every cell")
     if options.fold == "all":
         return splits.everything(data.cells, options.seed)
     if options.split is None or (options.fold is None and data.has_folds()):
@@ -303,7 +303,7 @@ def _noise_levels(text: str) -> list[float]:
     try:
         levels = [float(level) for level in text.split(",")]
     except ValueError as error:
-        raise InputError(f"--noise {text}: not numbers with commas between") from error
+        raise InputError(f"--noise {text}: not numbers separated by commas") from error
     wrong = [level for level in levels if not 0 <= level <= 255]
     if wrong:
         raise InputError(f"--noise {text}: {wrong[0]:g} is not a sigma from 0 to 255 8-bit levels")

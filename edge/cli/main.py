@@ -91,9 +91,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     _model_option(p)
     p.add_argument("--json", action="store_true", help="one JSON line an image")
-    p.add_argument(
-        "--explain", type=Path, metavar="DIR", help="write a picture an image: where its verdict comes from"
-    )
+    p.add_argument("--explain", type=Path, metavar="DIR", help="write one heat map per image")
 
     _bench_command(add)
 

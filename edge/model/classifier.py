@@ -260,7 +260,7 @@ def judge(
             likelier = label
     highest = probabilities[likelier]
     if highest < refer_below:
-        reasons.append(f"unsure: {likelier} at {highest:.3f}, under {refer_below:g}")
+        reasons.append(f"low confidence: {likelier} {highest:.2f} (limit {refer_below:g})")
     return (REFER if reasons else likelier), reasons
 
 

@@ -127,7 +127,7 @@ class TestFromFileToRecord:
             highest = max(expected, 1 - expected)
             verdict = "refer" if highest < self.REFER_BELOW else "ALL" if expected >= 0.5 else "HEM"
             assert record["verdict"] == verdict
-            assert (f"under {self.REFER_BELOW}" in " ".join(record["reasons"])) == (verdict == "refer")
+            assert (f"limit {self.REFER_BELOW}" in " ".join(record["reasons"])) == (verdict == "refer")
             verdicts.append(verdict)
         assert set(verdicts) == {"ALL", "HEM", "refer"}  # all three were tried
 
@@ -243,7 +243,7 @@ class TestEvidence:
             ),
             ("predictions.csv", "path,subject,label,sigma,score,cells\n", "no judged cells"),
             ("metrics.json", '[{"resampled": "subjects"}]', "not what `leukoscope evaluate` writes"),
-            ("metrics.json", "[]", "not a JSON object with figures"),
+            ("metrics.json", "[]", "not a JSON object with metrics"),
         ],
     )
     def test_what_is_damaged_is_refused_with_the_file(

@@ -58,7 +58,7 @@ def load(
             kept = _folder_crops(folder, root / parent, names, geometry, progress)
         except OSError as error:
             raise LeukoscopeError(
-                f"crop cache {folder}: {error.strerror}; make room or set XDG_CACHE_HOME to another disk"
+                f"crop cache {folder}: {error.strerror}; free some space, or set XDG_CACHE_HOME to another disk"
             ) from error
         positions = {name: position for position, name in enumerate(names)}
         crops[wanted] = kept[[positions[Path(cells[i].path).name] for i in wanted]]

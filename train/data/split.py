@@ -1,4 +1,4 @@
-"""Who trains, who chooses, who judges: splits of a data set, by image as in the paper or by subject."""
+"""Splits of a data set into training, validation and test sets: by image as in the paper, or by subject."""
 
 import hashlib
 import sys
@@ -21,7 +21,7 @@ Method = Literal["image", "subject", "none"]
 Side = Literal["train", "val", "test"]
 SIDES: tuple[Side, Side, Side] = ("train", "val", "test")
 
-# The paper's shares: floor(0.7 n) to train, floor(0.1 n) to choose, the rest to judge.
+# The paper's shares: floor(0.7 n) for training, floor(0.1 n) for validation, the rest for testing.
 TRAIN_SHARE, VAL_SHARE = 0.7, 0.1
 
 # The `fold` of a split that belongs to no fold, because nothing of it is held out.
@@ -32,10 +32,10 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One division of cells.
 
     Attributes:
-        fold: number of the official fold; in a cross-validation the number of the fold that judges, from
-            0; NO_FOLD where all cells train.
-        method: "image" (cells of a patient on several sides), "subject" (no patient both trains and
-            judges) or "none" (all cells train, none judges).
+        fold: number of the official fold; in a cross-validation the number of the test fold, from 0;
+            NO_FOLD if all cells train.
+        method: "image" (cells of one patient in several sets), "subject" (no patient in both training and
+            test set) or "none" (all cells in the training set).
         seed: of the shuffle.
         train, val, test: paths of the images, relative to the data set's root.
     """
@@ -82,7 +82,7 @@ def split_fold(cells: Sequence[Cell], fold: int, method: Method, seed: int) -> S
         missing = [label for label in LABELS if not any(cell.label == label for cell in sides[name])]
         if missing:
             raise InputError(
-                f"fold_{fold}, split by {method}: no {missing[0]} cell on the {name} side; too few"
+                f"fold_{fold}, split by {method}: no {missing[0]} cell in the {name} set; too few patients or images"
             )
     return _split(fold, method, seed, sides)
 
@@ -95,7 +95,7 @@ def fold_cells(cells: Sequence[Cell], fold: int) -> list[Cell]:
 
 
 def cross_validation(cells: Sequence[Cell], folds: int, seed: int, *, val_share: float) -> list[Split]:
-    """Divide all cells into folds by patient; each fold judges once while the others train.
+    """Divide all cells into folds by patient; each fold is the test set once while the others train.
 
     Patients, with their twins, are dealt so that the folds are as even as can be in the number of patients
     and in the number of cells of each class.
@@ -105,7 +105,7 @@ def cross_validation(cells: Sequence[Cell], folds: int, seed: int, *, val_share:
         folds: how many, 2 or more.
         seed: of the shuffle; the same cells and seed give the same splits.
         val_share: of the training cells of each class, drawn by image, for choosing the epoch; 0 for none.
-            They are of patients that train too: what they show is no figure for a new patient.
+            They are of patients that train too, so they do not measure results on new patients.
 
     Returns:
         One split a fold, its `fold` the number from 0, its `method` "subject".
@@ -121,7 +121,7 @@ def cross_validation(cells: Sequence[Cell], folds: int, seed: int, *, val_share:
     _refuse_too_few(groups, folds, f"{folds} folds need at least {folds}, one for each fold")
     rng = np.random.default_rng(seed)
     amounts = _cells_by_class(groups)
-    # Patients beside cells: a fold of one huge patient would say how well that patient is judged.
+    # Patients as well as cells: a fold of one huge patient would only measure that patient.
     columns = np.concatenate([amounts, amounts > 0], axis=1)
     side_of = assign(columns, np.full(folds, 1 / folds), rng)
     splits = []
@@ -132,7 +132,7 @@ def cross_validation(cells: Sequence[Cell], folds: int, seed: int, *, val_share:
         for label in LABELS:
             if not any(cell.label == label for cell in sides["test"]):
                 raise InputError(
-                    f"fold {fold} of {folds} has no {label} cell: too few patients have that class alone; "
+                    f"fold {fold} of {folds} has no {label} cell: too few patients have only that class; "
                     "take fewer folds"
                 )
         _draw_val(sides, val_share, rng)
@@ -141,7 +141,7 @@ def cross_validation(cells: Sequence[Cell], folds: int, seed: int, *, val_share:
 
 
 def everything(cells: Sequence[Cell], seed: int) -> Split:
-    """All cells train, none chooses or judges: for a model that ships, whose figures come from elsewhere.
+    """All cells in the training set: for a model that ships, whose metrics come from elsewhere.
 
     Returns:
         A split with `fold` NO_FOLD and `method` "none"; `val` and `test` are empty.
@@ -161,7 +161,7 @@ def _split(fold: int, method: Method, seed: int, sides: dict[Side, list[Cell]]) 
 
 
 def _by_image(cells: Sequence[Cell], rng: np.random.Generator) -> dict[Side, list[Cell]]:
-    """The paper's way: each class shuffled and cut 70/10/20, whoever the cells belong to."""
+    """The paper's way: each class shuffled and cut 70/10/20, regardless of patients."""
     sides: dict[Side, list[Cell]] = {"train": [], "val": [], "test": []}
     for label in LABELS:
         members = [cell for cell in cells if cell.label == label]
@@ -175,9 +175,13 @@ def _by_image(cells: Sequence[Cell], rng: np.random.Generator) -> dict[Side, lis
 
 
 def _by_subject(cells: Sequence[Cell], rng: np.random.Generator) -> dict[Side, list[Cell]]:
-    """Each patient, with its twins, on one side; the classes as near to 70/10/20 as patients allow."""
+    """Each patient, with its twins, in one set; the classes as near to 70/10/20 as patients allow."""
     groups = _groups(cells)
-    _refuse_too_few(groups, len(SIDES), f"a split by subject needs at least {len(SIDES)}, one for each side")
+    _refuse_too_few(
+        groups,
+        len(SIDES),
+        f"a split by subject needs at least {len(SIDES)}, one for each of training, validation and test",
+    )
     shares = np.array([TRAIN_SHARE, VAL_SHARE, 1 - TRAIN_SHARE - VAL_SHARE])
     sides: dict[Side, list[Cell]] = {"train": [], "val": [], "test": []}
     for group, side in zip(groups.values(), assign(_cells_by_class(groups), shares, rng), strict=True):

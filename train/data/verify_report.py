@@ -101,8 +101,8 @@ def report_lines(report: Report, *, limit: int = 10) -> list[str]:
         "extra": report.extra,
         "unreadable": report.unreadable,
         "misnamed or misplaced": report.names,
-        "of another size": report.sizes,
-        "not to be checked": report.unchecked,
+        "other size": report.sizes,
+        "cannot be checked": report.unchecked,
     }
     for title, findings in titles.items():
         lines += _some(title, [f"{finding.path}: {finding.reason}" for finding in findings], limit)
@@ -115,7 +115,7 @@ def report_lines(report: Report, *, limit: int = 10) -> list[str]:
         texts = [f"{', '.join(d.subjects)}: {' = '.join(d.paths)}" for d in duplicates]
         lines += _some(title, texts, limit)
     lines += [f"empty class: {name}" for name in report.empty_classes]
-    lines.append("nothing wrong" if report.ok else "not as it should be: see above")
+    lines.append("No problems found" if report.ok else "Problems found; see above")
     return lines
 
 

@@ -63,7 +63,11 @@ def cross_validate(
     curves: dict[str, list[dict[str, float]]] = {}
     for split in divisions:
         log.info(
-            "fold %d of %d: %d cells train, %d judge", split.fold, folds, len(split.train), len(split.test)
+            "fold %d of %d: training on %d cells, testing on %d",
+            split.fold,
+            folds,
+            len(split.train),
+            len(split.test),
         )
         folder = out / f"fold-{split.fold}"
         curves[f"Fold {split.fold}"] = _train_fold(

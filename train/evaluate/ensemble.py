@@ -47,7 +47,7 @@ def join_runs(runs: Sequence[Run], out: Path, settings: dict[str, Any]) -> Run:
                 raise InputError(f"{run.folder}: model.{key} is {mine}, that of {runs[0].folder} {first}")
         if recipe.model.interpolation != recipes[0].model.interpolation:
             log.warning(
-                "careful: %s was trained with interpolation %s and will see %s",
+                "%s was trained with interpolation %s, but the ensemble uses %s",
                 run.folder,
                 recipe.model.interpolation,
                 recipes[0].model.interpolation,
@@ -115,7 +115,7 @@ def join_predictions(folders: Sequence[Path], data: Data) -> tuple[list[Predicti
     each = [_scores(folder) for folder in folders]
     for folder, found in zip(folders, each, strict=True):
         if found.keys() != each[0].keys():
-            raise InputError(f"{folder}: judged other cells or noise levels than {folders[0]}")
+            raise InputError(f"{folder}: evaluated other cells or noise levels than {folders[0]}")
     parts: dict[tuple[Which, float], list[str]] = {}
     for which, sigma, path in each[0]:
         parts.setdefault((which, sigma), []).append(path)

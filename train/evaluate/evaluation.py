@@ -1,4 +1,4 @@
-"""How good a run or a model file is on images that it has not trained on."""
+"""Evaluation of a run or a model file on images that it was not trained on."""
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,7 +35,7 @@ _BLOCK = 512
 
 @dataclass(frozen=True)
 class Scorer:
-    """Something that says how likely a crop is ALL.
+    """A model that gives the probability of the positive class for a crop.
 
     Attributes:
         geometry: of the crops that it takes.
@@ -128,10 +128,10 @@ def of_other_patients(cells: Sequence[Cell], known: Iterable[Cell]) -> list[Cell
 def judge(
     scorer: Scorer, data: Data, split: Split, levels: Sequence[float], *, limit: int | None = None
 ) -> list[Predictions]:
-    """Score a split's test side at each noise level and, where its patients are not new, other subjects too.
+    """Score a split's test list at each noise level and, if its patients are not new, other subjects too.
 
-    A split by image judges on patients that the model has trained on. So that its figures never stand
-    alone, the cells of all patients outside the fold of the training are scored with it.
+    A split by image tests on patients that the model was trained on. So that its metrics are never reported
+    alone, the cells of all patients outside the fold of the training are scored as well.
 
     Args:
         levels: sigmas of the noise, in 8-bit levels.
@@ -141,7 +141,7 @@ def judge(
         InputError: the test side is empty, or images are not there.
     """
     if not split.test:
-        raise InputError("the split's test side is empty; give one from `leukoscope dataset split`")
+        raise InputError("the split's test list is empty; give one from `leukoscope dataset split`")
     sets: dict[Which, list[Cell]] = {"test": cells_of(data, split.test)}
     if not judges_new_patients(scorer, split):
         sets["other_subjects"] = _new_patients(scorer, data, split)
@@ -156,7 +156,7 @@ def judge(
 
 
 def _new_patients(scorer: Scorer, data: Data, split: Split) -> list[Cell]:
-    """Cells of patients that certainly took no part in the training; none where that is not known."""
+    """Cells of patients that were certainly not used for training; none if that is not known."""
     kind, fold = scorer.training.get("split", split.method), scorer.training.get("fold", split.fold)
     if kind == "image":
         return other_subjects(data, fold)
@@ -167,26 +167,28 @@ def _new_patients(scorer: Scorer, data: Data, split: Split) -> list[Cell]:
 
 
 def judges_new_patients(scorer: Scorer, split: Split) -> bool:
-    """Whether no patient of the test side can have taken part in the training.
+    """Whether no patient of the test list was used for training.
 
-    That is known only where the split is by subject and is the one that the model was trained with.
+    That is known only if the split is by subject and is the one that the model was trained with.
     """
     return split.method == "subject" and scorer.training.get("split_sha256") == split.sha256()
 
 
 def cautions(scorer: Scorer, split: Split) -> list[str]:
-    """What must be said where the judged images may have taken part in the training."""
+    """Warnings if test images may have been used for training."""
     if scorer.training.get("split_sha256") == split.sha256():
         return []
     if scorer.seen is not None:
         known = len(scorer.seen.intersection(split.test))
         return (
-            [f"{known} of the {len(split.test)} judged images trained or chose this model"] if known else []
+            [f"{known} of the {len(split.test)} test images were used to train or choose this model"]
+            if known
+            else []
         )
     trained = ", ".join(f"{key} {scorer.training[key]}" for key in _SPLIT_FACTS if key in scorer.training)
     return [
-        f"the model was not trained with this split (but with {trained or 'an unknown one'}): images that are "
-        "judged here may have trained it, and then the figures are too good"
+        f"the model was not trained with this split (but with {trained or 'an unknown one'}): test images may have "
+        "been used for training; results may be too optimistic"
     ]
 
 
@@ -206,11 +208,11 @@ def facts(subject: str, scorer: Scorer, split: Split, command: Sequence[str]) ->
     trained = ", ".join(f"{key} {scorer.training[key]}" for key in _TRAINING_FACTS if key in scorer.training)
     geometry = scorer.geometry
     return {
-        "Judged": subject + (f" (int8, sha256 {scorer.sha256})" if scorer.sha256 else ""),
+        "Evaluated": subject + (f" (int8, sha256 {scorer.sha256})" if scorer.sha256 else ""),
         "Trained with": trained or "not known",
         "Crop": f"{geometry.crop} pixels, resized to {geometry.size} ({geometry.interpolation})",
         "Split": f"fold {split.fold}, by {split.method}, seed {split.seed}, sha256 {split.sha256()}",
-        "Images on each side": ", ".join(f"{side} {len(split.side(side))}" for side in SIDES),
+        "Images in each set": ", ".join(f"{side} {len(split.side(side))}" for side in SIDES),
         **how_made(command),
     }
 

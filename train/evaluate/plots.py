@@ -37,7 +37,7 @@ def confusion(
             text = f"{count:.0f}\n{shares[y, x]:.1%}"
             axes.text(x, y, text, ha="center", va="center", color="white" if shares[y, x] > 0.55 else BLACK)
         axes.set(xticks=(0, 1), yticks=(0, 1), xticklabels=classes, yticklabels=classes)
-        axes.set(xlabel="the model says", ylabel="the cell is", title=f"noise σ = {row['sigma']:g}")
+        axes.set(xlabel="model", ylabel="label", title=f"noise σ = {row['sigma']:g}")
     save(figure, file)
 
 
@@ -137,7 +137,7 @@ def subjects(
             values = [ordered[i][1]["accuracy"] for i in at]
             axes.scatter(values, at, s=sizes, color=colour, marker=marker, label=f"{label} patient", zorder=3)
         axes.set_yticks(range(len(ordered)), [f"{key} (n={row['n']})" for key, row in ordered], fontsize=7)
-        axes.set(xlim=(-0.03, 1.03), xlabel="share of its cells that is right", title=name)
+        axes.set(xlim=(-0.03, 1.03), xlabel="accuracy", title=name)
         axes.grid(alpha=0.3)
         axes.legend(loc="upper left", fontsize="small")
     save(figure, file)

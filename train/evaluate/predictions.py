@@ -66,12 +66,12 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
         LeukoscopeError: a score is not a number.
     """
     if not len(cells):
-        raise InputError("no cells to judge; give a split whose test side has images")
+        raise InputError("no cells to evaluate; give a split whose test list has images")
     scores = np.asarray(scores, dtype=np.float64)
     if not np.isfinite(scores).all():
         broken = int((~np.isfinite(scores)).sum())
         raise LeukoscopeError(
-            f"{broken} of {len(scores)} scores are no numbers; the model is broken, train anew"
+            f"{broken} of {len(scores)} scores are not numbers; the model is damaged, train it again"
         )
     is_all = positives(cells)
     subject = patients(cells)

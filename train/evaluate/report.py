@@ -69,8 +69,8 @@ class Report:
 C_NMC = "C-NMC 2019, CC BY 3.0: Gupta, A. & Gupta, R. (2019), The Cancer Imaging Archive, doi 10.7937/tcia.2019.dc64i46r"
 
 NO_NEW_PATIENTS = (
-    "No new patients were judged: of no patient here is it known that none of its cells trained. What follows says "
-    "nothing about how good the model is on the next patient."
+    "No new patients were evaluated: for no patient here is it known that none of its cells was used for training. These "
+    "results do not predict new patients."
 )
 
 
@@ -125,7 +125,7 @@ def text(rows: Sequence[Row], new_patients: bool, seen_name: str = "Image split"
         lines.append(NO_NEW_PATIENTS)
     elif not new_patients:
         lines.append(
-            f"{seen_name.lower()}: cells of patients that it trained on; it says little of a new patient"
+            f"{seen_name.lower()}: cells of patients that it was trained on; these results do not predict new patients"
         )
     return "\n".join(lines)
 
@@ -136,15 +136,15 @@ def _plain(value: float | None) -> str:
 
 def _page(folder: Path, report: Report) -> str:
     sections = [
-        page.section("The figures", _headline(report)),
-        page.section("Beside the paper", _beside_paper(report)) if report.paper_rows() else "",
-        page.section("Right and wrong, counted", _confusions(folder, report)),
-        page.section("With noise in the image", _noise(folder, report)),
-        page.section("Sensitivity against false alarms", _roc(folder, report)),
-        page.section("Is it as sure as it is right?", _reliability(folder, report)),
-        page.section("Patient by patient", _subjects(folder, report)),
-        page.section("The training", _curves(folder, report)) if report.histories else "",
-        page.section("How this was made", _facts(report)),
+        page.section("Metrics", _headline(report)),
+        page.section("Comparison with the paper", _beside_paper(report)) if report.paper_rows() else "",
+        page.section("Confusion matrix", _confusions(folder, report)),
+        page.section("Image noise", _noise(folder, report)),
+        page.section("ROC curve", _roc(folder, report)),
+        page.section("Calibration", _reliability(folder, report)),
+        page.section("Per patient", _subjects(folder, report)),
+        page.section("Training", _curves(folder, report)) if report.histories else "",
+        page.section("Provenance", _facts(report)),
     ]
     return page.page(report.title, sections, report.classes)
 
@@ -177,8 +177,8 @@ def _headline(report: Report) -> str:
         )
         for name in ("sensitivity", "specificity", "balanced_accuracy", "auc")
     ]
-    caption = f"Figures with 95 % intervals, noise σ = {report.rows[0]['sigma']:g}"
-    body += page.table(caption, ("Figure", *sets), counts + figures + even)
+    caption = f"Metrics with 95 % intervals, noise σ = {report.rows[0]['sigma']:g}"
+    body += page.table(caption, ("Metric", *sets), counts + figures + even)
     return body + "".join(page.paragraph(_drawn(name, row)) for name, row in sets.items())
 
 
@@ -189,12 +189,12 @@ def _always_all(row: Row) -> str:
 def _drawn(name: str, row: Row) -> str:
     if row["resampled"] == "cells":
         return (
-            f"{name}: the intervals come from drawing cells anew. They say how far the figures would move "
-            "with other cells of these same patients, and nothing about other patients."
+            f"{name}: the intervals resample cells. They show how far the metrics would move with other cells "
+            "of the same patients, and nothing about other patients."
         )
     fewest = min(row["groups"].values())
-    few = f" With only {fewest} patients in a class they are still too narrow." if fewest < 15 else ""
-    return f"{name}: the intervals come from drawing whole patients anew.{few}"
+    few = f" With only {fewest} patients in one class they are still too narrow." if fewest < 15 else ""
+    return f"{name}: the intervals resample whole patients.{few}"
 
 
 def _beside_paper(report: Report) -> str:
@@ -209,13 +209,13 @@ def _beside_paper(report: Report) -> str:
             lines.append((f"σ\u00a0{sigma:g}: paper", *paper_cells, f"{theirs.auc:.3f}", "not given"))
             lines.append((f"σ\u00a0{sigma:g}: this\u00a0model", *our_cells, *aucs))
     if not lines:
-        return page.paragraph("None of the noise levels that were judged is one of the paper's.")
+        return page.paragraph("None of the noise levels is one of the paper's.")
     heads = ("Noise", "Precision", "Recall", "F1", "Accuracy", "AUC of hard labels", "AUC of scores")
     caption = f"Fold {report.fold}, image split; precision, recall and F1 are means over both classes"
     return (
         page.table(caption, heads, lines)
         + page.paragraph(f"Source of the paper's rows: {paper.SOURCE}. {paper.MEANS_NOTE}")
-        + page.paragraph("Both are of an image split: neither says much about a new patient.")
+        + page.paragraph("Both are of an image split: neither predicts results on new patients.")
     )
 
 
@@ -247,7 +247,7 @@ def _noise(folder: Path, report: Report) -> str:
     plots.noise(sets, report.paper_rows(), file)
     names = ("accuracy", "sensitivity", "specificity", "auc", "auc_hard_labels", "weighted_f1", "ece")
     body = page.paragraph(
-        "Gaussian noise of standard deviation σ (in 8-bit levels) is put on each crop, as a poor camera would."
+        "Gaussian noise of standard deviation σ (in 8-bit levels) is added to each crop, as a poor camera would."
     )
     for name, rows in sets.items():
         lines = [(f"{row['sigma']:g}", *(page.value(row, key) for key in names)) for row in rows]
@@ -262,14 +262,14 @@ def _roc(folder: Path, report: Report) -> str:
     arrays, rows = _first_level(report)
     aucs = {name: row["auc"] for name, row in rows.items()}
     if all(auc is None for auc in aucs.values()):
-        return page.paragraph("Not defined: the judged cells are all of one class.")
+        return page.paragraph("Not defined: all cells are of one class.")
     file = folder / "roc.png"
     plots.roc(arrays, aucs, file)
     told = ", ".join(f"{name} AUC {page.value(row, 'auc')}" for name, row in rows.items())
     return page.picture(
         file,
         f"ROC curves: {told}.",
-        "Every threshold gives one point of the curve: towards the left fewer false alarms, towards the top "
+        "Each threshold is one point of the curve: further left means fewer false alarms, further up "
         "fewer missed cells.",
     )
 
@@ -281,8 +281,8 @@ def _reliability(folder: Path, report: Report) -> str:
     told = ", ".join(f"{name} ECE {page.value(row, 'ece')}" for name, row in rows.items())
     return page.picture(
         file,
-        f"Reliability diagram, share that is right over confidence, with the number of cells: {told}.",
-        "Below the dotted line it is more sure than right. Bins with few cells jump about.",
+        f"Reliability diagram, accuracy over confidence, with the number of cells: {told}.",
+        "Below the dotted line it is overconfident. Bins with few cells are uncertain.",
     )
 
 
@@ -302,9 +302,9 @@ def _subjects(folder: Path, report: Report) -> str:
     plots.subjects(sets, file, report.classes.names())
     body = page.picture(
         file,
-        "Share of each patient's cells that is right, sorted; the tables below have the numbers.",
-        f"Noise σ = {report.rows[0]['sigma']:g}. A patient with few cells says little. Subjects that the data set has "
-        "under several names stand here one by one and count as one patient in the figures above.",
+        "Accuracy per patient, sorted; the tables below have the numbers.",
+        f"Noise σ = {report.rows[0]['sigma']:g}. Results of patients with few cells are uncertain. Subjects that are one patient under "
+        "several names are listed one by one here and count as one patient in the metrics above.",
     )
     heads = ("Patient", "Is", "Cells", "Right", f"Mean score for {report.classes.positive}")
     for name, per_subject in sets.items():

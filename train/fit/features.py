@@ -73,7 +73,7 @@ def load(
             _write(file, kept)
         except OSError as error:
             raise LeukoscopeError(
-                f"feature cache {folder}: {error.strerror}; make room or set XDG_CACHE_HOME to another disk"
+                f"feature cache {folder}: {error.strerror}; free some space, or set XDG_CACHE_HOME to another disk"
             ) from error
     return np.stack([kept[key] for key in keys])
 

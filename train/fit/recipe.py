@@ -174,7 +174,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def __post_init__(self) -> None:
         if self.distil.variants and self.balance.grey_copies_of:
             raise ValueError(
-                "distil.variants: a teacher judges no grey copies; leave balance.grey_copies_of out"
+                "distil.variants: a teacher does not see grey copies; leave balance.grey_copies_of out"
             )
 
 

@@ -185,7 +185,7 @@ class Run:
         """
         file = self.folder / "best.keras"
         if not file.is_file():
-            raise InputError(f"{file}: missing; the run has not ended an epoch yet")
+            raise InputError(f"{file}: missing; the run has not finished its first epoch")
         return keras.models.load_model(file, compile=False)
 
     def save(self, model: keras.Model, progress: Progress, better: bool) -> None:

@@ -143,7 +143,9 @@ def _one_epoch(
     try:
         run.save(model, progress, better)
     except OSError as error:
-        raise LeukoscopeError(f"{run.folder}: {error}; make room, then go on with --resume") from error
+        raise LeukoscopeError(
+            f"{run.folder}: {error}; free some space, then continue with --resume"
+        ) from error
     left = f", at most {progress.seconds_left(fit) / 60:.0f} min left" if not progress.stopped else ""
     log.info("epoch %d: %s%s%s", progress.epoch, _figures(row), " (best)" if better else "", left)
 
@@ -172,7 +174,7 @@ def _fitted(
         ).history
     row = {name: float(values[-1]) for name, values in history.items()}
     if not np.isfinite(row["loss"]):
-        raise LeukoscopeError("the loss is not a number any more; lower fit.learning_rate and train anew")
+        raise LeukoscopeError("the loss became NaN; lower fit.learning_rate and train again")
     row["learning_rate"] = float(model.optimizer.learning_rate)
     row["seconds"] = round(time.monotonic() - started, 1)
     return row
