@@ -8,13 +8,18 @@ import warnings
 
 from edge.host.noise import quiet, without_noise
 
+_LOGGERS = ("tensorflow", "absl", "matplotlib", "matplotlib.font_manager", "fontTools")
+
+
+def _raise_levels() -> None:
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
 quiet()
+_raise_levels()
 with without_noise():
     import keras  # noqa: F401 - loads the backend
-
-for _name in ("tensorflow", "absl", "matplotlib", "matplotlib.font_manager", "fontTools"):
-    logging.getLogger(_name).setLevel(logging.ERROR)
+_raise_levels()  # what the backend set is of no use here
 # Keras 3 asks NumPy 2 for an array in the way of NumPy 1.
-warnings.filterwarnings(
-    "ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning
-)
+warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning)
