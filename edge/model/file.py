@@ -1,7 +1,6 @@
 """The model file: a TFLite flatbuffer with its manifest, labels and model card; see `edge.model.bundle`."""
 
 import hashlib
-import importlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +9,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
-from edge.errors import InputError, LeukoscopeError
+from edge.errors import InputError
 from edge.host.durable import replace_file
-from edge.host.noise import without_noise
 from edge.imaging.preprocess import Geometry
 from edge.model import bundle
 from edge.model.bundle import MAX_FILE_BYTES as MAX_FILE_BYTES  # a limit of the model file as a whole
+from edge.model.interpreter import make_interpreter as make_interpreter
 
 SCHEMA = 1
 POSITIVE = "ALL"
 REFER = "refer"
 """The verdict that is no class."""
-
-MAX_TENSOR_BYTES = 64 * 2**20
-"""Of one tensor of a network; the largest of MobileNet 1.0/224 has 0.8 MB."""
 
 Name = Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 """It stands in logs, records and terminals: nothing in it that steers those."""
@@ -247,35 +243,6 @@ def open_model(model: ModelFile, threads: int = 1) -> Any:
     return interpreter
 
 
-def make_interpreter(flatbuffer: bytes, threads: int = 1) -> Any:
-    """A TFLite interpreter, its tensors allocated.
-
-    Raises:
-        InputError: the interpreter refuses the flatbuffer.
-        LeukoscopeError: no interpreter is installed.
-    """
-    interpreter_class = _interpreter_class()
-    try:
-        with without_noise():
-            interpreter = interpreter_class(model_content=flatbuffer, num_threads=threads)
-            _check_sizes(interpreter)
-            interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"the interpreter cannot load the network: {error}") from error
-    return interpreter
-
-
-def _check_sizes(interpreter: Any) -> None:
-    """Refuse tensors that would fill the memory, before they are made."""
-    for tensor in interpreter.get_tensor_details():
-        tensor_bytes = math.prod(int(side) for side in tensor["shape"]) * np.dtype(tensor["dtype"]).itemsize
-        if tensor_bytes > MAX_TENSOR_BYTES:
-            raise InputError(
-                f"tensor {tensor['name']} would take {tensor_bytes / 2**20:.0f} MiB; "
-                f"at most {MAX_TENSOR_BYTES // 2**20} MiB are allowed"
-            )
-
-
 def _check_tensors(manifest: Manifest, interpreter: Any) -> None:
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     size, expected = manifest.geometry.size, manifest.input
@@ -312,15 +279,6 @@ def _check_tensor(
             f"{name} is quantised with scale {actual_scale:.8g} and zero point {actual_zero_point}, "
             f"the manifest says {scale:.8g} and {zero_point}"
         )
-
-
-def _interpreter_class() -> Any:
-    for module in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
-        try:
-            return importlib.import_module(module).Interpreter
-        except ImportError:
-            continue
-    raise LeukoscopeError("no TFLite interpreter is installed; run: pip install ai-edge-litert")
 
 
 def _check_manifest(manifest: Manifest, labels_txt: bytes) -> None:
