@@ -22,4 +22,6 @@ with without_noise():
     import keras  # noqa: F401 - loads the backend
 _raise_levels()  # what the backend set is of no use here
 # Keras 3 asks NumPy 2 for an array in the way of NumPy 1.
-warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning)
+warnings.filterwarnings(
+    "ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning
+)

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
+from edge.host.durable import flush_folder
 from edge.imaging.files import SUFFIXES, read_image
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import Geometry, prepare
@@ -53,7 +54,11 @@ def load(
     crops = np.empty((len(cells), geometry.size, geometry.size, 3), np.uint8)
     for parent in sorted(set(parents)):
         wanted = [i for i, own in enumerate(parents) if own == parent]
-        names = sorted(path.name for path in (root / parent).iterdir() if path.suffix.lower() in SUFFIXES)
+        names = sorted(
+            path.name
+            for path in (root / parent).iterdir()
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+        )
         try:
             kept = _folder_crops(folder, root / parent, names, geometry, progress)
         except OSError as error:
@@ -114,5 +119,6 @@ def _build(
             raise InputError("; ".join(sorted(faults)[:10]) + more)
         crops.flush()
         partial.replace(file)
+        flush_folder(file.parent)
     finally:
         partial.unlink(missing_ok=True)

@@ -5,8 +5,8 @@ teacher judges the same pictures for every student. Kept beside the crops, by th
 """
 
 import hashlib
+import io
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from edge.errors import LeukoscopeError
+from edge.host.durable import replace_file
 from edge.imaging.frame import Pixels
 from train.data import crops as crop_cache
 from train.data.dataset import Cell, Data, data_root
@@ -71,9 +72,9 @@ def load(
         kept |= {keys[place]: row for place, row in zip(missing, rows, strict=True)}
         try:
             _write(file, kept)
-        except OSError as error:
+        except LeukoscopeError as error:
             raise LeukoscopeError(
-                f"feature cache {folder}: {error.strerror}; free some space, or set XDG_CACHE_HOME to another disk"
+                f"feature cache {error}; free some space, or set XDG_CACHE_HOME to another disk"
             ) from error
     return np.stack([kept[key] for key in keys])
 
@@ -113,7 +114,6 @@ def _read(file: Path) -> dict[str, Floats]:
 
 
 def _write(file: Path, kept: dict[str, Floats]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}.partial.npz")
-    np.savez(partial, keys=np.array(list(kept)), rows=np.stack(list(kept.values())))
-    partial.replace(file)
+    content = io.BytesIO()
+    np.savez(content, keys=np.array(list(kept)), rows=np.stack(list(kept.values())))
+    replace_file(file, content.getvalue())
