@@ -83,15 +83,13 @@ def _check_archive_end(data: bytes) -> None:
     end = data[-_END_RECORD.size :]
     if len(end) < _END_RECORD.size or end[:4] != b"PK\x05\x06":
         if b"PK\x03\x04" in data and b"manifest.json" in data:
-            raise InputError(
-                "truncated, or data was appended: the archive has no end record; copy the file again"
-            )
+            raise InputError("cut short, or something was added: the archive has no end; copy it again")
         raise InputError(
-            "a plain TFLite file without manifest (or truncated); make one with leukoscope export"
+            "a plain TFLite file without manifest (or one cut short); make one with leukoscope export"
         )
     _, _, _, _, members, directory_bytes, _, _ = _END_RECORD.unpack(end)
     if members > MAX_MEMBERS:
-        raise InputError(f"the archive claims {members} members; at most {MAX_MEMBERS} are allowed")
+        raise InputError(f"the archive says it has {members} members; {MAX_MEMBERS} is the most")
     # A ZIP64 end record would take the place of the sizes that were just checked.
     if directory_bytes > MAX_DIRECTORY_BYTES or data[-_END_RECORD.size - 20 :][:4] == b"PK\x06\x07":
         raise InputError(f"the archive's directory is larger than {MAX_DIRECTORY_BYTES // 2**10} KiB")
@@ -117,7 +115,7 @@ def append(flatbuffer: bytes, members: Mapping[str, bytes]) -> bytes:
     if flatbuffer[4:8] != _IDENTIFIER:
         raise InputError("not a TFLite flatbuffer")
     if zipfile.is_zipfile(io.BytesIO(flatbuffer)):
-        raise InputError("the flatbuffer already has an archive behind it; give the flatbuffer alone")
+        raise InputError("the flatbuffer already has an archive behind it; give it without")
     file = io.BytesIO(flatbuffer)
     # Appending makes the archive's offsets count from the file's start, as unzip expects. Members are
     # stored as they are: compressed bytes differ between versions of zlib.

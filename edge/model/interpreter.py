@@ -38,7 +38,7 @@ def _check_sizes(interpreter: Any) -> None:
         if tensor_bytes > MAX_TENSOR_BYTES:
             raise InputError(
                 f"tensor {tensor['name']} would take {tensor_bytes / 2**20:.0f} MiB; "
-                f"at most {MAX_TENSOR_BYTES // 2**20} MiB are allowed"
+                f"{MAX_TENSOR_BYTES // 2**20} are the most"
             )
 
 

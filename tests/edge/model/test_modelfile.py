@@ -122,7 +122,7 @@ def test_missing_folder_and_foreign_files_are_refused(tmp_path: Path) -> None:
 def test_a_plain_tflite_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "plain.tflite"
     path.write_bytes(flatbuffer())
-    refused(path, "a plain TFLite file without manifest (or truncated); make one with leukoscope export")
+    refused(path, "a plain TFLite file without manifest (or one cut short); make one with leukoscope export")
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
