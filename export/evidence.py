@@ -151,7 +151,7 @@ def _held_out(file: Path) -> Judged:
     except InputError as error:
         raise InputError(f"--evidence {error}") from error
     if not rows:
-        raise InputError(f"--evidence {file}: it contains no evaluated cells")
+        raise InputError(f"--evidence {file}: no judged cells in it")
     least = min(row.sigma for row in rows)
     rows = [row for row in rows if row.sigma == least]
     keys = [f"{row.label} {subject_group(row.subject)}" for row in rows]
