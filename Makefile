@@ -27,7 +27,7 @@ soak: $(VENV)/.dev mosquitto
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict edge
+	$(BIN)/mypy --strict edge train export
 
 # Is it still as fast? Ratios of times that are taken in turn, so that it holds on any machine.
 bench-check: $(VENV)/.dev mosquitto

@@ -57,6 +57,11 @@ def document() -> dict[str, Any]:
     }
     for name in ("Record", "FieldRecord"):
         schemas[name]["description"] += f" {NOTICE.capitalize()}."
+    # The classes have the names of the model file; those that ship name them ALL and HEM.
+    schemas["Record"] |= {
+        "if": {"properties": {"probabilities": {"required": ["ALL", "HEM"]}}},
+        "then": {"properties": {"verdict": {"enum": ["ALL", "HEM", "refer"]}}},
+    }
     messages = {
         "status": "Status",
         "health": "Health",

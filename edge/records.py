@@ -34,6 +34,8 @@ _Hash = Annotated[str, Meta(max_length=128)]
 _Measures = Annotated[dict[Name, float], Meta(max_length=MOST_ENTRIES)]
 # What a database's 64-bit integer column holds.
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+# A class of the model file, or "refer".
+_Verdict = Annotated[str, Meta(min_length=1, max_length=100)]
 _Uuid = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![\s\S])")]
 
 
@@ -77,7 +79,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         monotonic_ns: the same moment on the monotonic clock of that boot.
         specimen: slide or sample, or "".
         source: where the picture came from.
-        verdict: the likelier class, or "refer" if a person has to look.
+        verdict: the likelier class, by its name in the model file, or "refer" if a person has to look.
         probabilities: of each class, 0 to 1.
         reasons: why it was referred.
         quality: measures of the picture.
@@ -100,7 +102,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     monotonic_ns: _Count
     specimen: Specimen
     source: _Text
-    verdict: Literal["ALL", "HEM", "refer"]
+    verdict: _Verdict
     probabilities: _Measures
     reasons: Annotated[list[_Text], Meta(max_length=MOST_ENTRIES)]
     quality: _Measures
@@ -204,6 +206,8 @@ def decode_record(payload: bytes) -> Record:
     # In JSON a NUL character is always written like this, but this may also be a backslash and "u0000".
     if b"\\u0000" in payload and _holds_nul(msgspec.to_builtins(record)):
         raise InputError("record holds a NUL character, which no PostgreSQL text can hold")
+    if record.verdict != "refer" and record.verdict not in record.probabilities:
+        raise InputError("record does not fit the schema: its verdict is no class of its probabilities")
     return record
 
 

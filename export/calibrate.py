@@ -136,15 +136,14 @@ def calibrate(graph: DeployGraph, crops: Pixels) -> Calibrated:
     layers, scales, ranges = [], [], []
     step = graph.input.scale
     for float_layer, int8_layer in zip(graph.layers, target.layers, strict=True):
-        last = float_layer is graph.layers[-1]
-        counts = [_curvature(float_layer(x)) if last else np.ones(len(x), np.float32) for x in exact]
+        # The last layer's outputs are small, and say how much each crop counts.
+        logits_of = [float_layer(x).numpy() for x in exact] if float_layer is graph.layers[-1] else []
+        counts = [_curvature(y) for y in logits_of] or [np.ones(len(x), np.float32) for x in exact]
         moments, lowest, highest = _moments(float_layer, int8_layer, exact, lossy, counts)
         layer, scale = fit(int8_layer, moments, step)
         reach = Range.around(lowest, min(highest, 6.0) if layer.relu6 else highest)
-        for index in range(
-            len(exact)
-        ):  # in place: at 1.0/224 two copies of a map are what memory has room for
-            exact[index] = float_layer(exact[index]).numpy()
+        for index in range(len(exact)):  # in place: at 1.0/224 memory has room for two copies of a map
+            exact[index] = logits_of[index] if logits_of else float_layer(exact[index]).numpy()
             lossy[index] = reach.quantise(layer(lossy[index]).numpy())
         step = reach.scale
         layers.append(layer)
@@ -203,13 +202,13 @@ def _round(weights: Doubles, scales: Doubles, xx: Doubles) -> Doubles:
         error = (left[:, i] - levels * scales) / answers[:, i, i, np.newaxis]
         left[:, i + 1 :] -= answers[:, i, i + 1 :, np.newaxis] * error[:, np.newaxis]
         left[:, i] = levels * scales
-    return left
+    return np.asarray(left)
 
 
 def _curvature(evidence: tf.Tensor) -> Floats:
     """(N,) float32 above 0, p · (1 - p) of the probabilities that (N, h, w, 2) activation maps come to."""
     p = tf.nn.softmax(tf.reduce_mean(evidence, (1, 2)))[:, 0]
-    return np.maximum(p * (1 - p), LEAST_COUNT)
+    return np.asarray(np.maximum(p * (1 - p), LEAST_COUNT))
 
 
 def _moments(
@@ -278,4 +277,5 @@ def _patches(layer: Layer, x: Floats) -> tf.Tensor:
 def _grouped(layer: Layer) -> Doubles:
     """The kernel as (groups, inputs, outputs) float64."""
     outputs = len(layer.bias) // layer.groups
-    return layer.kernel.astype(np.float64).reshape(-1, layer.groups, outputs).transpose(1, 0, 2)
+    kernel = np.asarray(layer.kernel, np.float64).reshape(-1, layer.groups, outputs)
+    return np.asarray(kernel.transpose(1, 0, 2))

@@ -12,8 +12,8 @@ _HEAD = """# {name}
 hematologist looks at the slide.
 
 ## What it is
-MobileNet_M (MobileNet V1 with the head of the MobileNet_M paper{members}), int8, for single white cells: ALL
-(leukemic blast) or HEM (healthy precursor). Input: a centred crop of {crop}×{crop} pixels, resized to
+MobileNet_M (MobileNet V1 with the head of the MobileNet_M paper{members}), int8, for single white cells:
+{classes}. Input: a centred crop of {crop}×{crop} pixels, resized to
 {size}×{size}, RGB.{outputs}
 
 ## How it was trained
@@ -25,12 +25,12 @@ Calibrated for int8 on {representative} of its training crops.
 
 _MAP = """ Beside the probabilities it gives the class activation map: each position's share of the logits."""
 
-_SPLIT_BY_IMAGE = """Cells of one patient stand on several sides of a split by image, so its figures say little about a new
-patient. The row of other subjects, where there is one, has no patient in common with the training, but few
-cells: read it as a warning, not as a measurement to two figures.
+_SPLIT_BY_IMAGE = """In a split by image, cells of one patient are in training and test set, so its figures say little about a new
+patient. The row of other subjects, if there is one, has no patient in common with the training, but few
+cells: read it as a warning, not as a measurement to two digits.
 """
 
-_TRAINED_ON_ALL = """This model was trained on every cell that was to hand, so **no cell is left to judge this very file on**. {what}
+_TRAINED_ON_ALL = """This model was trained on all available cells, so **no cell is left to judge this very file on**. {what}
 """
 
 _MEASURED = """Measured with `leukoscope export`, which compares the float model and this file on the same cells. The
@@ -39,18 +39,22 @@ figures by subject are in the manifest (`leukoscope model show`).
 
 _TAIL = """
 ## What it must not be used for
-- To diagnose, or to leave out a look through the microscope.
-- For other stains, magnifications or preparations than those of C-NMC 2019, or cells that are not cut out
-  on black: none of that has been measured.
+- For a diagnosis, or instead of looking through the microscope.
+- For other stains, magnifications or preparations than those of {data}{black}: none of that has been measured.
 - For whole fields: it looks at the one cell in the centre.
 
 ## Licence and attribution
-Apache-2.0. Trained on C-NMC 2019, CC BY 3.0: Gupta, A. & Gupta, R. (2019), ALL Challenge dataset of ISBI
-2019 (C-NMC 2019), The Cancer Imaging Archive, doi 10.7937/tcia.2019.dc64i46r.{weights}
+{source}{weights}
 """
+
+_C_NMC = """Apache-2.0. Trained on C-NMC 2019, CC BY 3.0: Gupta, A. & Gupta, R. (2019), ALL Challenge dataset of ISBI
+2019 (C-NMC 2019), The Cancer Imaging Archive, doi 10.7937/tcia.2019.dc64i46r."""
+
+_OWN_DATA = "Trained on data that do not come with Leukoscope: name their source and licence before you pass the model on."
 
 _IMAGENET = " Started from the ImageNet\nweights of Keras' MobileNet (Apache-2.0)."
 
+C_NMC = "C-NMC 2019"
 _ROW = ("accuracy", "auc", "sensitivity", "specificity", "ece")
 
 
@@ -61,18 +65,26 @@ def card(manifest: Manifest) -> str:
         parts.append(_SPLIT_BY_IMAGE)
     parts += [_MEASURED, _calibration(manifest), _localisation(manifest)]
     weights = _IMAGENET if manifest.training["weights"] != "none" else ""
-    return "\n".join(part for part in parts if part) + _TAIL.format(weights=weights)
+    official = manifest.training["data"] == C_NMC
+    tail = _TAIL.format(
+        weights=weights,
+        data=C_NMC if official else "the data that it was trained on",
+        black=", or cells that are not cut out\n  on black" if official else "",
+        source=_C_NMC if official else _OWN_DATA,
+    )
+    return "\n".join(part for part in parts if part) + tail
 
 
 def _head(manifest: Manifest) -> str:
     training, members = manifest.training, manifest.training.get("members", 1)
     whole = f"{training['data']}, split by {training['split']} (seed {training['split_seed']})"
     if training["split"] == "none":
-        images = f"all {training['images']} images of {training['data']} that were to hand"
+        images = f"{_all_or_some(training)} images of {training['data']} that were available"
     else:
-        images = f"{training['images']} images of the train side of fold {training['fold']} of {whole}"
+        images = f"{_some(training)} images of the train side of fold {training['fold']} of {whole}"
     return _HEAD.format(
         name=manifest.name,
+        classes=_classes(manifest),
         members=f"; {members} of them side by side, their log-odds averaged" if members > 1 else "",
         crop=manifest.geometry.crop,
         size=manifest.geometry.size,
@@ -83,6 +95,26 @@ def _head(manifest: Manifest) -> str:
         kept=_kept(training),
         representative=len(training["representative"]),
     )
+
+
+def _classes(manifest: Manifest) -> str:
+    names = (manifest.positive_label(), manifest.negative_label())
+    if names == ("ALL", "HEM"):
+        return "ALL (leukemic blast) or HEM (healthy precursor)"
+    return f"{names[0]} (the positive class) or {names[1]}"
+
+
+def _some(training: dict[str, Any]) -> str:
+    """How many images trained; with `train --limit` fewer than the split names."""
+    named = training.get("images_of_the_split", training["images"])
+    if named == training["images"]:
+        return str(named)
+    return f"{training['images']} (a quick trial, --limit {training['limit']}) of the {named}"
+
+
+def _all_or_some(training: dict[str, Any]) -> str:
+    some = _some(training)
+    return f"all {some}" if some == str(training["images"]) else some
 
 
 def _kept(training: dict[str, Any]) -> str:
@@ -136,13 +168,13 @@ def _calibration(manifest: Manifest) -> str:
     """How sure is sure, and which cells it refers."""
     found = manifest.calibration
     if "cells" not in found:
-        return f"## How sure it is\n{found['why_not']}\n"
+        return f"## Confidence and referrals\n{found['why_not']}\n"
     patients = found["patients"]
     lines = [
-        "## How sure it is",
+        "## Confidence and referrals",
         f"Temperature {found['temperature']:g}; a cell whose likelier class has less than "
         f"{found['refer_below']:g} is referred.\nBoth were fitted on {found['n']} cells ({found['cells']}; patients: "
-        f"{patients['ALL']} with ALL, {patients['HEM']}\nhealthy), each patient weighing the same, as judged by "
+        f"{patients['ALL']} with ALL, {patients['HEM']}\nhealthy), each patient weighing the same, as evaluated by "
         f"{found['judged_by']}. " + reached(found),
     ]
     if not found["new_patients"]:
@@ -170,7 +202,7 @@ def _localisation(manifest: Manifest) -> str:
     found = manifest.localisation
     lines = [
         "## Where it looks",
-        f"The share of what speaks for its verdict that lies inside the cell, on {found['n']} cells ({found['cells']}):",
+        f"The share of the evidence for the verdict that is inside the cell, on {found['n']} cells ({found['cells']}):",
         "",
         "| called | cells | share inside | the cell's share of the picture | strongest position on the cell |",
         "|---|---|---|---|---|",

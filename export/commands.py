@@ -22,20 +22,22 @@ from edge.model.file import (
 )
 from edge.notice import NOTICE
 from export import evidence, report
-from export.card import card
+from export.card import C_NMC, card
 from export.convert import plain_int8, representative_sample, to_int8
 from export.deploy import PixelInput, deploy_graph
 from export.layers import LayerError, layer_errors, summary, worst
 from export.localise import localisation
-from export.parity import CellSet, cell_sets, judged, metrics, parity, score, validation
+from export.parity import CellSet, cell_sets, judged, metrics, parity, refusals, score, validation
 from export.referral import Judged, fit
 from train.data import crops as crop_cache
-from train.data.dataset import LABELS, data_root
-from train.data.split import Split
+from train.data.cnmc import is_official_name
+from train.data.dataset import Cell, Data, DataSet, data_root
+from train.data.split import SIDES, Split, evenly
 from train.evaluate.evaluation import int8_scorer, score_cells
 from train.evaluate.report import make_folder
 from train.fit.recipe import Recipe
 from train.fit.run import Run, environment
+from train.fit.start import check_writable
 from train.fit.training import load_side
 
 log = logging.getLogger(__name__)
@@ -49,17 +51,17 @@ def export(options: argparse.Namespace) -> int:
     _check(options)
     run = Run(options.run)
     recipe, split = run.recipe(), run.split()
-    data = options.data or Path(run.environment().get("data", ""))
-    if not data.is_dir():
-        raise InputError(f"data set {data}: no such folder; give it with --data")
+    run.best_model()
+    check_writable(options.out)
     known = evidence.read(options.evidence)
+    data = run.data_set(options.data)
     if known.recipe is not None and known.recipe != recipe:
-        log.warning("careful: the cross-validation is of another recipe than this run; the card says so")
+        log.warning("the cross-validation is of another recipe than this run; the card says so")
     folder = options.report or options.out.with_suffix(".report")
     make_folder(folder)
 
     flatbuffer, sample = _convert(options, run, recipe, data)
-    manifest = _manifest(run, recipe, flatbuffer, sample)
+    manifest = _manifest(run, recipe, data, flatbuffer, sample)
     sets = cell_sets(data, split)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / options.out.name
@@ -81,7 +83,7 @@ def export(options: argparse.Namespace) -> int:
     model = write_model(options.out, flatbuffer, manifest, card(manifest))
     read_model(options.out)
     report.write(folder, report.Report(model.manifest, scored, cells, errors))
-    return _say(options, model.manifest, folder, errors)
+    return _report(options, model.manifest, folder, errors, sets[0].cells)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -96,30 +98,37 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"--out {options.out}: this is a folder; give the name of a file in it")
 
 
-def _say(options: argparse.Namespace, manifest: Manifest, folder: Path, errors: list[LayerError]) -> int:
-    """The result in words; raised as an error where int8 loses too much."""
+def _report(
+    options: argparse.Namespace, manifest: Manifest, folder: Path, errors: list[LayerError], cells: list[Cell]
+) -> int:
+    """Print the result; raised as an error if int8 is not as good as float."""
     compared, found = manifest.parity, manifest.calibration
     print(
         f"{options.out}: on the {compared['n']} cells of the {compared['cells']}, int8 agrees with float on "
-        f"{compared['agreement']:.2%} and loses {compared['drop_points']:.2f} points"
+        f"{compared['agreement']:.2%} and {_change(compared['drop_points'])} points of accuracy"
+        + ("" if compared["auc_drop_points"] is None else f", {_change(compared['auc_drop_points'])} of AUC")
     )
     print(
         f"temperature {manifest.temperature:g}, refer below {manifest.refer_below:g}: "
         + (report.reached(found) if "cells" in found else found["why_not"])
     )
     print(f"report: {folder / 'report.html'}; {NOTICE}")
-    if compared["drop_points"] > options.max_drop:
+    reasons = refusals(compared, cells, options.max_drop)
+    if reasons:
         raise LeukoscopeError(
-            f"{options.out}: int8 loses {compared['drop_points']:.2f} points of accuracy, more than --max-drop "
-            f"{options.max_drop:g}; {worst(errors)}; try more --representative images. The file is written to be "
-            "looked at, not for a box"
+            f"{options.out}: int8 {', and '.join(reasons)}; {worst(errors)}; try more --representative images, or "
+            "train longer. The file is written to be looked at, not for a box"
         )
     return 0
 
 
-def _convert(options: argparse.Namespace, run: Run, recipe: Recipe, data: Path) -> tuple[bytes, list[str]]:
+def _change(drop: float) -> str:
+    return f"loses {drop:.2f}" if drop > -0.005 else f"gains {-drop:.2f}"
+
+
+def _convert(options: argparse.Namespace, run: Run, recipe: Recipe, data: DataSet) -> tuple[bytes, list[str]]:
     """The flatbuffer, and the paths of the crops that calibrated it."""
-    cells, crops = load_side(data, run.split(), "train", recipe)
+    cells, crops = load_side(data, run.split(), "train", recipe, run.environment().get("limit"))
     sample = representative_sample([(cell.label, cell.subject) for cell in cells], options.representative)
     log.info("converting, calibrated on %d of %d training crops", len(sample), len(cells))
     calibrating, model = np.asarray(crops[sample]), run.best_model()
@@ -135,7 +144,7 @@ def _calibration(
     known: evidence.Evidence,
     recipe: Recipe,
     file: Path,
-    data: Path,
+    data: Data,
     split: Split,
 ) -> tuple[Judged | None, dict[str, Any]]:
     """The cells that temperature and band are fitted on, and the manifest's `calibration`.
@@ -153,14 +162,14 @@ def _calibration(
         cells = judged(side, score_cells(int8_scorer(file), data, side.cells))
         return cells, fit(cells, options.refer_sensitivity, "this file")
     why_not = (
-        "No cells that did not train the model were left to fit them on, so its probabilities are as the network "
-        "gives them and no cell is referred for being unsure. Give the folder of a cross-validation with --evidence."
+        "No cells were left that had not trained the model, so its probabilities are those of the network and no cell "
+        "is referred for low confidence. Give the folder of a cross-validation with --evidence."
     )
     return None, {"temperature": 1.0, "refer_below": 0.0, "why_not": why_not}
 
 
 def _layer_errors(
-    run: Run, recipe: Recipe, manifest: Manifest, flatbuffer: bytes, data: Path, judged: CellSet
+    run: Run, recipe: Recipe, manifest: Manifest, flatbuffer: bytes, data: Data, judged: CellSet
 ) -> list[LayerError]:
     some = judged.cells[:: max(1, len(judged.cells) // _LAYER_CELLS)][:_LAYER_CELLS]
     crops = np.asarray(crop_cache.load(data_root(data), some, recipe.model.geometry))
@@ -168,16 +177,19 @@ def _layer_errors(
     return layer_errors(graph, flatbuffer, manifest.input, crops)
 
 
-def _manifest(run: Run, recipe: Recipe, flatbuffer: bytes, representative: list[str]) -> Manifest:
+def _manifest(
+    run: Run, recipe: Recipe, data: DataSet, flatbuffer: bytes, representative: list[str]
+) -> Manifest:
     size = f"{recipe.model.alpha:g}".replace(".", "_") if recipe.model.alpha != 1 else "1_0"
     members = f"_x{recipe.model.members}" if recipe.model.members > 1 else ""
     return Manifest(
         name=f"mobilenet_m_{size}_{recipe.model.size}{members}",
-        labels=list(LABELS),
+        labels=run.classes().names(),
+        positive=run.classes().positive,
         geometry=recipe.model.geometry,
         input=_input_format(recipe, flatbuffer),
         outputs=_output_formats(flatbuffer),
-        training=_training(run, recipe) | {"representative": representative},
+        training=_training(run, recipe, data) | {"representative": representative},
         tools=environment(),
     )
 
@@ -203,23 +215,39 @@ def _output_formats(flatbuffer: bytes) -> list[OutputFormat]:
     return sorted(formats, key=lambda output: output.name != "probabilities")
 
 
-def _training(run: Run, recipe: Recipe) -> dict[str, Any]:
+def _training(run: Run, recipe: Recipe, data: DataSet) -> dict[str, Any]:
+    """What really trained the run: with `train --limit` that is less than the split names."""
     progress, split, environment_then = run.progress(), run.split(), run.environment()
+    limit = environment_then.get("limit")
+    images = {side: len(evenly(len(split.side(side)), limit)) for side in SIDES}
     return {
-        "data": "C-NMC 2019",
+        "data": C_NMC if "C-NMC" in data.layout or _official_names(data) else "data of one's own",
+        "layout": data.layout,
         "fold": split.fold,
         "split": split.method,
         "split_seed": split.seed,
         "split_sha256": split.sha256(),
-        "images": len(split.train),
-        "validation_images": len(split.val),
-        "recipe": Path(environment_then.get("recipe", "")).name,
+        "images": images["train"],
+        "validation_images": images["val"],
+        "images_of_the_split": len(split.train),
+        "limit": limit,
+        "recipe": _recipe_name(environment_then.get("recipe", "")),
         "weights": Path(str(environment_then.get("weights", ""))).name,
         "epochs": progress.epoch if progress else 0,
         "best_epoch": progress.best_epoch if progress else 0,
         "chosen_by": _chosen_by(recipe),
         "members": recipe.model.members,
     }
+
+
+def _official_names(data: DataSet) -> bool:
+    return all(is_official_name(cell.path) for cell in data.cells)
+
+
+def _recipe_name(text: str) -> str:
+    """A recipe without the folder of its file; the changes after it stay as they are."""
+    name, separator, changes = text.partition(" --set ")
+    return Path(name).name + separator + changes
 
 
 def _chosen_by(recipe: Recipe) -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from edge.errors import LeukoscopeError
+from edge.host.noise import without_noise
 from edge.imaging.frame import Pixels
 from export.calibrate import WEIGHT_LEVELS, Calibrated, calibrate
 from export.deploy import Floats, Layer, deploy_graph, expect_equal
@@ -117,7 +118,8 @@ def _converted(converter: Any) -> bytes:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     try:
-        flatbuffer: bytes = converter.convert()
+        with without_noise():
+            flatbuffer: bytes = converter.convert()
     except (ValueError, RuntimeError) as error:
         raise LeukoscopeError(f"TFLite cannot convert this model: {error}") from error
     return flatbuffer

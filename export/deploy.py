@@ -78,7 +78,7 @@ class PixelInput:
     def real(self, pixels: Pixels) -> Floats:
         """The tensor's real values of uint8 pixels, float32 of the same shape."""
         quantised = pixels.astype(np.float32) - (128 + self.zero_point)
-        return quantised * np.float32(self.scale)
+        return np.asarray(quantised * np.float32(self.scale))
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,17 +72,37 @@ def _metrics(file: Path) -> tuple[dict[str, Figures], bool]:
         raise InputError(f"--evidence {file}: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"--evidence {file}: {error}; give a JSON object") from error
-    rows = content if isinstance(content, list) and content else [None]
+    rows: list[Figures] = content if isinstance(content, list) else []
     try:
-        if all(isinstance(row, dict) and row.get("resampled") == "subjects" for row in rows):
-            return {CROSS_VALIDATION: _of_cross_validation(rows)}, True
-        if all(isinstance(row, dict) and row.get("resampled") == "cells" for row in rows):
-            return _of_image_split(rows[0]), False
+        if _all_resampled(rows, "subjects"):
+            if _is_cross_validation(file, rows):
+                return {CROSS_VALIDATION: _of_cross_validation(rows)}, True
+            return _of_one_model(rows[0], "test side of a split by subject"), False
+        if _all_resampled(rows, "cells"):
+            return _of_one_model(rows[0], "test side of a split by image"), False
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"--evidence {file}: not what `leukoscope evaluate` writes ({error!r})") from error
     if not isinstance(content, dict) or not content:
-        raise InputError(f"--evidence {file}: not a JSON object with figures")
+        raise InputError(f"--evidence {file}: not a JSON object with metrics")
     return {CROSS_VALIDATION: content}, False
+
+
+def _all_resampled(rows: list[Figures], units: str) -> bool:
+    return bool(rows) and all(isinstance(row, dict) and row.get("resampled") == units for row in rows)
+
+
+def _is_cross_validation(file: Path, rows: list[Figures]) -> bool:
+    """Whether rows on new patients are of a cross-validation, not of one model on its test list.
+
+    Rows name their kind; those that older versions wrote are known by the title of their report.
+    """
+    kind = rows[0].get("kind")
+    if kind is not None:
+        return bool(kind == "cross-validation")
+    page = file.with_name("report.html")
+    return not page.is_file() or "<title>Evaluation of" not in page.read_text(
+        encoding="utf-8", errors="replace"
+    )
 
 
 def _of_cross_validation(rows: list[Figures]) -> Figures:
@@ -92,11 +112,13 @@ def _of_cross_validation(rows: list[Figures]) -> Figures:
         figures = row["by_subject"]
         values = [_with_interval(figures, name) for name in ("auc", "sensitivity", "specificity")]
         shown.append(f"- noise of sigma {row['sigma']:g}: {', '.join(values)}")
-    patients = rows[0]["groups"]
+    (positive, positives), (negative, negatives) = rows[0]["groups"].items()
+    kinds = f"{positives} with ALL, {negatives} healthy" if positive == "ALL" else ""
+    kinds = kinds or f"{positives} {positive}, {negatives} {negative}"
     text = (
-        f"On patients that trained nothing ({patients['ALL']} with ALL, {patients['HEM']} healthy; {rows[0]['n']} "
+        f"On patients that trained nothing ({kinds}; {rows[0]['n']} "
         "cells), each patient\nweighing the same within its class, 95 % intervals over patients; float models, a score "
-        "of 0.5 and above\ncalled ALL:\n\n"
+        f"of 0.5 and above\ncalled {positive}:\n\n"
     )
     return {
         "text": text + "\n".join(shown),
@@ -114,9 +136,9 @@ def _with_interval(figures: Figures, name: str) -> str:
     return f"{title} {figures[name]:.2f}{spread}"
 
 
-def _of_image_split(row: Figures) -> dict[str, Figures]:
-    found = {"test side of a split by image": {SAME_METHOD: dict(row)}}
-    others = found["test side of a split by image"][SAME_METHOD].pop("other_subjects", None)
+def _of_one_model(row: Figures, name: str) -> dict[str, Figures]:
+    found = {name: {SAME_METHOD: dict(row)}}
+    others = found[name][SAME_METHOD].pop("other_subjects", None)
     if others:
         found["subjects outside that split's fold"] = {SAME_METHOD: others}
     return found

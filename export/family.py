@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge.bench import machine
+from edge.bench.machine import machine
 from edge.errors import LeukoscopeError
 from edge.model.classifier import DEFAULT_MODEL
 from edge.model.file import Manifest, ModelFile, read_model, verify

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.bench import WARM_UP_RUNS, machine
+from edge.bench import WARM_UP_RUNS
+from edge.bench.machine import machine
 from edge.errors import LeukoscopeError
 from edge.model.file import open_model, read_model
 

@@ -19,9 +19,8 @@ from edge.model.classifier import Classifier
 from edge.model.explain import Evidence, Explainer
 from edge.model.file import ModelFile, read_model
 from train.data import crops as crop_cache
-from train.data.dataset import Cell, data_root, scan
+from train.data.dataset import Cell, Data, cells_of, data_root, scan
 from train.data.split import split_fold
-from train.evaluate.evaluation import cells_of
 from train.evaluate.metrics import Bools, Floats
 
 CELL_LEVELS = 8
@@ -29,7 +28,7 @@ CELL_LEVELS = 8
 leaves a rim of less."""
 
 
-def localisation(file: Path, data: Path, cells: list[Cell], name: str) -> dict[str, Any]:
+def localisation(file: Path, data: Data, cells: list[Cell], name: str) -> dict[str, Any]:
     """How much of what speaks for the verdict lies inside the cell; empty for a model without a map.
 
     Args:
@@ -48,7 +47,11 @@ def localisation(file: Path, data: Path, cells: list[Cell], name: str) -> dict[s
     if model.manifest.activation_map() is None:
         return {}
     table, says_all = _shares(model, crop_cache.load(data_root(data), cells, model.manifest.geometry))
-    sides = {"all cells": np.ones(len(says_all), np.bool_), "ALL": says_all, "HEM": ~says_all}
+    sides = {
+        "all cells": np.ones(len(says_all), np.bool_),
+        model.manifest.positive_label(): says_all,
+        model.manifest.negative_label(): ~says_all,
+    }
     judged = {side: of for side, of in sides.items() if of.any()}
     return {
         "cells": name,
@@ -70,7 +73,7 @@ def _shares(model: ModelFile, crops: Pixels) -> tuple[Floats, Bools]:
     explainer = Explainer(classifier, model.manifest)
     rows, says_all = [], []
     for crop in crops:
-        says_all.append(classifier.classify_crop(crop).probabilities["ALL"] >= 0.5)
+        says_all.append(classifier.classify_crop(crop).probabilities[explainer.positive] >= 0.5)
         sign = 1 if says_all[-1] else -1
         evidence = explainer.evidence()
         area = cell_area(crop, evidence.shape)

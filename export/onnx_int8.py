@@ -50,7 +50,7 @@ class _Reader:
     def name(self, operator: Any) -> str:
         code = self._model.operatorCodes[operator.opcodeIndex]
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
-        names = {
+        names: dict[int, str] = {
             value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)
         }
         return names[number]

@@ -1,5 +1,6 @@
 """Float against int8 on the same cells: how alike they are, and how good each is."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,12 @@ import numpy as np
 
 from export.convert import representative_sample
 from export.referral import Judged, at_temperature, log_odds, point
-from train.data.dataset import LABELS, Cell, scan, subject_group
+from train.data.dataset import LABELS, Cell, Data, cells_of, scan, subject_group
 from train.data.split import Split
-from train.evaluate.evaluation import Scores, cells_of, int8_scorer, load_scorer, score_cells
+from train.evaluate.evaluation import Scores, int8_scorer, load_scorer, of_other_patients, score_cells
 from train.evaluate.intervals import Resample
-from train.evaluate.metrics import figures
-from train.evaluate.predictions import figures_of, patients
+from train.evaluate.metrics import THRESHOLD, figures
+from train.evaluate.predictions import figures_of, patients, positives
 
 TRAINING_CELLS = 512
 """How many cells of the training are compared where no others are left."""
@@ -56,7 +57,7 @@ class CellSet:
     judges: bool = True
 
 
-def cell_sets(data: Path, split: Split) -> list[CellSet]:
+def cell_sets(data: Data, split: Split) -> list[CellSet]:
     """The cells of a split to compare on, the first for the parity: its test side, or the next best there is."""
     resample: Resample = "cells" if split.method == "image" else "subjects"
     whole = f"fold {split.fold}, split by {split.method}"
@@ -74,15 +75,14 @@ def cell_sets(data: Path, split: Split) -> list[CellSet]:
     return [*sets, CellSet("other subjects", others, "subjects")] if others else sets
 
 
-def unseen_subjects(data: Path, split: Split) -> list[Cell]:
+def unseen_subjects(data: Data, split: Split) -> list[Cell]:
     """Every cell whose patient, or twin, has no cell on any side of the split."""
     cells = scan(data)
     named = {*split.train, *split.val, *split.test}
-    seen = {subject_group(cell.subject) for cell in cells if cell.path in named}
-    return [cell for cell in cells if subject_group(cell.subject) not in seen]
+    return of_other_patients(cells, (cell for cell in cells if cell.path in named))
 
 
-def validation(data: Path, split: Split) -> CellSet | None:
+def validation(data: Data, split: Split) -> CellSet | None:
     """The validation side of a split; None where it is empty or lacks a class."""
     cells = cells_of(data, split.val)
     if len({cell.label for cell in cells}) < len(LABELS):
@@ -110,14 +110,14 @@ def judged(cells: CellSet, int8_scores: Scores) -> Judged:
     """What the file at temperature 1 says, to fit a temperature and a band on."""
     return Judged(
         name=cells.name,
-        is_all=np.array([cell.label == "ALL" for cell in cells.cells]),
+        is_all=positives(cells.cells),
         logits=log_odds(int8_scores),
         patient=patients(cells.cells),
         new_patients=cells.resample == "subjects",
     )
 
 
-def score(run: Path, file: Path, data: Path, sets: list[CellSet]) -> list[Scored]:
+def score(run: Path, file: Path, data: Data, sets: list[CellSet]) -> list[Scored]:
     """Score every set with both.
 
     Args:
@@ -152,12 +152,49 @@ def metrics(scored: list[Scored], temperature: float, refer_below: float) -> dic
     return found
 
 
+def _auc_drop(both: dict[str, dict[str, Any]]) -> float | None:
+    """Points of AUC that int8 loses; None if the cells are of one class."""
+    before, after = both["float"]["auc"], both["int8"]["auc"]
+    return None if before is None or after is None else 100 * (before - after)
+
+
+def _verdicts(scores: Scores) -> dict[str, int]:
+    """How many cells int8 calls positive and negative."""
+    positive = int((scores >= THRESHOLD).sum())
+    return {"ALL": positive, "HEM": len(scores) - positive}
+
+
+def refusals(parity: dict[str, Any], cells: Sequence[Cell], max_drop: float) -> list[str]:
+    """Why a file should not go onto a box; empty if nothing speaks against it.
+
+    Args:
+        parity: of `parity`.
+        cells: that it was measured on.
+        max_drop: points of accuracy, and of AUC, that int8 may lose.
+    """
+    found = []
+    if parity["drop_points"] > max_drop:
+        found.append(
+            f"loses {parity['drop_points']:.2f} points of accuracy, more than --max-drop {max_drop:g}"
+        )
+    counts = [sum(cell.label == label for cell in cells) for label in LABELS]
+    if min(counts) > 0:
+        one_pair = 100 / (counts[0] * counts[1])  # two cells that change places are no loss
+        if parity["auc_drop_points"] > max_drop + one_pair:
+            found.append(
+                f"loses {parity['auc_drop_points']:.2f} points of AUC, more than --max-drop {max_drop:g}"
+            )
+        if 0 in parity["verdicts"].values():
+            found.append(f"gives all {parity['n']} cells of both classes the same verdict")
+    return found
+
+
 def parity(scored: Scored) -> dict[str, Any]:
     """How alike the two scores of the same cells are, both at temperature 1: the manifest's `parity`."""
     cells, float_scores, int8_scores = scored.set.cells, scored.float_scores, scored.int8_scores
     agree = (float_scores >= 0.5) == (int8_scores >= 0.5)
     both = {
-        kind: figures(judged(scored.set, int8_scores).is_all, scores)
+        kind: figures(positives(cells), scores)
         for kind, scores in (("float", float_scores), ("int8", int8_scores))
     }
     found: dict[str, Any] = {
@@ -168,6 +205,8 @@ def parity(scored: Scored) -> dict[str, Any]:
         "mean_probability_change": float((int8_scores - float_scores).mean()),
         "flipped": [cell.path for cell, same in zip(cells, agree, strict=True) if not same],
         "drop_points": 100 * (both["float"]["accuracy"] - both["int8"]["accuracy"]),
+        "auc_drop_points": _auc_drop(both),
+        "verdicts": _verdicts(int8_scores),
     }
     if scored.set.judges:
         found |= {kind: {key: each[key] for key in _COMPARED} for kind, each in both.items()}

@@ -85,7 +85,7 @@ def write(folder: Path, report: Report) -> None:
         (folder / "report.json").write_text(text + "\n", encoding="utf-8")
         sections = [
             page.section("Float against int8", _parity(folder, report)),
-            page.section("When it refers a cell", _referral(folder, report, points)),
+            page.section("Referrals", _referral(folder, report, points)),
             page.section("Where it looks", _where(manifest)),
         ]
         title = f"Export of {manifest.name}"

@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from edge.host import noise
+
+noise.quiet()  # before any test loads TensorFlow
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -1,4 +1,4 @@
-"""What the commands of the host side do with their options."""
+"""The commands for data sets, training and evaluation; their options are in edge.cli.host."""
 
 import argparse
 import json
@@ -6,33 +6,44 @@ import logging
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from edge.errors import InputError
+from edge.errors import InputError, LeukoscopeError
 from edge.notice import NOTICE
-from train.data import dataset as cnmc
+from train.data import dataset as datasets
 from train.data import split as splits
 from train.fit import recipe as recipes
 
+if TYPE_CHECKING:
+    from train.evaluate import report
+
 log = logging.getLogger(__name__)
+
+DEFAULT_RECIPE = "paper"
+IMAGENET = "imagenet"
 
 
 def dataset_verify(options: argparse.Namespace) -> int:
-    """`leukoscope dataset verify`; 1 where anything is missing or not as it should be."""
+    """`leukoscope dataset verify`; 1 if anything is missing or wrong."""
     from train.data.verify import verify
     from train.data.verify_report import report_lines, reporter
 
-    report = verify(options.directory, options.manifest, progress=reporter(log.info))
+    report = verify(
+        options.directory, options.manifest, positive=options.positive, progress=reporter(log.info)
+    )
     print(msgspec.json.encode(report).decode() if options.json else "\n".join(report_lines(report)))
     return 0 if report.ok else 1
 
 
 def dataset_split(options: argparse.Namespace) -> int:
     """`leukoscope dataset split`."""
-    cells = cnmc.scan(options.directory)
-    split = splits.split_fold(cells, options.fold, options.method, options.seed)
-    summary = splits.summary(split, cells)
+    data = datasets.load(options.directory, options.positive)
+    if options.fold is None and data.has_folds():
+        raise InputError(f"{options.directory}: C-NMC has folds; give --fold 0, 1 or 2")
+    split = splits.split_fold(data.cells, options.fold or 0, options.method, options.seed)
+    summary = splits.summary(split, data.cells, data.classes)
     if options.out:
         splits.write(split, options.out)
     if options.json:
@@ -40,142 +51,192 @@ def dataset_split(options: argparse.Namespace) -> int:
         return 0
     for side in splits.SIDES:
         counts, subjects = summary["counts"][side], summary["subjects"][side]
-        print(f"{side:5}  ALL {counts['ALL']:5}  HEM {counts['HEM']:5}  subjects {', '.join(subjects)}")
+        numbers = "  ".join(f"{name} {count:5}" for name, count in counts.items())
+        print(f"{side:5}  {numbers}  subjects {', '.join(subjects)}")
     if options.method == "image":
-        print("cells of one patient stand on several sides: figures on it say little about a new patient")
+        print("Warning: the same patients are in training and test sets; results do not predict new patients")
     return 0
 
 
 def train(options: argparse.Namespace) -> int:
     """`leukoscope train`."""
+    import train.quiet  # noqa: F401 - before TensorFlow is loaded
     from train.fit import training as fit
     from train.fit.run import Run
+    from train.fit.start import check_start, resumed_limit
 
     if options.resume:
         run = Run(options.out)
         run.recipe()
-        # The teacher goes with the run; what it says is computed again, or comes from the cache.
+        data = run.data_set(options.data, options.positive)
+        # The teacher goes with the run; its probabilities are computed again, or come from the cache.
         before = run.environment().get("teacher")
         options.teacher = options.teacher or (Path(before) if before else None)
+        _refuse_other_split(options, run.split(), data)
+        options.limit = resumed_limit(run, options.limit, options.epochs)
+        if options.recipe or options.set:
+            log.warning("%s: the run keeps its recipe; --recipe and --set are not used", options.out)
     else:
-        split = _training_split(options)
-        run = Run.create(options.out, _recipe(options), split, _settings(options))
-    progress = fit.train(
-        run, options.data, weights=options.weights, limit=options.limit, teacher=options.teacher
-    )
+        Run.refuse_existing(options.out)
+        data = datasets.load(options.data, options.positive)
+        split, recipe = _training_split(options, data), _recipe(options)
+        check_start(recipe, split, data, options.weights or IMAGENET, options.teacher, options.out)
+        run = Run.create(options.out, recipe, split, _settings(options, data))
+    try:
+        progress = fit.train(
+            run, data, weights=options.weights or IMAGENET, limit=options.limit, teacher=options.teacher
+        )
+    except LeukoscopeError:
+        run.discard_unless_begun()
+        raise
     print(f"{options.out}: {progress.stopped}; best epoch {progress.best_epoch}")
     return 0
 
 
+def _refuse_other_split(options: argparse.Namespace, split: splits.Split, data: datasets.DataSet) -> None:
+    """A resumed run keeps its split: refuse options that name another one."""
+    named = options.split_file or options.fold is not None or options.split is not None
+    if named and _training_split(options, data) != split:
+        raise InputError(f"{options.out}: the run has another split; leave --fold, --split and --seed out")
+
+
 def _recipe(options: argparse.Namespace) -> recipes.Recipe:
     epochs = [f"fit.epochs={options.epochs}"] if options.epochs else []
-    return recipes.changed(recipes.load(options.recipe), [*options.set, *epochs])
+    return recipes.changed(recipes.load(options.recipe or DEFAULT_RECIPE), [*options.set, *epochs])
 
 
-def _settings(options: argparse.Namespace) -> dict[str, object]:
+def _settings(options: argparse.Namespace, data: datasets.DataSet) -> dict[str, object]:
     """What a run folder keeps of its command beside recipe and split."""
     changes = "".join(f" --set {shlex.quote(change)}" for change in options.set)
     return {
-        "data": str(options.data.resolve()),
-        "recipe": options.recipe + changes,
-        "weights": options.weights,
+        "data": [str(source.resolve()) for source in options.data],
+        "classes": data.classes.names(),
+        "recipe": (options.recipe or DEFAULT_RECIPE) + changes,
+        "weights": options.weights or IMAGENET,
         "limit": options.limit,
         "teacher": str(options.teacher.resolve()) if options.teacher else "",
         "command": shlex.join(["leukoscope", *sys.argv[1:]]),
     }
 
 
-def _training_split(options: argparse.Namespace) -> splits.Split:
+def _training_split(options: argparse.Namespace, data: datasets.DataSet) -> splits.Split:
     """The split that the options name: from a file, of a fold, or all cells to train on."""
     if options.split_file:
         return splits.read(options.split_file)
     if (options.fold == "all") != (options.split == "none"):
-        raise InputError("--fold all trains on every cell and goes with --split none, and only with it")
-    cells = cnmc.scan(options.data)
+        raise InputError("--fold all and --split none go together: they train on every cell")
     if options.fold == "all":
-        return splits.everything(cells, options.seed)
-    if options.fold is None or options.split is None:
+        return splits.everything(data.cells, options.seed)
+    if options.split is None or (options.fold is None and data.has_folds()):
         raise InputError("give --fold and --split, or --split-file")
-    return splits.split_fold(cells, int(options.fold), options.split, options.seed)
+    return splits.split_fold(data.cells, int(options.fold or 0), options.split, options.seed)
 
 
 def evaluate(options: argparse.Namespace) -> int:
     """`leukoscope evaluate`."""
     from train.evaluate import evaluation, report
-    from train.evaluate.predictions import rows_of
+    from train.evaluate.predictions import named, rows_of
 
     if options.cross_validate:
         return _cross_validate(options)
-    levels = _noise_levels(options.noise)
-    scorer, split = evaluation.load_scorer(Path(options.subject))
+    _refuse_training_options(options)
+    levels, subject = _noise_levels(options.noise), Path(options.subject)
+    scorer, split = evaluation.load_scorer(subject)
+    data = datasets.load(options.data, options.positive, scorer.classes)
     if options.split_file:
         split = splits.read(options.split_file)
     if split is None:
-        raise InputError(
-            f"{options.subject}: name the images to judge with --split-file (its test side is used)"
-        )
+        raise InputError(f"{subject}: name the images to evaluate with --split-file (its test list is used)")
     if options.out:
         report.make_folder(options.out)
     notes = evaluation.cautions(scorer, split)
-    predictions = evaluation.judge(scorer, options.data, split, levels)
-    new_patients = evaluation.judges_new_patients(scorer, split)
-    seen_name = "Image split" if split.method == "image" else "Perhaps trained on"
-    rows = rows_of(predictions, "subjects" if new_patients else "cells")
-    if options.out:
-        report.write(
-            options.out,
-            report.Report(
-                title=f"Evaluation of {Path(options.subject).name}: fold {split.fold}, split by {split.method}",
-                rows=rows,
-                predictions=predictions,
-                new_patients=new_patients,
-                seen_name=seen_name,
-                fold=split.fold if split.method == "image" else None,
-                notes=notes,
-                facts=evaluation.facts(options.subject, scorer, split, _evaluate_command(options)),
-                histories=evaluation.histories(Path(options.subject)),
-            ),
+    if options.limit:
+        notes.append(
+            f"--limit {options.limit}: only that many cells of each set were evaluated, for a quick trial"
         )
-        log.info("%s: report.html, metrics.json, predictions.csv and plots", options.out)
-    print(json.dumps(rows, allow_nan=False) if options.json else report.text(rows, new_patients, seen_name))
-    for note in notes:
-        print(f"careful: {note}", file=sys.stderr)
-    print(f"split by {split.method}; {NOTICE}", file=sys.stderr)
+    predictions = evaluation.judge(scorer, data, split, levels, limit=options.limit)
+    new_patients = evaluation.judges_new_patients(scorer, split)
+    made = report.Report(
+        title=f"Evaluation of {subject.name}: fold {split.fold}, split by {split.method}",
+        rows=named(rows_of(predictions, "subjects" if new_patients else "cells"), scorer.classes),
+        predictions=predictions,
+        new_patients=new_patients,
+        seen_name="Image split" if split.method == "image" else "Perhaps trained on",
+        fold=split.fold if split.method == "image" else None,
+        notes=notes,
+        facts=evaluation.facts(options.subject, scorer, split, _evaluate_command(options)),
+        histories=evaluation.histories(subject),
+        classes=scorer.classes,
+        layout=data.layout,
+    )
+    return _finish(made, options.out, as_json=options.json, last=f"split by {split.method}")
+
+
+def _refuse_training_options(options: argparse.Namespace) -> None:
+    """What only the trainings of a cross-validation use is not ignored without a word."""
+    given = {"--set": options.set, "--weights": options.weights, "--teacher": options.teacher}
+    for name, value in given.items():
+        if value:
+            raise InputError(
+                f"{name} is for training: it goes with --cross-validate, not with a finished model"
+            )
+
+
+def _finish(made: "report.Report", out: Path | None, *, as_json: bool, last: str) -> int:
+    """Write a report, print its metrics and warnings; 0."""
+    from train.evaluate import report
+
+    if out:
+        report.write(out, made)
+        log.info("%s: report.html, metrics.json, predictions.csv and plots", out)
+    if as_json:
+        print(json.dumps(list(made.rows), allow_nan=False))
+    else:
+        print(report.text(made.rows, made.new_patients, made.seen_name))
+    for note in made.notes:
+        print(f"Warning: {note}", file=sys.stderr)
+    print(f"{last}; {NOTICE}", file=sys.stderr)
     return 0
 
 
 def _cross_validate(options: argparse.Namespace) -> int:
-    """`leukoscope evaluate RECIPE --cross-validate K`: the figures of pooled patients held out."""
+    """`leukoscope evaluate RECIPE --cross-validate K`: the metrics of pooled patients held out."""
     from train.evaluate import crossval, evaluation, report
-    from train.evaluate.predictions import rows_of
+    from train.evaluate.predictions import named, rows_of
 
     if not options.out:
-        raise InputError("--cross-validate keeps a run folder a fold: give --out DIR")
+        raise InputError("--cross-validate keeps one run folder per fold: give --out DIR")
+    if options.split_file:
+        raise InputError("--split-file does not go with --cross-validate, which makes its own folds")
     options.recipe, options.epochs = options.subject, None
     recipe, levels = _recipe(options), _noise_levels(options.noise)
+    data = datasets.load(options.data, options.positive)
     report.make_folder(options.out)
-    settings = _settings(options)
+    settings = _settings(options, data)
     predictions, curves = crossval.cross_validate(
         recipe,
-        options.data,
+        data,
         options.out,
         folds=options.cross_validate,
         levels=levels,
-        weights=options.weights,
+        weights=options.weights or IMAGENET,
         seed=options.seed,
         settings=settings,
         limit=options.limit,
         teachers=options.teacher,
     )
-    rows = rows_of(predictions, "subjects")
-    title = f"Recipe {settings['recipe']}: cross-validation over patients, {options.cross_validate} folds"
-    facts = evaluation.how_made(["leukoscope", *sys.argv[1:]])
-    made = report.Report(title, rows, predictions, new_patients=True, facts=facts, histories=curves)
-    report.write(options.out, made)
-    log.info("%s: report.html, metrics.json, predictions.csv and plots", options.out)
-    print(json.dumps(rows, allow_nan=False) if options.json else report.text(rows, new_patients=True))
-    print(f"no patient both trained and judged; {NOTICE}", file=sys.stderr)
-    return 0
+    made = report.Report(
+        title=f"Recipe {settings['recipe']}: cross-validation over patients, {options.cross_validate} folds",
+        rows=named(rows_of(predictions, "subjects", "cross-validation"), data.classes),
+        predictions=predictions,
+        new_patients=True,
+        facts=evaluation.how_made(["leukoscope", *sys.argv[1:]]),
+        histories=curves,
+        classes=data.classes,
+        layout=data.layout,
+    )
+    last = "no patient was both trained on and evaluated"
+    return _finish(made, options.out, as_json=options.json, last=last)
 
 
 def ensemble(options: argparse.Namespace) -> int:
@@ -191,6 +252,8 @@ def ensemble(options: argparse.Namespace) -> int:
     recipes = " + ".join(run.environment().get("recipe", "") for run in runs)
     settings = {
         "data": runs[0].environment().get("data", ""),
+        "classes": runs[0].classes().names(),
+        "limit": runs[0].environment().get("limit"),
         "recipe": f"ensemble of {recipes}",
         "members": [str(run.folder.resolve()) for run in runs],
         "command": shlex.join(["leukoscope", *sys.argv[1:]]),
@@ -202,28 +265,37 @@ def ensemble(options: argparse.Namespace) -> int:
 
 def _joined_evaluations(options: argparse.Namespace) -> int:
     from train.evaluate import evaluation, report
-    from train.evaluate.ensemble import join_predictions
-    from train.evaluate.predictions import rows_of
+    from train.evaluate.ensemble import are_cross_validations, join_predictions
+    from train.evaluate.predictions import Kind, named, rows_of
 
     if options.data is None:
         raise InputError(
-            "none of these is a run; joining what evaluate wrote needs the data set: give --data DIR"
+            "none of these is a run; to join what evaluate wrote, name the data set with --data DIR"
         )
-    predictions, new_patients = join_predictions(options.members, options.data)
-    rows = rows_of(predictions, "subjects" if new_patients else "cells")
-    title = "Ensemble of " + " and ".join(folder.name for folder in options.members)
-    facts = evaluation.how_made(["leukoscope", *sys.argv[1:]])
-    report.write(options.out, report.Report(title, rows, predictions, new_patients=new_patients, facts=facts))
-    print(report.text(rows, new_patients))
-    print(f"{options.out}: report.html, metrics.json, predictions.csv and plots; {NOTICE}", file=sys.stderr)
-    return 0
+    data = datasets.load(options.data, options.positive)
+    report.make_folder(options.out)
+    predictions, new_patients = join_predictions(options.members, data)
+    kind: Kind = "cross-validation" if are_cross_validations(options.members) else "test split"
+    made = report.Report(
+        title="Ensemble of " + " and ".join(folder.name for folder in options.members),
+        rows=named(rows_of(predictions, "subjects" if new_patients else "cells", kind), data.classes),
+        predictions=predictions,
+        new_patients=new_patients,
+        facts=evaluation.how_made(["leukoscope", *sys.argv[1:]]),
+        classes=data.classes,
+        layout=data.layout,
+    )
+    return _finish(made, options.out, as_json=False, last="members joined")
 
 
 def _evaluate_command(options: argparse.Namespace) -> list[str]:
     """The words that repeat this evaluation."""
-    words = ["leukoscope", "evaluate", options.subject, "--data", str(options.data)]
+    words = ["leukoscope", "evaluate", options.subject, "--data", *map(str, options.data)]
+    words += ["--positive", options.positive] if options.positive else []
+    words += ["--limit", str(options.limit)] if options.limit else []
     words += ["--split-file", str(options.split_file)] if options.split_file else []
-    return [*words, "--noise", options.noise, "--out", str(options.out)]
+    words += ["--noise", options.noise]
+    return [*words, "--out", str(options.out)] if options.out else words
 
 
 def _noise_levels(text: str) -> list[float]:
@@ -231,7 +303,7 @@ def _noise_levels(text: str) -> list[float]:
     try:
         levels = [float(level) for level in text.split(",")]
     except ValueError as error:
-        raise InputError(f"--noise {text}: not numbers with commas between") from error
+        raise InputError(f"--noise {text}: not numbers separated by commas") from error
     wrong = [level for level in levels if not 0 <= level <= 255]
     if wrong:
         raise InputError(f"--noise {text}: {wrong[0]:g} is not a sigma from 0 to 255 8-bit levels")

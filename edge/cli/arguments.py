@@ -23,6 +23,14 @@ def count(text: str) -> int:
     return value
 
 
+def whole(text: str) -> int:
+    """A whole number from 0 to 2^32 - 1: what every random generator takes as its seed."""
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**32 - 1}")
+    return value
+
+
 def counts(text: str) -> list[int]:
     """Such numbers with commas between them."""
     return [count(part) for part in text.split(",")]

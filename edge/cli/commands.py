@@ -35,7 +35,7 @@ def classify(options: argparse.Namespace) -> int:
     model = read_model(options.model or default_model())
     classifier = Classifier(model)
     explanations = Explanations(classifier, model.manifest, options.explain) if options.explain else None
-    failed = 0
+    failed, positive = 0, model.manifest.positive_label()
     if not options.json:
         print(f"{model.manifest.name}: {NOTICE}", file=sys.stderr)
     for path in find_images(options.paths):
@@ -48,7 +48,7 @@ def classify(options: argparse.Namespace) -> int:
         else:
             reasons = f"  ({'; '.join(line['reasons'])})" if line["reasons"] else ""
             print(
-                f"{line['verdict']:5}  ALL {line['probabilities']['ALL']:.3f}  {shown(path)}{reasons}",
+                f"{line['verdict']:5}  {positive} {line['probabilities'][positive]:.3f}  {shown(path)}{reasons}",
                 flush=True,
             )
     return 1 if failed else 0

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from edge.cli.arguments import Add, count
+from edge.cli.arguments import Add, count, whole
 from edge.notice import NOTICE
 
 
@@ -19,16 +19,16 @@ def add_commands(add: Add) -> None:
 def _train(add: Add) -> None:
     example = "train --data C-NMC --fold 1 --split image --recipe paper --out run"
     p = add("train", "train.commands:train", "Train MobileNet_M", example)
-    p.add_argument("--data", type=Path, required=True, metavar="DIR")
+    _data_option(p)
     p.add_argument(
-        "--fold", choices=("0", "1", "2", "all"), help="all: with --split none, for a model that ships"
+        "--fold", choices=("0", "1", "2", "all"), help="all: with --split none, train on every cell"
     )
-    p.add_argument("--split", choices=("image", "subject", "none"), help="none: every cell trains")
+    p.add_argument("--split", choices=("image", "subject", "none"), help="none: train on every cell")
     p.add_argument("--split-file", type=Path, metavar="FILE", help="instead: from dataset split --out")
-    p.add_argument("--recipe", default="paper", metavar="NAME|FILE")
+    p.add_argument("--recipe", metavar="NAME|FILE", help="default: paper")
     _recipe_options(p)
     p.add_argument("--out", type=Path, required=True, metavar="RUN")
-    p.add_argument("--resume", action="store_true", help="go on from the last checkpoint in RUN")
+    p.add_argument("--resume", action="store_true", help="continue from the last checkpoint in RUN")
     p.add_argument("--epochs", type=count, metavar="N", help="instead of the recipe's")
 
 
@@ -37,17 +37,17 @@ def _evaluate(add: Add) -> None:
         "evaluate", "train.commands:evaluate", "Metrics of a run or a model file", "evaluate run --data C-NMC"
     )
     p.add_argument("subject", metavar="RUN|MODEL.tflite|RECIPE")
-    p.add_argument("--data", type=Path, required=True, metavar="DIR")
+    _data_option(p)
     p.add_argument(
         "--cross-validate",
         type=count,
         metavar="K",
-        help="train the RECIPE K times, each time judging patients that were left out; needs --out, and goes "
-        "on from there where it was stopped",
+        help="train the RECIPE K times, each time evaluating on patients that were left out; needs --out, and "
+        "continues there if it was stopped",
     )
     _recipe_options(p)
     p.add_argument(
-        "--split-file", type=Path, metavar="FILE", help="default: the run's; its test side is used"
+        "--split-file", type=Path, metavar="FILE", help="default: the run's; its test list is used"
     )
     p.add_argument(
         "--noise",
@@ -56,22 +56,25 @@ def _evaluate(add: Add) -> None:
         help="sigma of test noise, 8-bit levels (default: %(default)s)",
     )
     p.add_argument("--out", type=Path, metavar="DIR", help="write report.html, figures, predictions, plots")
-    p.add_argument("--json", action="store_true", help="one object for each noise level")
+    p.add_argument("--json", action="store_true", help="one object per noise level")
 
 
 def _ensemble(add: Add) -> None:
-    text = "Join runs into one network that says what they say together"
+    text = "Combine trained runs into one ensemble model"
     p = add("ensemble", "train.commands:ensemble", text, "ensemble student finetuned --out both")
     p.add_argument(
         "members",
         type=Path,
         nargs="+",
         metavar="RUN|DIR",
-        help="runs of the same network, crop and split; or of each what evaluate wrote with --out, a "
-        "cross-validation for one",
+        help="runs of the same network, crop and split; or the --out folders of evaluate, such as "
+        "cross-validations",
     )
     p.add_argument("--out", type=Path, required=True, metavar="RUN|DIR")
-    p.add_argument("--data", type=Path, metavar="DIR", help="needed to join what evaluate wrote")
+    p.add_argument(
+        "--data", type=Path, nargs="+", metavar="DIR", help="needed to join --out folders of evaluate"
+    )
+    _positive_option(p)
 
 
 def _export(add: Add) -> None:
@@ -80,7 +83,7 @@ def _export(add: Add) -> None:
     )
     p.add_argument("run", type=Path, metavar="RUN")
     p.add_argument("--out", type=Path, required=True, metavar="MODEL.tflite")
-    p.add_argument("--data", type=Path, metavar="DIR", help="default: where the run was trained")
+    p.add_argument("--data", type=Path, nargs="+", metavar="DIR", help="default: what the run trained on")
     p.add_argument("--representative", type=count, default=256, metavar="N", help="calibration images")
     p.add_argument(
         "--max-drop", type=float, default=0.5, metavar="POINTS", help="accuracy that int8 may lose"
@@ -99,10 +102,12 @@ def _export(add: Add) -> None:
         type=float,
         default=0.95,
         metavar="SHARE",
-        help="the smallest refer_below that reaches it is chosen (default: %(default)s)",
+        help="choose the smallest refer_below that reaches it (default: %(default)s)",
     )
     p.add_argument("--report", type=Path, metavar="DIR", help="default: MODEL.report beside the file")
-    p.add_argument("--no-map", action="store_true", help="leave the activation map out: no --explain")
+    p.add_argument(
+        "--no-map", action="store_true", help="without the activation map: classify --explain will not work"
+    )
     p.add_argument("--plain", action="store_true", help="TFLite's own conversion, to compare with")
 
 
@@ -120,10 +125,11 @@ def _dataset(add: Add) -> None:
             epilog=f"example: leukoscope dataset {example}",
         )
         added.set_defaults(command=f"train.commands:dataset_{name}")
-        added.add_argument("directory", type=Path, metavar="DIR")
+        added.add_argument("directory", type=Path, metavar="DIR|CSV")
+        _positive_option(added)
         return added
 
-    text = "What is there, missing, altered or duplicated; 1 where anything is not as it should be"
+    text = "Report missing, altered and duplicate images; exit status 1 if there is any problem"
     p = add_action("verify", text, "verify C-NMC")
     p.add_argument(
         "--manifest",
@@ -131,14 +137,32 @@ def _dataset(add: Add) -> None:
         metavar="CSV",
         help="path, part, name, sha256 and bytes of the official images (default: DIR/manifest.csv)",
     )
-    p.add_argument("--json", action="store_true", help="all of it, with every missing image")
+    p.add_argument("--json", action="store_true", help="everything, with every missing image")
 
-    p = add_action("split", "Lists of images to train, choose and judge", "split DIR --fold 1 --method image")
-    p.add_argument("--fold", type=int, choices=(0, 1, 2), required=True)
+    p = add_action(
+        "split", "Split images into training, validation and test sets", "split DIR --fold 1 --method image"
+    )
+    p.add_argument("--fold", type=int, choices=(0, 1, 2), help="of C-NMC; other data are split as a whole")
     p.add_argument("--method", choices=("image", "subject"), required=True)
-    p.add_argument("--seed", type=int, default=0, metavar="N")
+    p.add_argument("--seed", type=whole, default=0, metavar="N")
     p.add_argument("--out", type=Path, metavar="FILE", help="write the lists there")
     p.add_argument("--json", action="store_true")
+
+
+def _data_option(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="C-NMC, folders named all and hem, folders named by class, or a CSV (path, patient, class)",
+    )
+    _positive_option(p)
+
+
+def _positive_option(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--positive", metavar="NAME", help="the positive class, if it is not named ALL")
 
 
 def _recipe_options(p: argparse.ArgumentParser) -> None:
@@ -149,13 +173,13 @@ def _recipe_options(p: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="change the recipe: --set fit.batch=32",
     )
-    p.add_argument("--weights", default="imagenet", metavar="FILE|imagenet|none")
-    p.add_argument("--limit", type=count, metavar="N", help="at most so many images a side, for a try")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the split")
+    p.add_argument("--weights", metavar="FILE|imagenet|none", help="to start from (default: imagenet)")
+    p.add_argument("--limit", type=count, metavar="N", help="use at most N images per split (quick trial)")
+    p.add_argument("--seed", type=whole, default=0, metavar="N", help="of the split")
     p.add_argument(
         "--teacher",
         type=Path,
         metavar="RUN",
-        help="learn what this run's model says of the pictures (recipe distilled); "
-        "with --cross-validate, the folder of another over the same folds",
+        help="use this run as the teacher (distillation, recipe distilled); "
+        "with --cross-validate, the folder of a cross-validation over the same folds",
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from edge.cli import host as host_commands
 from edge.cli.arguments import Add, count, counts, positive, size
 from edge.errors import LeukoscopeError
-from edge.host import journal
+from edge.host import journal, noise
 from edge.notice import NOTICE
 
 # Modules outside edge are named by text and loaded when called: the box does not have them.
@@ -20,9 +20,7 @@ _HOST_PACKAGES = ("train", "export", "tensorflow", "keras", "sklearn", "matplotl
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0 done, 1 failed, 2 wrong usage, settings or input."""
     journal.set_up()
-    # Decoders and TensorFlow report on standard error what the commands say in their own words.
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    noise.quiet()
     options = parser().parse_args(arguments)
     if options.command.startswith("edge."):  # nothing here multiplies matrices in numpy
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -93,9 +91,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     _model_option(p)
     p.add_argument("--json", action="store_true", help="one JSON line an image")
-    p.add_argument(
-        "--explain", type=Path, metavar="DIR", help="write a picture an image: where its verdict comes from"
-    )
+    p.add_argument("--explain", type=Path, metavar="DIR", help="write one heat map per image")
 
     _bench_command(add)
 

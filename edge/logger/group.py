@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import MQTTMessage
 
 from edge.host import threads
 from edge.host.text import harmless
 from edge.logger.identity import LOGGER_ID
 from edge.logger.inbox import Feed
+from edge.mqtt.client import BrokerClient
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Group:
         name: str,
         client_id: str,
         topics: Sequence[str],
-        connect: Callable[[str, Callable[[Client], None]], Feed],
+        connect: Callable[[str, Callable[[BrokerClient], None]], Feed],
     ):
         levels = topics[0].split("/")
         wild = next((n for n, level in enumerate(levels) if level in ("+", "#")), len(levels))
@@ -82,7 +83,7 @@ class Group:
         self._members: dict[str, _Member] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._session: Client | None = None
+        self._session: BrokerClient | None = None
         self._thread: threading.Thread | None = None
         self._contradicted_s = float("-inf")
         self._logged: set[str] = set()
@@ -91,19 +92,19 @@ class Group:
         """Topic and payload of the last will."""
         return self._folder + self._client_id, lambda: _OFFLINE
 
-    def begin(self, client: Client) -> None:
+    def begin(self, client: BrokerClient) -> None:
         """Connected: subscribe to this member's share, and report that it is there."""
         self._session = client
         client.subscribe([*((topic, 1) for topic in self.topics), (self._folder + "+", 1)])
-        client.publish(self._folder + self._client_id, _ONLINE, qos=1, retain=True)
+        client.send(self._folder + self._client_id, _ONLINE, retain=True)
         if self._thread is None:
             self._thread = threads.start(f"logger: group {self._name}", self._run)
 
-    def leave(self, client: Client) -> None:
+    def leave(self, client: BrokerClient) -> None:
         """Report that this member goes; its share is taken over unless it is back soon."""
         self._stopping.set()
         try:
-            said = client.publish(self._folder + self._client_id, _OFFLINE, qos=1, retain=True)
+            said = client.send(self._folder + self._client_id, _OFFLINE, retain=True)
             said.wait_for_publish(LEAVE_TIMEOUT_S)
         except (RuntimeError, ValueError) as error:  # the connection ended just now, and the will reports it
             log.debug("not reported that this logger leaves: %s", error)
@@ -163,7 +164,7 @@ class Group:
         if session is None or self._stopping.is_set() or now_s - self._contradicted_s < CONTRADICT_S:
             return
         self._contradicted_s = now_s
-        session.publish(self._folder + self._client_id, _ONLINE, qos=1, retain=True)
+        session.send(self._folder + self._client_id, _ONLINE, retain=True)
 
     def _run(self) -> None:
         while not self._stopping.wait(TICK_S):
@@ -225,7 +226,7 @@ class Group:
         with self._lock:
             self._members.pop(name, None)
         if self._session is not None:
-            self._session.publish(self._folder + name, b"", qos=1, retain=True)
+            self._session.send(self._folder + name, b"", retain=True)
 
-    def _unsubscribe(self, client: Client) -> None:
+    def _unsubscribe(self, client: BrokerClient) -> None:
         client.unsubscribe(self.topics)

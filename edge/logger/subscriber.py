@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.errors import InputError
@@ -20,6 +20,7 @@ from edge.logger.inbox import BYTES, Delivery, Feed, Inbox
 from edge.logger.sink import Sink
 from edge.logger.sinks import open_sink
 from edge.logger.writer import BATCH_LIMIT, OnStored, Writer
+from edge.mqtt.client import BrokerClient
 from edge.mqtt.connection import Connection
 from edge.mqtt.credentials import Credentials
 
@@ -142,13 +143,13 @@ class Subscriber:
     def _feed(
         self,
         client_id: str,
-        on_connected: Callable[[Client], None],
+        on_connected: Callable[[BrokerClient], None],
         will: tuple[str, Callable[[], bytes]] | None = None,
     ) -> Feed:
         """A connection whose messages are stored here."""
         feed = Feed()
 
-        def connected(client: Client) -> None:
+        def connected(client: BrokerClient) -> None:
             feed.last_s = time.monotonic()  # what the broker kept comes from now on
             on_connected(client)
 
@@ -166,7 +167,7 @@ class Subscriber:
         )
         return feed
 
-    def _subscribe(self, client: Client) -> None:
+    def _subscribe(self, client: BrokerClient) -> None:
         if self._group is not None and self._connection.version == "5":
             self._group.begin(client)
             return
@@ -177,7 +178,7 @@ class Subscriber:
             )
         client.subscribe([(topic, 1) for topic in self._topics])
 
-    def _on_subscribe(self, client: Client, reasons: list[ReasonCode]) -> None:
+    def _on_subscribe(self, client: BrokerClient, reasons: list[ReasonCode]) -> None:
         refused = [reason if reason.is_failure else None for reason in reasons]
         if refused[0] is not None:
             denied = f"the broker refuses the subscription to {self._topics[0]}: {refused[0]}"
@@ -199,7 +200,7 @@ class Subscriber:
             log.info("subscribed to %s", " and ".join(self._topics))
             self.subscribed.set()
 
-    def _on_message(self, feed: Feed, client: Client, message: MQTTMessage) -> None:
+    def _on_message(self, feed: Feed, client: BrokerClient, message: MQTTMessage) -> None:
         if self._stopping.is_set():  # not acknowledged, so that it comes again
             return
         try:

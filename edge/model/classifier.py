@@ -5,7 +5,6 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,10 +14,11 @@ from edge.errors import InputError
 from edge.imaging import quality
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import expect_rgb, prepare, with_crop
-from edge.model.file import InputFormat, ModelFile, OutputFormat, open_model
+from edge.model.file import REFER, InputFormat, ModelFile, OutputFormat, open_model
 from edge.model.file import make_interpreter as make_interpreter  # for the exporter, which reads tensors
 
-Verdict = Literal["ALL", "HEM", "refer"]
+Verdict = str
+"""A label of the model, or "refer"."""
 
 DEFAULT_MODEL = "mobilenet_m_1_0_224.tflite"
 INSTALLED_MODELS = Path("/opt/leukoscope/models")
@@ -36,7 +36,7 @@ class Prediction:
 
     Attributes:
         verdict: the likelier class, or "refer" where a person should look.
-        probabilities: of ALL and HEM; together 1, never exactly 0 or 1.
+        probabilities: of the model's two classes; together 1, never exactly 0 or 1.
         reasons: why the verdict is "refer"; empty otherwise.
         quality: see `edge.imaging.quality.measure`.
         timings_ms: "preprocess" (crop, resize, quality, into the input tensor) and "invoke".
@@ -75,6 +75,7 @@ class Classifier:
         self._limits = limits
         self._geometry = with_crop(manifest.geometry, crop_px)
         self._labels = manifest.labels
+        self._positive = manifest.positive_label()
         output = manifest.probabilities()
         self._logits = logits(output, manifest.temperature)
         self._refer_below = manifest.refer_below if refer_below is None else refer_below
@@ -135,7 +136,9 @@ class Classifier:
         self._interpreter.invoke()
         invoked = time.perf_counter_ns()
         probabilities = self._probabilities()
-        verdict, reasons = judge(probabilities, measured, self._refer_below, self._limits)
+        verdict, reasons = judge(
+            probabilities, measured, self._refer_below, self._limits, positive=self._positive
+        )
         timings_ms = {"preprocess": (prepared - started) / 1e6, "invoke": (invoked - prepared) / 1e6}
         return Prediction(verdict, probabilities, reasons, measured, timings_ms)
 
@@ -238,21 +241,27 @@ def judge(
     measured: dict[str, float],
     refer_below: float,
     limits: quality.QualitySettings = quality.DEFAULT,
+    *,
+    positive: str = "ALL",
 ) -> tuple[Verdict, list[str]]:
-    """The verdict, and why where it is "refer".
+    """The verdict, and the reasons if it is "refer".
 
     Args:
-        probabilities: of ALL and HEM; at a tie, ALL, whose miss costs more.
+        probabilities: of the two classes; at a tie, the positive one, whose miss costs more.
         measured: the quality figures of the crop.
         refer_below: probability of the likelier class under which the cell is referred.
         limits: of the quality gate.
+        positive: the name of the positive class.
     """
     reasons = quality.reasons(measured, limits)
-    likelier: Verdict = "ALL" if probabilities["ALL"] >= probabilities["HEM"] else "HEM"
+    likelier: Verdict = positive
+    for label, probability in probabilities.items():
+        if probability > probabilities[positive]:
+            likelier = label
     highest = probabilities[likelier]
     if highest < refer_below:
-        reasons.append(f"unsure: {likelier} at {highest:.3f}, under {refer_below:g}")
-    return ("refer" if reasons else likelier), reasons
+        reasons.append(f"low confidence: {likelier} {highest:.2f} (limit {refer_below:g})")
+    return (REFER if reasons else likelier), reasons
 
 
 def default_model() -> Path:

@@ -15,7 +15,8 @@ from edge.model.file import Manifest
 from edge.notice import NOTICE
 
 Evidence = npt.NDArray[np.float32]
-"""(h, w) float32: what each position adds to the log-odds of ALL beyond an empty field; below 0, of HEM.
+"""(h, w) float32: what each position adds to the log-odds of the positive class beyond an empty field; below 0, to
+those of the other class.
 
 Even black says something, as a network has biases, and it says the same whatever the cell is. What is left
 without it is of this cell. The mean over the positions is the log-odds less those of the empty field."""
@@ -34,14 +35,17 @@ class Explainer:
     """Reads the activation map behind a classifier's last verdict.
 
     Attributes:
-        empty: (h, w) float32, the log-odds of ALL in an empty field.
+        empty: (h, w) float32, the log-odds of the positive class in an empty field.
+        positive, negative: names of the two classes.
 
     Raises:
         InputError: the model has no activation map.
     """
 
     def __init__(self, classifier: Classifier, manifest: Manifest):
-        self._classifier, self._labels = classifier, manifest.labels
+        self._classifier = classifier
+        self._positive = manifest.labels.index(manifest.positive_label())
+        self.positive, self.negative = manifest.positive_label(), manifest.negative_label()
         side = manifest.geometry.size
         classifier.classify_crop(np.zeros((side, side, 3), np.uint8))
         self.empty = self._log_odds()
@@ -57,16 +61,23 @@ class Explainer:
                 "this model has no activation map, so nothing explains its verdicts; leukoscope export writes "
                 "models with one"
             )
-        return np.asarray(maps[..., self._labels.index("ALL")] - maps[..., self._labels.index("HEM")])
+        return np.asarray(maps[..., self._positive] - maps[..., 1 - self._positive])
 
 
-def picture(crop: Pixels, evidence: Evidence, prediction: Prediction, source: str) -> Pixels:
+def picture(
+    crop: Pixels,
+    evidence: Evidence,
+    prediction: Prediction,
+    source: str,
+    classes: tuple[str, str] = ("ALL", "HEM"),
+) -> Pixels:
     """The cell, beside it the same cell under its evidence, below both the verdict.
 
     Args:
         crop: (S, S, 3) uint8 RGB, what the network saw.
         evidence: of `Explainer.evidence`.
         source: name of the image.
+        classes: names of the positive and the negative class.
 
     Returns:
         (448 + 112, 2 · 448, 3) uint8 RGB.
@@ -79,7 +90,7 @@ def picture(crop: Pixels, evidence: Evidence, prediction: Prediction, source: st
     colour = np.where(smooth[..., np.newaxis] > 0, _RED, _BLUE).astype(np.float32)
     overlay = np.rint(cell * (1 - opacity) + colour * opacity).astype(np.uint8)
     strip = np.full((_STRIP_PX, 2 * _SIDE_PX, 3), 255, np.uint8)
-    _write(strip, prediction, source, strongest)
+    _write(strip, prediction, source, strongest, classes)
     return np.vstack([np.hstack([cell, overlay]), strip])
 
 
@@ -113,7 +124,9 @@ class Explanations:
         Raises:
             LeukoscopeError: it cannot be written.
         """
-        drawn = picture(prepare(pixels, self._geometry), self._explainer.evidence(), prediction, shown(image))
+        crop, evidence = prepare(pixels, self._geometry), self._explainer.evidence()
+        classes = (self._explainer.positive, self._explainer.negative)
+        drawn = picture(crop, evidence, prediction, shown(image), classes)
         name, number = image.stem, 1
         while name in self._names:
             number += 1
@@ -128,7 +141,9 @@ class Explanations:
         return file
 
 
-def _write(strip: Pixels, prediction: Prediction, source: str, strongest: float) -> None:
+def _write(
+    strip: Pixels, prediction: Prediction, source: str, strongest: float, classes: tuple[str, str]
+) -> None:
     likely = "   ".join(f"{label} {p:.3f}" for label, p in prediction.probabilities.items())
     why = f" ({'; '.join(prediction.reasons)})" if prediction.reasons else ""
     lines = (
@@ -136,7 +151,8 @@ def _write(strip: Pixels, prediction: Prediction, source: str, strongest: float)
         (
             0.45,
             1,
-            f"red speaks for ALL, blue for HEM, beyond an empty field; full colour: log-odds of {strongest:.1f}",
+            f"red: evidence for {classes[0]}, blue: for {classes[1]}, compared with an empty field; full colour: "
+            f"log-odds of {strongest:.1f}",
         ),
         (0.45, 1, source[-110:]),
         (0.5, 1, f"{NOTICE.capitalize()}."),

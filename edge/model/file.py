@@ -1,7 +1,6 @@
 """The model file: a TFLite flatbuffer with its manifest, labels and model card; see `edge.model.bundle`."""
 
 import hashlib
-import importlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +9,17 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
-from edge.errors import InputError, LeukoscopeError
+from edge.errors import InputError
 from edge.host.durable import replace_file
 from edge.imaging.preprocess import Geometry
 from edge.model import bundle
 from edge.model.bundle import MAX_FILE_BYTES as MAX_FILE_BYTES  # a limit of the model file as a whole
+from edge.model.interpreter import make_interpreter as make_interpreter
 
 SCHEMA = 1
-LABELS = frozenset({"ALL", "HEM"})
-
-MAX_TENSOR_BYTES = 64 * 2**20
-"""Of one tensor of a network; the largest of MobileNet 1.0/224 has 0.8 MB."""
+POSITIVE = "ALL"
+REFER = "refer"
+"""The verdict that is no class."""
 
 Name = Annotated[str, msgspec.Meta(max_length=100, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 """It stands in logs, records and terminals: nothing in it that steers those."""
@@ -73,7 +72,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What the box must know about a model, and what a reader should. Unknown keys are ignored.
 
     Attributes:
-        labels: in the order of the network's outputs.
+        labels: names of the two classes, in the order of the network's outputs.
+        positive: the class that must not be missed; "" for ALL, or for the first label if none is ALL.
         temperature: the logits are divided by it (temperature scaling, Guo et al. 2017, fitted on
             validation data); 1 leaves them as they are.
         refer_below: largest class probability under which the verdict is "refer"; 0 for never.
@@ -85,7 +85,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int = SCHEMA
     name: Name
-    labels: Annotated[list[str], msgspec.Meta(max_length=16)]
+    labels: Annotated[list[Name], msgspec.Meta(max_length=16)]
+    positive: str = ""
     geometry: Geometry
     input: InputFormat
     outputs: Annotated[list[OutputFormat], msgspec.Meta(max_length=16)]
@@ -101,6 +102,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     tools: dict[str, Any] = {}
     flatbuffer_sha256: str = ""
     flatbuffer_bytes: int = 0
+
+    def positive_label(self) -> str:
+        """The label of the positive class."""
+        return self.positive or (POSITIVE if POSITIVE in self.labels else self.labels[0])
+
+    def negative_label(self) -> str:
+        """The label of the other class."""
+        return next(label for label in self.labels if label != self.positive_label())
 
     def probabilities(self) -> OutputFormat:
         """The output that the verdict is read from.
@@ -138,17 +147,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A model file that was read and found whole."""
+    """A model file that was read and found whole.
+
+    Attributes:
+        sha256: the model's identity in every record: of the whole file, in hexadecimal digits, so that a
+            change of labels, temperature, referral limit or crop gives another one; "" if it is no file yet.
+    """
 
     path: Path
     manifest: Manifest
     flatbuffer: bytes
     card: str
-
-    @property
-    def sha256(self) -> str:
-        """Names the model in every record: the SHA-256 of the flatbuffer, in hexadecimal digits."""
-        return self.manifest.flatbuffer_sha256
+    sha256: str = ""
 
 
 def read_model(path: Path) -> ModelFile:
@@ -174,7 +184,7 @@ def read_model(path: Path) -> ModelFile:
         card = members["card.md"].decode("utf-8", errors="replace")
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    return ModelFile(path, manifest, flatbuffer, card)
+    return ModelFile(path, manifest, flatbuffer, card, hashlib.sha256(data).hexdigest())
 
 
 def write_model(path: Path, flatbuffer: bytes, manifest: Manifest, card: str) -> ModelFile:
@@ -205,7 +215,7 @@ def write_model(path: Path, flatbuffer: bytes, manifest: Manifest, card: str) ->
     except (InputError, msgspec.DecodeError) as error:
         raise InputError(f"{path}: {error}") from error
     replace_file(path, data)
-    return ModelFile(path, manifest, flatbuffer, card)
+    return ModelFile(path, manifest, flatbuffer, card, hashlib.sha256(data).hexdigest())
 
 
 def verify(model: ModelFile) -> None:
@@ -231,34 +241,6 @@ def open_model(model: ModelFile, threads: int = 1) -> Any:
     except (InputError, UnicodeDecodeError) as error:  # the latter: of a tensor's name
         raise InputError(f"{model.path}: {error}") from error
     return interpreter
-
-
-def make_interpreter(flatbuffer: bytes, threads: int = 1) -> Any:
-    """A TFLite interpreter, its tensors allocated.
-
-    Raises:
-        InputError: the interpreter refuses the flatbuffer.
-        LeukoscopeError: no interpreter is installed.
-    """
-    interpreter_class = _interpreter_class()
-    try:
-        interpreter = interpreter_class(model_content=flatbuffer, num_threads=threads)
-        _check_sizes(interpreter)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"the interpreter cannot load the network: {error}") from error
-    return interpreter
-
-
-def _check_sizes(interpreter: Any) -> None:
-    """Refuse tensors that would fill the memory, before they are made."""
-    for tensor in interpreter.get_tensor_details():
-        tensor_bytes = math.prod(int(side) for side in tensor["shape"]) * np.dtype(tensor["dtype"]).itemsize
-        if tensor_bytes > MAX_TENSOR_BYTES:
-            raise InputError(
-                f"tensor {tensor['name']} would take {tensor_bytes / 2**20:.0f} MiB; "
-                f"{MAX_TENSOR_BYTES // 2**20} are the most"
-            )
 
 
 def _check_tensors(manifest: Manifest, interpreter: Any) -> None:
@@ -299,23 +281,13 @@ def _check_tensor(
         )
 
 
-def _interpreter_class() -> Any:
-    for module in ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"):
-        try:
-            return importlib.import_module(module).Interpreter
-        except ImportError:
-            continue
-    raise LeukoscopeError("no TFLite interpreter is installed; run: pip install ai-edge-litert")
-
-
 def _check_manifest(manifest: Manifest, labels_txt: bytes) -> None:
     if manifest.schema != SCHEMA:
         raise InputError(
             f"manifest schema is {manifest.schema}, this version reads {SCHEMA}; update leukoscope"
         )
-    if len(manifest.labels) != len(LABELS) or set(manifest.labels) != LABELS:
-        raise InputError(f"the labels are {manifest.labels}, not ALL and HEM")
-    listed = labels_txt.decode("utf-8", errors="replace").split()
+    _check_labels(manifest)
+    listed = labels_txt.decode("utf-8", errors="replace").splitlines()
     if listed != manifest.labels:
         raise InputError(f"labels.txt says {listed}, manifest.json says {manifest.labels}")
     _check_pixel_range(manifest.input)
@@ -323,6 +295,15 @@ def _check_manifest(manifest: Manifest, labels_txt: bytes) -> None:
     if shape != expected:
         raise InputError(f"output probabilities has shape {shape} in the manifest, not {expected}")
     manifest.activation_map()
+
+
+def _check_labels(manifest: Manifest) -> None:
+    labels, plain = manifest.labels, {label.casefold() for label in manifest.labels}
+    official = plain == {"all", "hem"}
+    if len(labels) != 2 or len(plain) != 2 or REFER in plain or (official and set(labels) != {"ALL", "HEM"}):
+        raise InputError(f"the labels are {labels}, not ALL and HEM or the names of two other classes")
+    if manifest.positive_label() not in labels:
+        raise InputError(f"the positive class is {manifest.positive}, the labels are {labels}")
 
 
 def _check_pixel_range(expected: InputFormat) -> None:

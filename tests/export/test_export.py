@@ -117,7 +117,7 @@ class TestExport:
             pixels = read_image(folder / name)
             assert min(pixels.shape[:2]) > 200 and pixels.std() > 10  # a drawing, not an empty sheet
         text = (folder / "report.html").read_text()
-        assert "not a diagnosis" in text and "When it refers a cell" in text
+        assert "not a diagnosis" in text and "Referrals" in text
         located = manifest.localisation["by_verdict"]["all cells"]
         assert located["n"] == 12 and 0 < located["chance"] < located["inside"] < 1
 

@@ -127,7 +127,7 @@ class TestFromFileToRecord:
             highest = max(expected, 1 - expected)
             verdict = "refer" if highest < self.REFER_BELOW else "ALL" if expected >= 0.5 else "HEM"
             assert record["verdict"] == verdict
-            assert (f"under {self.REFER_BELOW}" in " ".join(record["reasons"])) == (verdict == "refer")
+            assert (f"limit {self.REFER_BELOW}" in " ".join(record["reasons"])) == (verdict == "refer")
             verdicts.append(verdict)
         assert set(verdicts) == {"ALL", "HEM", "refer"}  # all three were tried
 
@@ -203,6 +203,30 @@ class TestEvidence:
         both = evidence.read([folder, write_cross_validation(tmp_path / "cv", ROWS)])
         assert both.held_out is not None and len(both.metrics) == 3
 
+    @pytest.mark.parametrize("how", ["kind", "title of an older report"])
+    def test_one_ordinary_evaluation_by_subject_is_no_cross_validation(
+        self, tmp_path: Path, how: str
+    ) -> None:
+        folder = write_cross_validation(tmp_path / "ordinary", ROWS)
+        rows = json.loads((folder / "metrics.json").read_text())
+        if how == "kind":
+            rows[0]["kind"] = "test split"
+        else:
+            (folder / "report.html").write_text("<title>Evaluation of run: fold 1, split by subject</title>")
+        (folder / "metrics.json").write_text(json.dumps(rows))
+        known = evidence.read([folder])
+        assert known.held_out is None  # so neither temperature nor band come from it
+        kind = "another model of the same method"
+        assert known.metrics.keys() == {"test side of a split by subject"}
+        assert known.metrics["test side of a split by subject"][kind]["accuracy"] == 0.8
+
+    def test_a_cross_validation_says_so_itself(self, tmp_path: Path) -> None:
+        folder = write_cross_validation(tmp_path / "cv", ROWS)
+        rows = json.loads((folder / "metrics.json").read_text())
+        rows[0]["kind"] = "cross-validation"
+        (folder / "metrics.json").write_text(json.dumps(rows))
+        assert evidence.read([folder]).held_out is not None
+
     def test_two_cross_validations_are_one_too_many(self, tmp_path: Path) -> None:
         folder = write_cross_validation(tmp_path / "cv", ROWS)
         with pytest.raises(InputError, match="a second one for cross-validation over subjects"):
@@ -219,7 +243,7 @@ class TestEvidence:
             ),
             ("predictions.csv", "path,subject,label,sigma,score,cells\n", "no judged cells"),
             ("metrics.json", '[{"resampled": "subjects"}]', "not what `leukoscope evaluate` writes"),
-            ("metrics.json", "[]", "not a JSON object with figures"),
+            ("metrics.json", "[]", "not a JSON object with metrics"),
         ],
     )
     def test_what_is_damaged_is_refused_with_the_file(

@@ -1,4 +1,4 @@
-"""Patients onto sides, so that each side comes as near as can be to its share of every class."""
+"""Assigns patients to sets, so that each set comes as near as possible to its share of every class."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,12 @@ _STARTS = 30
 # patients, and with so many the first start ends there.
 _EVEN_ENOUGH = 1e-6
 
-# What a side without a class costs: more than any unevenness, which is at most 2 a column.
+# What a set without a class costs: more than any unevenness, which is at most 2 a column.
 _EMPTY_COST = 100.0
 
 
 def assign(amounts: Array, shares: Array, rng: np.random.Generator) -> Sides:
-    """Put each group on one side.
+    """Put each group into one set ("side").
 
     From several starts, single moves and swaps of two are made, the best first, until none helps; the best
     end is taken. On 200 made-up folds of up to 9 patients this found the best of all assignments nearly

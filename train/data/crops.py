@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
+from edge.host.durable import flush_folder
 from edge.imaging.files import SUFFIXES, read_image
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import Geometry, prepare
@@ -53,12 +54,16 @@ def load(
     crops = np.empty((len(cells), geometry.size, geometry.size, 3), np.uint8)
     for parent in sorted(set(parents)):
         wanted = [i for i, own in enumerate(parents) if own == parent]
-        names = sorted(path.name for path in (root / parent).iterdir() if path.suffix.lower() in SUFFIXES)
+        names = sorted(
+            path.name
+            for path in (root / parent).iterdir()
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+        )
         try:
             kept = _folder_crops(folder, root / parent, names, geometry, progress)
         except OSError as error:
             raise LeukoscopeError(
-                f"crop cache {folder}: {error.strerror}; make room or set XDG_CACHE_HOME to another disk"
+                f"crop cache {folder}: {error.strerror}; free some space, or set XDG_CACHE_HOME to another disk"
             ) from error
         positions = {name: position for position, name in enumerate(names)}
         crops[wanted] = kept[[positions[Path(cells[i].path).name] for i in wanted]]
@@ -80,7 +85,8 @@ def _folder_crops(
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         _build(file, [images / name for name in names], geometry, progress)
-    return np.load(file, mmap_mode="r")
+    kept: Pixels = np.load(file, mmap_mode="r")
+    return kept
 
 
 def _build(
@@ -113,5 +119,6 @@ def _build(
             raise InputError("; ".join(sorted(faults)[:10]) + more)
         crops.flush()
         partial.replace(file)
+        flush_folder(file.parent)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,161 +1,180 @@
-"""C-NMC 2019 on disk: which images there are, their labels and their subjects. Reads no pixels."""
+"""A data set on disk: which images there are, their classes and their patients. Reads no pixels."""
 
-import csv
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from edge.errors import InputError
-from edge.imaging.files import SUFFIXES
+from edge.imaging.files import find_images
+from train.data.cells import LABELS as LABELS
+from train.data.cells import OFFICIAL_CLASSES as OFFICIAL_CLASSES
+from train.data.cells import Cell as Cell
+from train.data.cells import Classes as Classes
+from train.data.cells import Label as Label
+from train.data.cnmc import Layout, read_labels, recognise
+from train.data.cnmc import parse_name as parse_name
+from train.data.cnmc import subject_group as subject_group
+from train.data.own import PART, read_folder, read_table
 
-Label = Literal["ALL", "HEM"]
-LABELS: tuple[Label, Label] = ("ALL", "HEM")
-
-
-# Byte-identical images stand under these different subjects in C-NMC 2019, so they are one patient
-# as far as a split is concerned.
-TWIN_SUBJECTS = (
-    frozenset({"20", "21"}),
-    frozenset({"51", "75", "78"}),
-    frozenset({"H2", "H4", "H5", "H6"}),
-    frozenset({"H3", "H10"}),
-)
-
-_NAME = re.compile(r"^UID_(?P<subject>H?\d+)_(?P<image>\d+)_(?P<cell>\d+)_(?P<label>all|hem)$", re.IGNORECASE)
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Cell:
-    """One image of one cell.
+@dataclass(frozen=True)
+class DataSet:
+    """The labelled cells of one or several folders.
 
     Attributes:
-        path: of the image, relative to the data set's root, with forward slashes.
-        label: "ALL" (leukemic blast, the positive class) or "HEM" (healthy precursor).
-        subject: the patient in upper case: "51", "H10".
-        part: "fold_0", "fold_1", "fold_2" or "prelim".
+        root: the paths of the cells are relative to it.
+        layout: what it was recognised as, in words.
+        classes: how its files name the two classes.
+        cells: in the order of their paths.
+        notes: what the user must know: how patients were found, what was left out.
     """
 
-    path: str
-    label: Label
-    subject: str
-    part: str
+    root: Path
+    layout: str
+    classes: Classes
+    cells: list[Cell]
+    notes: list[str] = field(default_factory=list)
+
+    def has_folds(self) -> bool:
+        """Whether any cell belongs to an official fold of C-NMC."""
+        return any(cell.part != PART for cell in self.cells)
 
 
-def parse_name(name: str) -> tuple[str, Label]:
-    """Subject and label from an official name such as UID_H10_1_1_hem.bmp, in any case.
-
-    Raises:
-        InputError: the name does not follow the official pattern.
-    """
-    match = _NAME.match(Path(name).stem)
-    if match is None:
-        raise InputError(f"{name}: not a C-NMC name; expected UID_<subject>_<image>_<cell>_<all|hem>.bmp")
-    label: Label = "ALL" if match["label"].lower() == "all" else "HEM"
-    return match["subject"].upper(), label
+Data = DataSet | Path
+"""A data set, or the folder or table to read it from."""
 
 
-def subject_group(subject: str) -> str:
-    """The patient that a subject stands for: twins share the name of their group, "H2+H4+H5+H6"."""
-    for twins in TWIN_SUBJECTS:
-        if subject in twins:
-            return "+".join(sorted(twins, key=lambda name: (len(name), name)))
-    return subject
-
-
-def scan(root: Path) -> list[Cell]:
-    """Every image of a data set in the official layout, in the order of its path.
+def load(
+    sources: Sequence[Path] | Path, positive: str | None = None, expected: Classes | None = None
+) -> DataSet:
+    """Read one data set from folders and tables, whatever their layout.
 
     Args:
-        root: the folder that holds `training_data/fold_N/{all,hem}` and, optionally, `prelim` with
-            `labels.csv`. `C-NMC_Leukemia` above it is found too.
+        sources: each C-NMC in a published layout (or the folder that holds it), a folder with images below
+            folders named all and hem, a folder of class folders, or a CSV of path, patient and class.
+        positive: the name of the positive class, if the classes are not named ALL and HEM.
+        expected: the class names of the model that the data are for.
 
     Raises:
-        InputError: there is no such layout, a name does not parse, or a name and its folder disagree.
+        InputError: a source is none of these, or sources do not go together; the message says why.
     """
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; give the one that holds training_data/")
-    root = data_root(root)
-    cells = [cell for fold in sorted(root.glob("training_data/fold_*")) for cell in _scan_fold(root, fold)]
-    cells += _scan_prelim(root)
+    if isinstance(sources, Path):
+        sources = [sources]
+    loaded = [_load(source, positive, expected) for source in sources]
+    for each in loaded:
+        for note in each.notes:
+            log.warning("%s: %s", each.root, note)
+    return loaded[0] if len(loaded) == 1 else _joined(loaded)
+
+
+def _load(source: Path, positive: str | None, expected: Classes | None) -> DataSet:
+    if source.suffix.lower() == ".csv" and source.is_file():
+        own = read_table(source, positive, expected)
+        return DataSet(own.root, own.layout, own.classes, own.cells, own.notes)
+    if not source.is_dir():
+        raise InputError(f"{source}: no such folder; give a data folder or a CSV (path, patient, class)")
+    layout = recognise(source)
+    if layout is not None:
+        return _official(source, layout, positive, expected)
+    images = images_below(source)
+    if not images:
+        raise InputError(
+            f"{source}: no images under training_data/fold_N/all and …/hem, in folders named by class or in a "
+            "CSV (path, patient, class); see docs/training.md"
+        )
+    own = read_folder(source, images, positive, expected)
+    return DataSet(own.root, own.layout, own.classes, own.cells, own.notes)
+
+
+def _official(source: Path, layout: Layout, positive: str | None, expected: Classes | None) -> DataSet:
+    if positive is not None and positive.casefold() != "all":
+        raise InputError(f"--positive {positive}: {source} is C-NMC, whose positive class is ALL")
+    if positive is None and expected is not None and expected != Classes():
+        raise InputError(
+            f"{source}: its classes are ALL and HEM, those of the model {expected.positive} and "
+            f"{expected.negative}; add --positive ALL if ALL stands for {expected.positive}"
+        )
+    cells: list[Cell] = []
+    if layout.training is not None:
+        cells += [layout.cell(path) for path in images_below(layout.training)]
+    if layout.prelim is not None and layout.labels is not None:
+        rows = read_labels(layout.labels)
+        cells += [layout.cell(path, rows) for path in images_below(layout.prelim)]
     if not cells:
-        raise InputError(f"{root}: no images under training_data/fold_N/all and …/hem; see docs/training.md")
-    return sorted(cells)
+        top = layout.training.name if layout.training else "training_data"
+        raise InputError(f"{layout.root}: no images under {top}/fold_N/all and …/hem; see docs/training.md")
+    notes = [f"left out: {', '.join(layout.left_out)}"] if layout.left_out else []
+    return DataSet(layout.root, layout.name, Classes(), sorted(cells), notes)
 
 
-def _images(folder: Path) -> Iterable[Path]:
-    return (path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES)
+def _joined(sets: Sequence[DataSet]) -> DataSet:
+    """Several data sets as one, below the folder that holds them all."""
+    for each in sets[1:]:
+        if each.classes != sets[0].classes:
+            raise InputError(
+                f"{each.root}: its classes are {' and '.join(each.classes.names())}, those of {sets[0].root} "
+                f"{' and '.join(sets[0].classes.names())}; data sets that are used together need the same two"
+            )
+    root = Path(os.path.commonpath([each.root.resolve() for each in sets]))
+    cells = [
+        replace(cell, path=(each.root.resolve() / cell.path).relative_to(root).as_posix())
+        for each in sets
+        for cell in each.cells
+    ]
+    if len({cell.path for cell in cells}) < len(cells):
+        raise InputError("--data: one data set lies inside another; give each image once")
+    layout = " + ".join(each.layout for each in sets)
+    notes = [note for each in sets for note in each.notes]
+    return DataSet(root, layout, sets[0].classes, sorted(cells), notes)
 
 
-def _scan_fold(root: Path, fold: Path) -> Iterable[Cell]:
-    for folder in sorted(fold.iterdir()):
-        if folder.is_dir():
-            yield from (fold_cell(root, path) for path in _images(folder))
-
-
-def fold_cell(root: Path, path: Path) -> Cell:
-    """The cell of one image at `training_data/<fold>/<class>/<name>` under the root.
-
-    Raises:
-        InputError: the name does not parse, or it contradicts its folder.
-    """
-    subject, label = parse_name(path.name)
-    if path.parent.name.upper() != label:
-        raise InputError(f"{path}: its name says {label}, its folder {path.parent.name}; move or rename it")
-    return Cell(path.relative_to(root).as_posix(), label, subject, path.parent.parent.name)
-
-
-def _scan_prelim(root: Path) -> Iterable[Cell]:
-    """The preliminary test set: numbered images, named by a table of Patient_ID, new_names, labels."""
-    folder = root / "prelim"
-    if not folder.is_dir():
-        return
-    table = folder / "labels.csv"
-    rows = read_labels(table)
-    yield from (prelim_cell(root, path, table, rows) for path in _images(folder))
-
-
-def read_labels(table: Path) -> dict[str, dict[str, str]]:
-    """The rows of the preliminary test's table by the stem of their image.
-
-    Raises:
-        InputError: the table is missing or is not one of Patient_ID, new_names, labels.
-    """
-    columns = ("Patient_ID", "new_names", "labels")
+def images_below(folder: Path) -> list[Path]:
+    """Every image of a folder and the folders in it, in the order of their paths; maybe none."""
     try:
-        with table.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.DictReader(lines, restval=""))
-    except OSError as error:
-        raise InputError(f"{table}: missing; the images of prelim have no labels without it") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table}: not a table: {error}") from error
-    if rows and not set(columns) <= set(rows[0]):
-        raise InputError(f"{table}: its columns are {', '.join(rows[0])}; expected {', '.join(columns)}")
-    return {Path(row["new_names"]).stem: row for row in rows}
+        return [path for path in find_images([folder]) if not path.name.startswith("._")]
+    except InputError:
+        return []
 
 
-def prelim_cell(root: Path, path: Path, table: Path, rows: Mapping[str, Mapping[str, str]]) -> Cell:
-    """The cell of one numbered image.
+def opened(data: Data) -> DataSet:
+    """A data set as it is, or read from its folder."""
+    return data if isinstance(data, DataSet) else load(data)
 
-    Args:
-        root, path: the data set and the image.
-        table: the file of the rows, to be named in errors.
-        rows: from `read_labels`.
+
+def scan(data: Data) -> list[Cell]:
+    """Every labelled image of a data set, in the order of its path.
 
     Raises:
-        InputError: the table does not have it, or its name there contradicts its label.
+        InputError: as for `load`.
     """
-    row = rows.get(path.stem)
-    if row is None:
-        raise InputError(f"{path}: not in {table}; add its row or take the image away")
-    subject, label = parse_name(row["Patient_ID"])
-    if row["labels"].strip() != ("1" if label == "ALL" else "0"):
-        raise InputError(f"{table}: {row['new_names']} is {label} by name but labelled {row['labels']}")
-    return Cell(path.relative_to(root).as_posix(), label, subject, "prelim")
+    return opened(data).cells
 
 
-def data_root(root: Path) -> Path:
+def data_root(data: Data) -> Path:
     """The folder that the paths of `scan` are relative to."""
-    nested = root / "C-NMC_Leukemia"
-    return nested if not (root / "training_data").is_dir() and nested.is_dir() else root
+    if isinstance(data, DataSet):
+        return data.root
+    if data.suffix.lower() == ".csv" and data.is_file():
+        return data.parent
+    layout = recognise(data) if data.is_dir() else None
+    return layout.root if layout else data
+
+
+def cells_of(data: Data, paths: Sequence[str]) -> list[Cell]:
+    """The cells that a split names.
+
+    Raises:
+        InputError: some are not there.
+    """
+    found = opened(data)
+    by_path = {cell.path: cell for cell in found.cells}
+    missing = [path for path in paths if path not in by_path]
+    if missing:
+        raise InputError(
+            f"{found.root}: {len(missing)} images of the split are not there, the first {missing[0]}"
+        )
+    return [by_path[path] for path in paths]

@@ -1,7 +1,6 @@
 """The official release of C-NMC 2019: its manifest, its folders and the bytes of its images."""
 
 import csv
-import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,6 @@ import numpy as np
 from edge.errors import InputError
 from edge.imaging.frame import Pixels
 
-# Where each part lies: under the short names that `dataset.scan` reads, or as the archive has them.
-_PLACES = (
-    (re.compile(r"training_data/(fold_[^/]+)/[^/]+"), None),
-    (re.compile(r"prelim|validation_data/C-NMC_test_prelim_phase_data", re.IGNORECASE), "prelim"),
-    (re.compile(r"final|testing_data/C-NMC_test_final_phase_data", re.IGNORECASE), "final"),
-)
 _COLUMNS = ("path", "part", "name", "sha256", "bytes")
 
 # 96 dots an inch, as the originals of the three folds and of the final test say.
@@ -73,15 +66,6 @@ def read_manifest(file: Path) -> dict[Key, Original]:
     if not originals:
         raise InputError(f"{file}: the manifest names no image")
     return {key(original.part, original.name): original for original in originals}
-
-
-def part_of(folder: str) -> str | None:
-    """The part whose images lie in a folder, given relative to the data set's root; None where none do."""
-    for pattern, part in _PLACES:
-        match = pattern.fullmatch(folder)
-        if match:
-            return part or match[1]
-    return None
 
 
 def size_of(part: str) -> int:

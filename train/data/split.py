@@ -1,9 +1,10 @@
-"""Who trains, who chooses, who judges: splits of a data set, by image as in the paper or by subject."""
+"""Splits of a data set into training, validation and test sets: by image as in the paper, or by subject."""
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -11,14 +12,16 @@ import numpy.typing as npt
 
 from edge.errors import InputError
 from edge.host import typedfile
+from edge.host.durable import replace_file
 from train.data.balance import assign
-from train.data.dataset import LABELS, Cell, subject_group
+from train.data.dataset import LABELS, OFFICIAL_CLASSES, Cell, Classes, subject_group
+from train.data.own import PART
 
 Method = Literal["image", "subject", "none"]
 Side = Literal["train", "val", "test"]
 SIDES: tuple[Side, Side, Side] = ("train", "val", "test")
 
-# The paper's shares: floor(0.7 n) to train, floor(0.1 n) to choose, the rest to judge.
+# The paper's shares: floor(0.7 n) for training, floor(0.1 n) for validation, the rest for testing.
 TRAIN_SHARE, VAL_SHARE = 0.7, 0.1
 
 # The `fold` of a split that belongs to no fold, because nothing of it is held out.
@@ -29,10 +32,10 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One division of cells.
 
     Attributes:
-        fold: number of the official fold; in a cross-validation the number of the fold that judges, from
-            0; NO_FOLD where all cells train.
-        method: "image" (cells of a patient on several sides), "subject" (no patient both trains and
-            judges) or "none" (all cells train, none judges).
+        fold: number of the official fold; in a cross-validation the number of the test fold, from 0;
+            NO_FOLD if all cells train.
+        method: "image" (cells of one patient in several sets), "subject" (no patient in both training and
+            test set) or "none" (all cells in the training set).
         seed: of the shuffle.
         train, val, test: paths of the images, relative to the data set's root.
     """
@@ -58,7 +61,7 @@ def split_fold(cells: Sequence[Cell], fold: int, method: Method, seed: int) -> S
 
     Args:
         cells: of the data set; those of other folds are left out. Their order does not matter.
-        fold: number of the fold.
+        fold: number of the fold. Data without folds are divided as a whole.
         method: "image" or "subject".
         seed: of the shuffle; the same cells and seed give the same split.
 
@@ -67,28 +70,32 @@ def split_fold(cells: Sequence[Cell], fold: int, method: Method, seed: int) -> S
     """
     if method not in ("image", "subject"):
         raise InputError(f"split by {method}: a fold is split by image or by subject")
-    members = sorted(cell for cell in cells if cell.part == f"fold_{fold}")
+    members = sorted(fold_cells(cells, fold))
     if not members:
         raise InputError(f"fold_{fold}: no images; the data set has {sorted({c.part for c in cells})}")
     for label in LABELS:
         if not any(cell.label == label for cell in members):
-            raise InputError(
-                f"fold_{fold}: no {label} images; both classes are needed, add them under "
-                f"training_data/fold_{fold}/{label.lower()}"
-            )
+            raise InputError(f"fold_{fold}: no {label} images; both classes are needed")
     divide = _by_image if method == "image" else _by_subject
     sides = divide(members, np.random.default_rng(seed))
     for name in SIDES:
         missing = [label for label in LABELS if not any(cell.label == label for cell in sides[name])]
         if missing:
             raise InputError(
-                f"fold_{fold}, split by {method}: no {missing[0]} cell on the {name} side; too few"
+                f"fold_{fold}, split by {method}: no {missing[0]} cell in the {name} set; too few patients or images"
             )
     return _split(fold, method, seed, sides)
 
 
+def fold_cells(cells: Sequence[Cell], fold: int) -> list[Cell]:
+    """The cells of an official fold; all of them if the data have no folds."""
+    if all(cell.part == PART for cell in cells):
+        return list(cells)
+    return [cell for cell in cells if cell.part == f"fold_{fold}"]
+
+
 def cross_validation(cells: Sequence[Cell], folds: int, seed: int, *, val_share: float) -> list[Split]:
-    """Divide all cells into folds by patient; each fold judges once while the others train.
+    """Divide all cells into folds by patient; each fold is the test set once while the others train.
 
     Patients, with their twins, are dealt so that the folds are as even as can be in the number of patients
     and in the number of cells of each class.
@@ -98,7 +105,7 @@ def cross_validation(cells: Sequence[Cell], folds: int, seed: int, *, val_share:
         folds: how many, 2 or more.
         seed: of the shuffle; the same cells and seed give the same splits.
         val_share: of the training cells of each class, drawn by image, for choosing the epoch; 0 for none.
-            They are of patients that train too: what they show is no figure for a new patient.
+            They are of patients that train too, so they do not measure results on new patients.
 
     Returns:
         One split a fold, its `fold` the number from 0, its `method` "subject".
@@ -114,7 +121,7 @@ def cross_validation(cells: Sequence[Cell], folds: int, seed: int, *, val_share:
     _refuse_too_few(groups, folds, f"{folds} folds need at least {folds}, one for each fold")
     rng = np.random.default_rng(seed)
     amounts = _cells_by_class(groups)
-    # Patients beside cells: a fold of one huge patient would say how well that patient is judged.
+    # Patients as well as cells: a fold of one huge patient would only measure that patient.
     columns = np.concatenate([amounts, amounts > 0], axis=1)
     side_of = assign(columns, np.full(folds, 1 / folds), rng)
     splits = []
@@ -125,7 +132,7 @@ def cross_validation(cells: Sequence[Cell], folds: int, seed: int, *, val_share:
         for label in LABELS:
             if not any(cell.label == label for cell in sides["test"]):
                 raise InputError(
-                    f"fold {fold} of {folds} has no {label} cell: too few patients have that class alone; "
+                    f"fold {fold} of {folds} has no {label} cell: too few patients have only that class; "
                     "take fewer folds"
                 )
         _draw_val(sides, val_share, rng)
@@ -134,7 +141,7 @@ def cross_validation(cells: Sequence[Cell], folds: int, seed: int, *, val_share:
 
 
 def everything(cells: Sequence[Cell], seed: int) -> Split:
-    """All cells train, none chooses or judges: for a model that ships, whose figures come from elsewhere.
+    """All cells in the training set: for a model that ships, whose metrics come from elsewhere.
 
     Returns:
         A split with `fold` NO_FOLD and `method` "none"; `val` and `test` are empty.
@@ -154,7 +161,7 @@ def _split(fold: int, method: Method, seed: int, sides: dict[Side, list[Cell]]) 
 
 
 def _by_image(cells: Sequence[Cell], rng: np.random.Generator) -> dict[Side, list[Cell]]:
-    """The paper's way: each class shuffled and cut 70/10/20, whoever the cells belong to."""
+    """The paper's way: each class shuffled and cut 70/10/20, regardless of patients."""
     sides: dict[Side, list[Cell]] = {"train": [], "val": [], "test": []}
     for label in LABELS:
         members = [cell for cell in cells if cell.label == label]
@@ -168,9 +175,13 @@ def _by_image(cells: Sequence[Cell], rng: np.random.Generator) -> dict[Side, lis
 
 
 def _by_subject(cells: Sequence[Cell], rng: np.random.Generator) -> dict[Side, list[Cell]]:
-    """Each patient, with its twins, on one side; the classes as near to 70/10/20 as patients allow."""
+    """Each patient, with its twins, in one set; the classes as near to 70/10/20 as patients allow."""
     groups = _groups(cells)
-    _refuse_too_few(groups, len(SIDES), f"a split by subject needs at least {len(SIDES)}, one for each side")
+    _refuse_too_few(
+        groups,
+        len(SIDES),
+        f"a split by subject needs at least {len(SIDES)}, one for each of training, validation and test",
+    )
     shares = np.array([TRAIN_SHARE, VAL_SHARE, 1 - TRAIN_SHARE - VAL_SHARE])
     sides: dict[Side, list[Cell]] = {"train": [], "val": [], "test": []}
     for group, side in zip(groups.values(), assign(_cells_by_class(groups), shares, rng), strict=True):
@@ -209,11 +220,22 @@ def _draw_val(sides: dict[Side, list[Cell]], share: float, rng: np.random.Genera
         sides["val"] += sorted(drawn)
 
 
-def summary(split: Split, cells: Sequence[Cell]) -> dict[str, object]:
-    """Counts and subjects of a split, as `dataset split --json` prints them."""
+def evenly(count: int, limit: int | None) -> npt.NDArray[np.int64]:
+    """(N,) int64: which of `count` cells in the order of their paths a quick trial uses, evenly spread, so
+    that both classes and most patients stay in; all of them without a limit."""
+    if limit is None or limit >= count:
+        return np.arange(count)
+    return np.asarray(np.linspace(0, count - 1, limit).round(), np.int64)
+
+
+def summary(split: Split, cells: Sequence[Cell], classes: Classes = OFFICIAL_CLASSES) -> dict[str, Any]:
+    """Counts and subjects of a split, as `dataset split --json` prints them; classes as the data name them."""
     by_path = {cell.path: cell for cell in cells}
     sides = {name: [by_path[path] for path in split.side(name)] for name in SIDES}
-    counts = {name: {label: sum(c.label == label for c in sides[name]) for label in LABELS} for name in SIDES}
+    counts = {
+        name: {classes.name(label): sum(c.label == label for c in sides[name]) for label in LABELS}
+        for name in SIDES
+    }
     subjects = {name: sorted({cell.subject for cell in sides[name]}, key=_natural) for name in SIDES}
     return {
         "fold": split.fold,
@@ -224,13 +246,23 @@ def summary(split: Split, cells: Sequence[Cell]) -> dict[str, object]:
     }
 
 
-def _natural(subject: str) -> tuple[bool, int]:
-    return subject.startswith("H"), int(subject.lstrip("H"))
+def _natural(subject: str) -> tuple[bool, int, str]:
+    """ "2" before "10" before "H1" before any other name."""
+    number = subject.removeprefix("H")
+    return (
+        subject.startswith("H"),
+        int(number) if number.isascii() and number.isdigit() else sys.maxsize,
+        subject,
+    )
 
 
 def write(split: Split, file: Path) -> None:
-    """Write a split as JSON, one path a line."""
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(split), indent=1) + b"\n")
+    """Write a split as JSON, one path per line; its folder is made if it is missing.
+
+    Raises:
+        LeukoscopeError: it cannot be written.
+    """
+    replace_file(file, msgspec.json.format(msgspec.json.encode(split), indent=1) + b"\n")
 
 
 def read(file: Path) -> Split:

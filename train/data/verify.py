@@ -1,7 +1,6 @@
 """Is a copy of C-NMC 2019 whole and true? Also checks cells of one's own in the same layout."""
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.errors import ImageError, InputError
-from edge.imaging.files import SUFFIXES, decode, shown
-from train.data.dataset import LABELS, Cell, data_root, fold_cell, prelim_cell, read_labels, subject_group
-from train.data.official import Key, Original, bmp_bytes, key, part_of, read_manifest, size_of
+from edge.imaging.files import decode, shown
+from train.data.cnmc import Layout, Rows, read_labels, recognise
+from train.data.dataset import LABELS, Cell, images_below, load, subject_group
+from train.data.official import Key, Original, bmp_bytes, key, read_manifest, size_of
+from train.data.own import PART
 from train.data.verify_report import Duplicate, Finding, Part, Report
 
 
@@ -28,35 +29,59 @@ class _Image:
     difference: str = ""  # why it is not the official one
     unchecked: bool = False
 
+    @property
+    def key(self) -> Key:
+        # Only official names are unique within their part.
+        return (PART, self.relative) if self.part == PART else key(self.part, self.path.name)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
+
 
 def verify(
-    directory: Path, manifest: Path | None = None, *, progress: Callable[[int, int], None] | None = None
+    directory: Path,
+    manifest: Path | None = None,
+    *,
+    positive: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Check every image of a data set.
 
     Args:
-        directory: as `dataset.scan` takes it; the folders of the official archive are known too.
+        directory: as `dataset.load` takes it.
         manifest: CSV of path, part, name, sha256 and bytes of the official images; `manifest.csv` in the
-            directory where not given. Without any, no hash is compared.
+            directory if not given. Without any, no hash is compared.
+        positive: the name of the positive class, if the classes are not named ALL and HEM.
         progress: called with the number of images done and of all.
 
     Raises:
         InputError: the directory is no data set, or the manifest is not one.
     """
-    if not directory.is_dir():
-        raise InputError(f"{directory}: no such folder; give the one that holds training_data/")
-    root = data_root(directory)
-    found = _find(root)
-    if not found:
-        raise InputError(
-            f"{directory}: no data set: no images under training_data/fold_N/all and …/hem, nor in prelim; "
-            "see docs/training.md"
-        )
+    if not directory.is_dir() and not directory.is_file():
+        raise InputError(f"{directory}: no such folder; give a data folder or a CSV (path, patient, class)")
+    layout = recognise(directory) if directory.is_dir() else None
+    report = Report(shown(directory), None)
+    if layout is None:
+        data = load(directory, positive)
+        root, report.layout, report.notes = data.root, data.layout, data.notes
+        report.classes = data.classes.names()
+        images = [_Image(root / cell.path, shown(Path(cell.path)), cell.part, cell) for cell in data.cells]
+    else:
+        root, report.layout = layout.root, layout.name
+        report.notes = [f"left out: {', '.join(layout.left_out)}"] if layout.left_out else []
+        found = sorted(path for folder in layout.folders() for path in images_below(folder))
+        if not found:
+            raise InputError(
+                f"{directory}: no data set: no images under training_data/fold_N/all and …/hem, nor in prelim; "
+                "see docs/training.md"
+            )
+        images = _place(layout, found, report)
     if manifest is None:
         manifest = next((f for f in (directory / "manifest.csv", root / "manifest.csv") if f.is_file()), None)
     originals = read_manifest(manifest) if manifest else {}
-    report = Report(shown(directory), shown(manifest) if manifest else None)
-    images = _examine(_place(root, found, report), originals, progress)
+    report.manifest = shown(manifest) if manifest else None
+    images = _examine(images, originals, progress)
     _count(images, originals, report)
     _compare(images, originals, report)
     _find_duplicates(images, report)
@@ -64,53 +89,24 @@ def verify(
     return report
 
 
-def _find(root: Path) -> list[Path]:
-    """Every image under the folders of a data set, wherever it lies in them."""
-    tops = ("training_data", "prelim", "validation_data", "final", "testing_data")
-    paths = [
-        Path(parent, name)
-        for top in tops
-        for parent, _, files in os.walk(root / top)
-        for name in files
-        if Path(name).suffix.lower() in SUFFIXES
-    ]
-    return sorted(paths)
-
-
-def _place(root: Path, paths: Iterable[Path], report: Report) -> list[_Image]:
+def _place(layout: Layout, paths: Iterable[Path], report: Report) -> list[_Image]:
     """Part and name of each image; what does not parse goes into the report."""
-    tables: dict[Path, dict[str, dict[str, str]] | None] = {}
+    rows: Rows | None = None
     images = []
     for path in paths:
-        relative = path.relative_to(root)
-        part = part_of(relative.parent.as_posix())
-        if part is None:
-            report.names.append(
-                Finding(shown(relative), "no part lies there; expected training_data/fold_N/all or …/hem")
-            )
-            continue
-        cell = None
+        relative, part, cell = shown(path.relative_to(layout.root)), layout.part_of(path), None
         try:
-            if part == "prelim":
-                table = _labels_beside(path.parent)
-                if table not in tables:
-                    tables[table] = None  # a faulty table is named once, by its first image
-                    tables[table] = read_labels(table)
-                rows = tables[table]
-                cell = None if rows is None else prelim_cell(root, path, table, rows)
-            elif part != "final":
-                cell = fold_cell(root, path)
+            if part == "prelim" and rows is None:
+                rows = {}  # a faulty table is named once, by its first image
+                rows = read_labels(layout.labels or path.with_name("labels.csv"))
+            if part != "final" and not (part == "prelim" and not rows):
+                cell = layout.cell(path, rows)
         except InputError as error:
             reason = str(error).removeprefix(f"{path}: ").removeprefix(f"{path.name}: ")
-            report.names.append(Finding(shown(relative), reason))
-        images.append(_Image(path, shown(relative), part, cell))
+            report.names.append(Finding(relative, reason))
+        if part is not None:
+            images.append(_Image(path, relative, part, cell))
     return images
-
-
-def _labels_beside(folder: Path) -> Path:
-    """The table of the preliminary test: in its folder, or beside it as in the archive."""
-    beside = folder.with_name(f"{folder.name}_labels.csv")
-    return beside if beside.is_file() else folder / "labels.csv"
 
 
 def _examine(
@@ -119,7 +115,7 @@ def _examine(
     """Read them all, several at once: decoding and hashing leave Python's lock."""
 
     def one(image: _Image) -> _Image:
-        return _look(image, originals.get(key(image.part, image.path.name)))
+        return _look(image, originals.get(image.key))
 
     examined = []
     with ThreadPoolExecutor() as pool:
@@ -154,7 +150,7 @@ def _difference(data: bytes, image: _Image) -> str:
     lossy = _lossy_format(data)
     if lossy:
         return f"{lossy} does not keep the original's pixels"
-    if (image.width, image.height) != (size_of(image.part),) * 2:
+    if image.size != (size_of(image.part),) * 2:
         return f"{image.width}×{image.height} pixels"
     return ""
 
@@ -172,7 +168,7 @@ def _count(images: Iterable[_Image], originals: Mapping[Key, Original], report: 
     for image in images:
         part = parts[image.part]
         part.images += 1
-        known = key(image.part, image.path.name) in originals
+        known = image.key in originals
         part.verified += known and not (image.error or image.difference or image.unchecked)
         if image.cell:
             part.classes[image.cell.label] += 1
@@ -191,7 +187,7 @@ def _compare(images: Iterable[_Image], originals: Mapping[Key, Original], report
         parts_of_name[stem].append(part)
     here: dict[Key, _Image] = {}
     for image in images:
-        name = key(image.part, image.path.name)
+        name = image.key
         if image.error:
             report.unreadable.append(Finding(image.relative, image.error))
         elif image.difference:
@@ -200,7 +196,7 @@ def _compare(images: Iterable[_Image], originals: Mapping[Key, Original], report
             report.unchecked.append(
                 Finding(image.relative, "only the original BMP file of this part can be compared")
             )
-        if not image.error and (image.width, image.height) != (size_of(image.part),) * 2:
+        if not image.error and image.part != PART and image.size != (size_of(image.part),) * 2:
             report.sizes.append(Finding(image.relative, f"{image.width}×{image.height} pixels"))
         if name in here:
             report.extra.append(Finding(image.relative, f"a second file of {here[name].relative}"))

@@ -45,6 +45,9 @@ class Report(msgspec.Struct):
     Attributes:
         directory: that was checked.
         manifest: that it was checked against; None where there is none and no hash was compared.
+        layout: what the directory was recognised as.
+        classes: names of the positive and the negative class.
+        notes: how the patients were found, and what was left out.
         parts: counts by the part's name.
         missing: by part, the official paths of images that are not here.
         altered: here under an official name with other content.
@@ -60,6 +63,9 @@ class Report(msgspec.Struct):
 
     directory: str
     manifest: str | None
+    layout: str = ""
+    classes: list[str] = msgspec.field(default_factory=lambda: list(LABELS))
+    notes: list[str] = msgspec.field(default_factory=list)
     parts: dict[str, Part] = msgspec.field(default_factory=dict)
     missing: dict[str, list[str]] = msgspec.field(default_factory=dict)
     altered: list[Finding] = msgspec.field(default_factory=list)
@@ -77,11 +83,12 @@ class Report(msgspec.Struct):
 
 def report_lines(report: Report, *, limit: int = 10) -> list[str]:
     """The report as text, at most `limit` images of a kind; missing ones are counted by part."""
-    lines = []
+    lines = [f"layout: {report.layout}", *report.notes]
+    names: dict[str, str] = dict(zip(LABELS, report.classes, strict=True))
     for name, part in report.parts.items():
         if not part.images:
             continue
-        classes = ", ".join(f"{label} {n}" for label, n in part.classes.items() if n) or "no labels"
+        classes = ", ".join(f"{names[label]} {n}" for label, n in part.classes.items() if n) or "no labels"
         hashes = f"; {part.verified} verified of {part.official or 0} official" if report.manifest else ""
         lines.append(f"{name:8} {part.images} images ({classes}){hashes}")
     if not report.manifest:
@@ -94,8 +101,8 @@ def report_lines(report: Report, *, limit: int = 10) -> list[str]:
         "extra": report.extra,
         "unreadable": report.unreadable,
         "misnamed or misplaced": report.names,
-        "of another size": report.sizes,
-        "not to be checked": report.unchecked,
+        "other size": report.sizes,
+        "cannot be checked": report.unchecked,
     }
     for title, findings in titles.items():
         lines += _some(title, [f"{finding.path}: {finding.reason}" for finding in findings], limit)
@@ -108,7 +115,7 @@ def report_lines(report: Report, *, limit: int = 10) -> list[str]:
         texts = [f"{', '.join(d.subjects)}: {' = '.join(d.paths)}" for d in duplicates]
         lines += _some(title, texts, limit)
     lines += [f"empty class: {name}" for name in report.empty_classes]
-    lines.append("nothing wrong" if report.ok else "not as it should be: see above")
+    lines.append("No problems found" if report.ok else "Problems found; see above")
     return lines
 
 

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from edge.errors import InputError
-from train.data.dataset import Cell, scan
+from train.data.dataset import Cell, Data, cells_of, scan
 from train.data.split import VAL_SHARE, Split, cross_validation
-from train.evaluate.evaluation import cells_of, load_scorer, score_cells
+from train.evaluate.evaluation import load_scorer, score_cells
 from train.evaluate.predictions import Predictions
 from train.fit.recipe import Recipe
 from train.fit.run import Progress, Run
@@ -28,7 +28,7 @@ def splits_for(cells: Sequence[Cell], recipe: Recipe, folds: int, seed: int) -> 
 
 def cross_validate(
     recipe: Recipe,
-    data: Path,
+    data: Data,
     out: Path,
     *,
     folds: int,
@@ -63,7 +63,11 @@ def cross_validate(
     curves: dict[str, list[dict[str, float]]] = {}
     for split in divisions:
         log.info(
-            "fold %d of %d: %d cells train, %d judge", split.fold, folds, len(split.train), len(split.test)
+            "fold %d of %d: training on %d cells, testing on %d",
+            split.fold,
+            folds,
+            len(split.train),
+            len(split.test),
         )
         folder = out / f"fold-{split.fold}"
         curves[f"Fold {split.fold}"] = _train_fold(
@@ -84,7 +88,7 @@ def _train_fold(
     recipe: Recipe,
     split: Split,
     settings: dict[str, Any],
-    data: Path,
+    data: Data,
     weights: str,
     limit: int | None,
     teachers: Path | None,

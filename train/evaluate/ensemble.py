@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 
 from edge.errors import InputError
+from train.data.dataset import Data, cells_of
 from train.evaluate import predictions_file
-from train.evaluate.evaluation import cells_of
 from train.evaluate.predictions import Predictions, Which
 from train.fit.batches import Floats
 from train.fit.run import Progress, Run
@@ -47,7 +47,7 @@ def join_runs(runs: Sequence[Run], out: Path, settings: dict[str, Any]) -> Run:
                 raise InputError(f"{run.folder}: model.{key} is {mine}, that of {runs[0].folder} {first}")
         if recipe.model.interpolation != recipes[0].model.interpolation:
             log.warning(
-                "careful: %s was trained with interpolation %s and will see %s",
+                "%s was trained with interpolation %s, but the ensemble uses %s",
                 run.folder,
                 recipe.model.interpolation,
                 recipes[0].model.interpolation,
@@ -99,7 +99,7 @@ def _weights(layer: keras.Layer, each: Sequence[Sequence[Floats]]) -> list[Float
     return [np.concatenate(parts, axis) for parts in zip(*each, strict=True)]
 
 
-def join_predictions(folders: Sequence[Path], data: Path) -> tuple[list[Predictions], bool]:
+def join_predictions(folders: Sequence[Path], data: Data) -> tuple[list[Predictions], bool]:
     """What the members of an ensemble say together, from what `evaluate --out` kept of each.
 
     Args:
@@ -115,7 +115,7 @@ def join_predictions(folders: Sequence[Path], data: Path) -> tuple[list[Predicti
     each = [_scores(folder) for folder in folders]
     for folder, found in zip(folders, each, strict=True):
         if found.keys() != each[0].keys():
-            raise InputError(f"{folder}: judged other cells or noise levels than {folders[0]}")
+            raise InputError(f"{folder}: evaluated other cells or noise levels than {folders[0]}")
     parts: dict[tuple[Which, float], list[str]] = {}
     for which, sigma, path in each[0]:
         parts.setdefault((which, sigma), []).append(path)
@@ -135,10 +135,19 @@ def _scores(folder: Path) -> dict[tuple[Which, float, str], float]:
     return {(row.cells, row.sigma, row.path): row.score for row in rows}
 
 
+def are_cross_validations(folders: Sequence[Path]) -> bool:
+    """Whether all of some evaluations are cross-validations."""
+    return all(_first_row(folder).get("kind") == "cross-validation" for folder in folders)
+
+
 def _judged_new_patients(folder: Path) -> bool:
-    """Whether an evaluation resampled patients, as it does where its test side is of new ones."""
+    """Whether an evaluation resampled patients, as it does if its test cells are of new ones."""
+    return bool(_first_row(folder).get("resampled") == "subjects")
+
+
+def _first_row(folder: Path) -> dict[str, Any]:
     file = folder / "metrics.json"
     try:
-        return bool(json.loads(file.read_text(encoding="utf-8"))[0]["resampled"] == "subjects")
+        return dict(json.loads(file.read_text(encoding="utf-8"))[0])
     except (OSError, LookupError, TypeError, ValueError) as error:
         raise InputError(f"{file}: {error!r}; give the folder of an `evaluate --out`") from error

@@ -1,7 +1,7 @@
-"""How good a run or a model file is on images that it has not trained on."""
+"""Evaluation of a run or a model file on images that it was not trained on."""
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,8 +16,8 @@ from edge.imaging.preprocess import Geometry
 from edge.model.classifier import Classifier
 from edge.model.file import read_model
 from train.data import crops as crop_cache
-from train.data.dataset import Cell, data_root, scan, subject_group
-from train.data.split import SIDES, Split
+from train.data.dataset import OFFICIAL_CLASSES, Cell, Classes, Data, cells_of, data_root, scan, subject_group
+from train.data.split import SIDES, Split, evenly, fold_cells
 from train.evaluate.intervals import LEVEL, RESAMPLES, SEED
 from train.evaluate.predictions import Predictions, Which
 from train.fit.augment import add_noise
@@ -35,7 +35,7 @@ _BLOCK = 512
 
 @dataclass(frozen=True)
 class Scorer:
-    """Something that says how likely a crop is ALL.
+    """A model that gives the probability of the positive class for a crop.
 
     Attributes:
         geometry: of the crops that it takes.
@@ -43,7 +43,8 @@ class Scorer:
         training: what is known of its training, as in a manifest: fold, split, split_seed, split_sha256,
             recipe, epochs, best_epoch.
         seen: paths of the images that trained or chose it; None where only a model file is there.
-        sha256: of a model file's flatbuffer, "" for a run.
+        sha256: of the model file, "" for a run.
+        classes: names of the positive and the negative class.
     """
 
     geometry: Geometry
@@ -51,6 +52,7 @@ class Scorer:
     training: Mapping[str, Any] = field(default_factory=dict)
     seen: frozenset[str] | None = None
     sha256: str = ""
+    classes: Classes = OFFICIAL_CLASSES
 
 
 def load_scorer(path: Path) -> tuple[Scorer, Split | None]:
@@ -78,36 +80,26 @@ def load_scorer(path: Path) -> tuple[Scorer, Split | None]:
         "epochs": progress.epoch if progress else 0,
         "best_epoch": progress.best_epoch if progress else 0,
     }
-    return Scorer(recipe.geometry, score, training, frozenset([*split.train, *split.val])), split
+    return Scorer(
+        recipe.geometry, score, training, frozenset([*split.train, *split.val]), classes=run.classes()
+    ), split
 
 
 def int8_scorer(path: Path) -> Scorer:
     """A model file, run by the box's own classifier."""
     model = read_model(path)
-    classifier = Classifier(model)
+    classifier, manifest = Classifier(model), model.manifest
+    positive = manifest.positive_label()
+    classes = Classes(positive, manifest.negative_label())
 
     def score(crops: Pixels) -> Scores:
-        return np.array([classifier.classify_crop(crop).probabilities["ALL"] for crop in crops])
+        return np.array([classifier.classify_crop(crop).probabilities[positive] for crop in crops])
 
-    manifest = model.manifest
-    return Scorer(manifest.geometry, score, manifest.training, sha256=manifest.flatbuffer_sha256)
-
-
-def cells_of(data: Path, paths: Sequence[str]) -> list[Cell]:
-    """The cells that a split names.
-
-    Raises:
-        InputError: some are not there.
-    """
-    by_path = {cell.path: cell for cell in scan(data)}
-    missing = [path for path in paths if path not in by_path]
-    if missing:
-        raise InputError(f"{data}: {len(missing)} images of the split are not there, the first {missing[0]}")
-    return [by_path[path] for path in paths]
+    return Scorer(manifest.geometry, score, manifest.training, sha256=model.sha256, classes=classes)
 
 
 def score_cells(
-    scorer: Scorer, data: Path, cells: Sequence[Cell], noise_sigma_levels: float = 0.0, seed: int = 0
+    scorer: Scorer, data: Data, cells: Sequence[Cell], noise_sigma_levels: float = 0.0, seed: int = 0
 ) -> Scores:
     """(N,) float64, the probability of ALL for each cell.
 
@@ -121,30 +113,40 @@ def score_cells(
     return np.concatenate(scores) if scores else np.zeros(0)
 
 
-def other_subjects(data: Path, fold: int) -> list[Cell]:
+def other_subjects(data: Data, fold: int) -> list[Cell]:
     """Every cell whose patient, or twin, has no cell in the fold that was trained on."""
     cells = scan(data)
-    seen = {subject_group(cell.subject) for cell in cells if cell.part == f"fold_{fold}"}
+    return of_other_patients(cells, fold_cells(cells, fold))
+
+
+def of_other_patients(cells: Sequence[Cell], known: Iterable[Cell]) -> list[Cell]:
+    """The cells whose patient, or twin, has none among those that are known."""
+    seen = {subject_group(cell.subject) for cell in known}
     return [cell for cell in cells if subject_group(cell.subject) not in seen]
 
 
-def judge(scorer: Scorer, data: Path, split: Split, levels: Sequence[float]) -> list[Predictions]:
-    """Score a split's test side at each noise level and, where its patients are not new, other subjects too.
+def judge(
+    scorer: Scorer, data: Data, split: Split, levels: Sequence[float], *, limit: int | None = None
+) -> list[Predictions]:
+    """Score a split's test list at each noise level and, if its patients are not new, other subjects too.
 
-    A split by image judges on patients that the model has trained on. So that its figures never stand
-    alone, the cells of all patients outside the fold of the training are scored with it.
+    A split by image tests on patients that the model was trained on. So that its metrics are never reported
+    alone, the cells of all patients outside the fold of the training are scored as well.
 
     Args:
         levels: sigmas of the noise, in 8-bit levels.
+        limit: at most this many cells of each set, for a quick trial.
 
     Raises:
         InputError: the test side is empty, or images are not there.
     """
     if not split.test:
-        raise InputError("the split's test side is empty; give one from `leukoscope dataset split`")
+        raise InputError("the split's test list is empty; give one from `leukoscope dataset split`")
     sets: dict[Which, list[Cell]] = {"test": cells_of(data, split.test)}
     if not judges_new_patients(scorer, split):
         sets["other_subjects"] = _new_patients(scorer, data, split)
+    if limit:
+        sets = {which: [cells[i] for i in evenly(len(cells), limit)] for which, cells in sets.items()}
     return [
         Predictions(which, sigma, cells, score_cells(scorer, data, cells, sigma))
         for sigma in levels
@@ -153,39 +155,40 @@ def judge(scorer: Scorer, data: Path, split: Split, levels: Sequence[float]) -> 
     ]
 
 
-def _new_patients(scorer: Scorer, data: Path, split: Split) -> list[Cell]:
-    """Cells of patients that certainly took no part in the training; none where that is not known."""
+def _new_patients(scorer: Scorer, data: Data, split: Split) -> list[Cell]:
+    """Cells of patients that were certainly not used for training; none if that is not known."""
     kind, fold = scorer.training.get("split", split.method), scorer.training.get("fold", split.fold)
     if kind == "image":
         return other_subjects(data, fold)
     if scorer.seen is None:  # of a split by subject the file does not say which patients it left out
         return []
     cells = scan(data)
-    seen = {subject_group(cell.subject) for cell in cells if cell.path in scorer.seen}
-    return [cell for cell in cells if subject_group(cell.subject) not in seen]
+    return of_other_patients(cells, (cell for cell in cells if cell.path in scorer.seen))
 
 
 def judges_new_patients(scorer: Scorer, split: Split) -> bool:
-    """Whether no patient of the test side can have taken part in the training.
+    """Whether no patient of the test list was used for training.
 
-    That is known only where the split is by subject and is the one that the model was trained with.
+    That is known only if the split is by subject and is the one that the model was trained with.
     """
     return split.method == "subject" and scorer.training.get("split_sha256") == split.sha256()
 
 
 def cautions(scorer: Scorer, split: Split) -> list[str]:
-    """What must be said where the judged images may have taken part in the training."""
+    """Warnings if test images may have been used for training."""
     if scorer.training.get("split_sha256") == split.sha256():
         return []
     if scorer.seen is not None:
         known = len(scorer.seen.intersection(split.test))
         return (
-            [f"{known} of the {len(split.test)} judged images trained or chose this model"] if known else []
+            [f"{known} of the {len(split.test)} test images were used to train or choose this model"]
+            if known
+            else []
         )
     trained = ", ".join(f"{key} {scorer.training[key]}" for key in _SPLIT_FACTS if key in scorer.training)
     return [
-        f"the model was not trained with this split (but with {trained or 'an unknown one'}): images that are "
-        "judged here may have trained it, and then the figures are too good"
+        f"the model was not trained with this split (but with {trained or 'an unknown one'}): test images may have "
+        "been used for training; results may be too optimistic"
     ]
 
 
@@ -205,11 +208,11 @@ def facts(subject: str, scorer: Scorer, split: Split, command: Sequence[str]) ->
     trained = ", ".join(f"{key} {scorer.training[key]}" for key in _TRAINING_FACTS if key in scorer.training)
     geometry = scorer.geometry
     return {
-        "Judged": subject + (f" (int8, flatbuffer sha256 {scorer.sha256})" if scorer.sha256 else ""),
+        "Evaluated": subject + (f" (int8, sha256 {scorer.sha256})" if scorer.sha256 else ""),
         "Trained with": trained or "not known",
         "Crop": f"{geometry.crop} pixels, resized to {geometry.size} ({geometry.interpolation})",
         "Split": f"fold {split.fold}, by {split.method}, seed {split.seed}, sha256 {split.sha256()}",
-        "Images on each side": ", ".join(f"{side} {len(split.side(side))}" for side in SIDES),
+        "Images in each set": ", ".join(f"{side} {len(split.side(side))}" for side in SIDES),
         **how_made(command),
     }
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import precision_recall_fscore_support
+from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -148,17 +148,10 @@ def calibration_bin(confidence: Floats) -> npt.NDArray[np.intp]:
 
 
 def average_precision(is_all: Bools, score: Floats) -> float | None:
-    """Area under the precision-recall curve by steps, as scikit-learn defines it; None without ALL cells.
+    """Area under the precision-recall curve by steps; None without positive cells.
 
     Args:
         is_all: (N,) bool.
         score: (N,) float64.
     """
-    if not is_all.any():
-        return None
-    order = np.argsort(-score, kind="stable")
-    # Only where the score changes can a threshold lie.
-    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
-    found = np.cumsum(is_all[order])[ends]
-    precision, recall = found / (ends + 1), found / is_all.sum()
-    return float((np.diff(recall, prepend=0.0) * precision).sum())
+    return float(average_precision_score(is_all, score)) if is_all.any() else None

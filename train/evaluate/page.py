@@ -10,6 +10,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from train.data.dataset import OFFICIAL_CLASSES, Classes
+
 PERCENT = ("accuracy", "sensitivity", "specificity", "balanced_accuracy", "precision", "recall")
 TITLES = {
     "sensitivity": "Sensitivity",
@@ -29,13 +31,13 @@ WARNING = (
 )
 
 _MEANING = """
-<p>The program looks at one white cell at a time and says <b>ALL</b> (it looks like a leukemic blast) or
-<b>HEM</b> (it looks like a healthy precursor). ALL is the positive class. The figures below count how often
+<p>The program looks at one white cell at a time and calls it <b>{positive}</b> (the positive class) or
+<b>{negative}</b>. In C-NMC, ALL is a leukemic blast and HEM a healthy precursor. The metrics below count how often
 that agreed with the label that experts gave the patient's cells.</p>
 <dl>
-<dt>Sensitivity</dt><dd>of 100 leukemic cells, how many it calls ALL. The rest are missed.</dd>
-<dt>Specificity</dt><dd>of 100 healthy cells, how many it calls HEM. The rest are false alarms.</dd>
-<dt>AUC of the scores</dt><dd>the chance that a leukemic cell gets a higher score than a healthy one: 0.5 is
+<dt>Sensitivity</dt><dd>of 100 {positive} cells, how many it calls {positive}. The rest are missed.</dd>
+<dt>Specificity</dt><dd>of 100 {negative} cells, how many it calls {negative}. The rest are false alarms.</dd>
+<dt>AUC of the scores</dt><dd>the chance that a {positive} cell gets a higher score than a {negative} one: 0.5 is
 guessing, 1 is perfect. It does not depend on a threshold.</dd>
 <dt>Balanced accuracy</dt><dd>the mean of sensitivity and specificity. The AUC of the hard labels is the same
 number.</dd>
@@ -93,14 +95,15 @@ table.facts td { overflow-wrap: anywhere; }
 """
 
 
-def page(title: str, sections: Sequence[str]) -> str:
-    """A whole HTML document: title, warning, what the figures mean, then the sections."""
+def page(title: str, sections: Sequence[str], classes: Classes = OFFICIAL_CLASSES) -> str:
+    """A whole HTML document: title, warning, what the metrics mean, then the sections."""
+    names = {"positive": escape(classes.positive), "negative": escape(classes.negative)}
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
         f'<h1>{escape(title)}</h1>\n<p class="warning" role="note"><strong>{escape(WARNING)}</strong></p>\n'
-        + section("What these figures mean", _MEANING)
+        + section("What these metrics mean", _MEANING.format(**names))
         + "\n".join(sections)
         + "\n</main>\n</body>\n</html>\n"
     )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from train.data.dataset import LABELS
 from train.evaluate.metrics import CALIBRATION_BINS, THRESHOLD, Bools, Floats, calibration_bin
 from train.evaluate.paper import PaperRow
 from train.plot_style import BLACK, BLUE, GREY, ORANGE, STYLES, grid, save
@@ -15,10 +16,13 @@ Named = Mapping[str, tuple[Bools, Floats]]
 """Name of a set of cells → (N,) bool truth, (N,) float64 scores."""
 
 
-def confusion(rows: Sequence[Mapping[str, Any]], title: str, file: Path) -> None:
+def confusion(
+    rows: Sequence[Mapping[str, Any]], title: str, file: Path, classes: Sequence[str] = LABELS
+) -> None:
     """The confusion matrix of each noise level, coloured by the share of each true class.
 
     Args:
+        classes: names of the positive and the negative class.
         rows: with sigma and confusion [[tp, fn], [fp, tn]].
     """
     across = min(len(rows), 3)
@@ -32,8 +36,8 @@ def confusion(rows: Sequence[Mapping[str, Any]], title: str, file: Path) -> None
         for (y, x), count in np.ndenumerate(counts):
             text = f"{count:.0f}\n{shares[y, x]:.1%}"
             axes.text(x, y, text, ha="center", va="center", color="white" if shares[y, x] > 0.55 else BLACK)
-        axes.set(xticks=(0, 1), yticks=(0, 1), xticklabels=("ALL", "HEM"), yticklabels=("ALL", "HEM"))
-        axes.set(xlabel="the model says", ylabel="the cell is", title=f"noise σ = {row['sigma']:g}")
+        axes.set(xticks=(0, 1), yticks=(0, 1), xticklabels=classes, yticklabels=classes)
+        axes.set(xlabel="model", ylabel="label", title=f"noise σ = {row['sigma']:g}")
     save(figure, file)
 
 
@@ -50,7 +54,7 @@ def roc(sets: Named, aucs: Mapping[str, float | None], file: Path) -> None:
         point = ([(verdict & ~is_all).sum() / (~is_all).sum()], [(verdict & is_all).sum() / is_all.sum()])
         axes.plot(*point, "o", color=colour, markersize=10, markerfacecolor="none", markeredgewidth=2)
     axes.plot((0, 1), (0, 1), ":", color=GREY, label="guessing: AUC 0.5")
-    axes.set(xlabel="1 − specificity (healthy cells called ALL)", ylabel="sensitivity (ALL cells found)")
+    axes.set(xlabel="1 − specificity (false alarms)", ylabel="sensitivity (positive cells found)")
     axes.set(title="ROC; ring: the threshold in use, 0.5", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.legend(loc="lower right")
     save(figure, file)
@@ -114,23 +118,26 @@ def noise(
     save(figure, file)
 
 
-def subjects(sets: Mapping[str, Mapping[str, Mapping[str, Any]]], file: Path) -> None:
+def subjects(
+    sets: Mapping[str, Mapping[str, Mapping[str, Any]]], file: Path, classes: Sequence[str] = LABELS
+) -> None:
     """Share of each patient's cells that is right, the worst at the bottom; larger dots are more cells.
 
     Args:
         sets: name of a set of cells → its per_subject.
+        classes: names of the positive and the negative class.
     """
     rows = max(len(per_subject) for per_subject in sets.values())
     figure = Figure((4.4 * len(sets) + 0.4, max(3.0, 0.21 * rows + 1.5)), layout="constrained")
     for axes, (name, per_subject) in zip(grid(figure, 1, len(sets)), sets.items(), strict=True):
         ordered = sorted(per_subject.items(), key=lambda item: (item[1]["accuracy"], item[0]))
-        for label, colour, marker in (("ALL", BLUE, "o"), ("HEM", ORANGE, "s")):
+        for label, (colour, marker) in zip(classes, ((BLUE, "o"), (ORANGE, "s")), strict=True):
             at = [i for i, (_, row) in enumerate(ordered) if row["label"] == label]
             sizes = [18 + 6 * ordered[i][1]["n"] ** 0.5 for i in at]
             values = [ordered[i][1]["accuracy"] for i in at]
             axes.scatter(values, at, s=sizes, color=colour, marker=marker, label=f"{label} patient", zorder=3)
         axes.set_yticks(range(len(ordered)), [f"{key} (n={row['n']})" for key, row in ordered], fontsize=7)
-        axes.set(xlim=(-0.03, 1.03), xlabel="share of its cells that is right", title=name)
+        axes.set(xlim=(-0.03, 1.03), xlabel="accuracy", title=name)
         axes.grid(alpha=0.3)
         axes.legend(loc="upper left", fontsize="small")
     save(figure, file)

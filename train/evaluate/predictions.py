@@ -7,9 +7,13 @@ from typing import Any, Literal
 import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
-from train.data.dataset import Cell, subject_group
+from train.data.dataset import LABELS, OFFICIAL_CLASSES, Cell, Classes, subject_group
 from train.evaluate.intervals import Integers, Resample, intervals, subject_weights
 from train.evaluate.metrics import BY_SUBJECT, THRESHOLD, Bools, Floats, figures, number, weighted_figures
+
+Kind = Literal["test split", "cross-validation"]
+"""What an evaluation was: of one model on a test split, or of a cross-validation's models, each on patients
+that it had not seen."""
 
 Which = Literal["test", "other_subjects"]
 
@@ -34,7 +38,12 @@ class Predictions:
     @property
     def is_all(self) -> Bools:
         """(N,) bool, the truth."""
-        return np.array([cell.label == "ALL" for cell in self.cells], dtype=np.bool_)
+        return positives(self.cells)
+
+
+def positives(cells: Sequence[Cell]) -> Bools:
+    """(N,) bool: which cells are of the positive class."""
+    return np.array([cell.label == "ALL" for cell in cells], dtype=np.bool_)
 
 
 def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subjects") -> dict[str, Any]:
@@ -57,14 +66,14 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
         LeukoscopeError: a score is not a number.
     """
     if not len(cells):
-        raise InputError("no cells to judge; give a split whose test side has images")
+        raise InputError("no cells to evaluate; give a split whose test list has images")
     scores = np.asarray(scores, dtype=np.float64)
     if not np.isfinite(scores).all():
         broken = int((~np.isfinite(scores)).sum())
         raise LeukoscopeError(
-            f"{broken} of {len(scores)} scores are no numbers; the model is broken, train anew"
+            f"{broken} of {len(scores)} scores are not numbers; the model is damaged, train it again"
         )
-    is_all = Predictions("test", 0.0, cells, scores).is_all
+    is_all = positives(cells)
     subject = patients(cells)
     even = weighted_figures(is_all, scores, subject_weights(subject)[np.newaxis])
     plain_intervals, even_intervals = intervals(is_all, scores, subject, resample)
@@ -81,12 +90,15 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
     }
 
 
-def rows_of(predictions: Sequence[Predictions], resample: Resample) -> list[dict[str, Any]]:
-    """The JSON rows of `evaluate`: one a noise level, in the order of the predictions.
+def rows_of(
+    predictions: Sequence[Predictions], resample: Resample, kind: Kind = "test split"
+) -> list[dict[str, Any]]:
+    """The JSON rows of `evaluate`: one per noise level, in the order of the predictions.
 
     Args:
         predictions: one "test" and at most one "other_subjects" for each sigma.
         resample: for the test side; other subjects are always resampled by subject.
+        kind: of evaluation, kept in each row.
     """
     others = {p.sigma: p for p in predictions if p.which == "other_subjects"}
     rows = []
@@ -95,11 +107,30 @@ def rows_of(predictions: Sequence[Predictions], resample: Resample) -> list[dict
         rows.append(
             {
                 "sigma": test.sigma,
+                "kind": kind,
                 **figures_of(test.cells, test.scores, resample),
                 "other_subjects": figures_of(other.cells, other.scores) if other else None,
             }
         )
     return rows
+
+
+def named(rows: Sequence[dict[str, Any]], classes: Classes) -> list[dict[str, Any]]:
+    """Rows of `rows_of` with the class names that the data set has in place of ALL and HEM."""
+    if classes == OFFICIAL_CLASSES:
+        return list(rows)
+    return [_named(row, classes) for row in rows]
+
+
+def _named(row: dict[str, Any], classes: Classes) -> dict[str, Any]:
+    other = row.get("other_subjects")
+    subjects = {
+        name: subject | {"label": classes.name(subject["label"])}
+        for name, subject in row["per_subject"].items()
+    }
+    groups = {classes.name(label): row["groups"][label] for label in LABELS}
+    changed = row | {"groups": groups, "per_subject": subjects}
+    return changed | {"other_subjects": _named(other, classes)} if other else changed
 
 
 def patients(cells: Sequence[Cell]) -> Integers:

@@ -1,11 +1,14 @@
 """predictions.csv: what each judged cell scored, a row a cell and noise level."""
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, get_args
 
 from edge.errors import InputError
+from edge.host.durable import replace_file
+from edge.host.text import spreadsheet_cell
 from train.data.dataset import LABELS, Label
 from train.evaluate.predictions import Predictions, Which
 
@@ -31,14 +34,21 @@ class Row(NamedTuple):
 
 
 def write(file: Path, predictions: Sequence[Predictions]) -> None:
-    """Write the rows of some predictions, in their order."""
-    with file.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(Row._fields)
-        for part in predictions:
-            for cell, score in zip(part.cells, part.scores, strict=True):
-                row = (cell.path, cell.subject, cell.label, f"{part.sigma:g}", f"{score:.6f}", part.which)
-                table.writerow(row)
+    """Write the rows of some predictions, in their order.
+
+    Labels are ALL for the positive class and HEM for the other, whatever the data set calls them.
+
+    Raises:
+        LeukoscopeError: the file cannot be written.
+    """
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(Row._fields)
+    for part in predictions:
+        for cell, score in zip(part.cells, part.scores, strict=True):
+            path, subject = spreadsheet_cell(cell.path), spreadsheet_cell(cell.subject)
+            table.writerow((path, subject, cell.label, f"{part.sigma:g}", f"{score:.6f}", part.which))
+    replace_file(file, text.getvalue().encode())
 
 
 def read(file: Path) -> list[Row]:
@@ -62,4 +72,10 @@ def _row(text: Mapping[str, str]) -> Row:
     label, score, cells = text["label"], float(text["score"]), text["cells"]
     if label not in LABELS or cells not in get_args(Which) or not 0 <= score <= 1:
         raise ValueError(f"label {label}, score {score}, cells {cells}")
-    return Row(text["path"], text["subject"], label, float(text["sigma"]), score, cells)  # type: ignore[arg-type]
+    path, subject = _unquoted(text["path"]), _unquoted(text["subject"])
+    return Row(path, subject, label, float(text["sigma"]), score, cells)  # type: ignore[arg-type]
+
+
+def _unquoted(text: str) -> str:
+    """What `spreadsheet_cell` was given."""
+    return text[1:] if text[:1] == "'" and spreadsheet_cell(text[1:]) == text else text

@@ -1,12 +1,15 @@
 """What `evaluate --out` leaves in its folder: figures, predictions, plots and one page that a doctor can read."""
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edge.errors import LeukoscopeError
+from edge.host.durable import replace_file
+from train.data.dataset import OFFICIAL_CLASSES, Classes
 from train.evaluate import page, paper, plots, predictions_file
 from train.evaluate.metrics import macro_means
 from train.evaluate.predictions import Predictions, Which
@@ -30,6 +33,8 @@ class Report:
         notes: what else the reader must know before the figures.
         facts: how it was made: data, split, recipe, versions, command; name → text.
         histories: training curves: name → one row an epoch, as in `train.fit.run.Progress.history`.
+        classes: names of the positive and the negative class.
+        layout: of the data set, in words.
     """
 
     title: str
@@ -41,6 +46,8 @@ class Report:
     notes: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     histories: Mapping[str, History] = field(default_factory=dict)
+    classes: Classes = OFFICIAL_CLASSES
+    layout: str = ""
 
     def sets(self) -> dict[str, tuple[Which, Sequence[Row]]]:
         """Name of each set of cells → which it is and its rows; new patients first."""
@@ -59,9 +66,11 @@ class Report:
         return {} if self.new_patients or self.fold is None else paper.RESULTS.get(self.fold, {})
 
 
+C_NMC = "C-NMC 2019, CC BY 3.0: Gupta, A. & Gupta, R. (2019), The Cancer Imaging Archive, doi 10.7937/tcia.2019.dc64i46r"
+
 NO_NEW_PATIENTS = (
-    "No new patients were judged: of no patient here is it known that none of its cells trained. What follows says "
-    "nothing about how good the model is on the next patient."
+    "No new patients were evaluated: for no patient here is it known that none of its cells was used for training. These "
+    "results do not predict new patients."
 )
 
 
@@ -77,9 +86,9 @@ def write(folder: Path, report: Report) -> None:
     make_folder(folder)
     try:
         text = json.dumps(list(report.rows), indent=1, allow_nan=False)
-        (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        replace_file(folder / "metrics.json", f"{text}\n".encode())
         predictions_file.write(folder / predictions_file.NAME, report.predictions)
-        (folder / "report.html").write_text(_page(folder, report), encoding="utf-8")
+        replace_file(folder / "report.html", _page(folder, report).encode())
     except OSError as error:
         raise LeukoscopeError(
             f"{folder}: {error.strerror}; give --out a folder that can be written"
@@ -87,15 +96,18 @@ def write(folder: Path, report: Report) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder of a report, before hours of work go into it.
+    """Make the folder of a report and try to write there, before hours of work go into it.
 
     Raises:
-        LeukoscopeError: it cannot be made.
+        LeukoscopeError: it cannot be made, or nothing can be written there.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise LeukoscopeError(f"{folder}: {error.strerror}; give --out a folder that can be made") from error
+        raise LeukoscopeError(
+            f"{folder}: {error.strerror}; give --out a folder that can be written"
+        ) from error
 
 
 def text(rows: Sequence[Row], new_patients: bool, seen_name: str = "Image split") -> str:
@@ -113,7 +125,7 @@ def text(rows: Sequence[Row], new_patients: bool, seen_name: str = "Image split"
         lines.append(NO_NEW_PATIENTS)
     elif not new_patients:
         lines.append(
-            f"{seen_name.lower()}: cells of patients that it trained on; it says little of a new patient"
+            f"{seen_name.lower()}: cells of patients that it was trained on; these results do not predict new patients"
         )
     return "\n".join(lines)
 
@@ -124,31 +136,35 @@ def _plain(value: float | None) -> str:
 
 def _page(folder: Path, report: Report) -> str:
     sections = [
-        page.section("The figures", _headline(report)),
-        page.section("Beside the paper", _beside_paper(report)) if report.paper_rows() else "",
-        page.section("Right and wrong, counted", _confusions(folder, report)),
-        page.section("With noise in the image", _noise(folder, report)),
-        page.section("Sensitivity against false alarms", _roc(folder, report)),
-        page.section("Is it as sure as it is right?", _reliability(folder, report)),
-        page.section("Patient by patient", _subjects(folder, report)),
-        page.section("The training", _curves(folder, report)) if report.histories else "",
-        page.section("How this was made", _facts(report)),
+        page.section("Metrics", _headline(report)),
+        page.section("Comparison with the paper", _beside_paper(report)) if report.paper_rows() else "",
+        page.section("Confusion matrix", _confusions(folder, report)),
+        page.section("Image noise", _noise(folder, report)),
+        page.section("ROC curve", _roc(folder, report)),
+        page.section("Calibration", _reliability(folder, report)),
+        page.section("Per patient", _subjects(folder, report)),
+        page.section("Training", _curves(folder, report)) if report.histories else "",
+        page.section("Provenance", _facts(report)),
     ]
-    return page.page(report.title, sections)
+    return page.page(report.title, sections, report.classes)
 
 
 def _headline(report: Report) -> str:
     sets = {name: rows[0] for name, (_, rows) in report.sets().items()}
+    positive, negative = report.classes.names()
     body = "".join(page.paragraph(note, warning=True) for note in report.notes)
     if "New patients" not in sets:
         body += page.paragraph(NO_NEW_PATIENTS, warning=True)
     counts = [
         (
-            "Patients (ALL / HEM)",
-            *(f"{row['groups']['ALL']} / {row['groups']['HEM']}" for row in sets.values()),
+            f"Patients ({positive} / {negative})",
+            *(f"{row['groups'][positive]} / {row['groups'][negative]}" for row in sets.values()),
         ),
-        ("Cells (ALL / HEM)", *("{} / {}".format(*map(sum, row["confusion"])) for row in sets.values())),
-        ("Accuracy of saying ALL to every cell", *(_always_all(row) for row in sets.values())),
+        (
+            f"Cells ({positive} / {negative})",
+            *("{} / {}".format(*map(sum, row["confusion"])) for row in sets.values()),
+        ),
+        (f"Accuracy of calling every cell {positive}", *(_always_all(row) for row in sets.values())),
     ]
     figures = [
         (title, *(page.value_with_interval(row, name) for row in sets.values()))
@@ -161,8 +177,8 @@ def _headline(report: Report) -> str:
         )
         for name in ("sensitivity", "specificity", "balanced_accuracy", "auc")
     ]
-    caption = f"Figures with 95 % intervals, noise σ = {report.rows[0]['sigma']:g}"
-    body += page.table(caption, ("Figure", *sets), counts + figures + even)
+    caption = f"Metrics with 95 % intervals, noise σ = {report.rows[0]['sigma']:g}"
+    body += page.table(caption, ("Metric", *sets), counts + figures + even)
     return body + "".join(page.paragraph(_drawn(name, row)) for name, row in sets.items())
 
 
@@ -173,12 +189,12 @@ def _always_all(row: Row) -> str:
 def _drawn(name: str, row: Row) -> str:
     if row["resampled"] == "cells":
         return (
-            f"{name}: the intervals come from drawing cells anew. They say how far the figures would move "
-            "with other cells of these same patients, and nothing about other patients."
+            f"{name}: the intervals resample cells. They show how far the metrics would move with other cells "
+            "of the same patients, and nothing about other patients."
         )
     fewest = min(row["groups"].values())
-    few = f" With only {fewest} patients in a class they are still too narrow." if fewest < 15 else ""
-    return f"{name}: the intervals come from drawing whole patients anew.{few}"
+    few = f" With only {fewest} patients in one class they are still too narrow." if fewest < 15 else ""
+    return f"{name}: the intervals resample whole patients.{few}"
 
 
 def _beside_paper(report: Report) -> str:
@@ -193,13 +209,13 @@ def _beside_paper(report: Report) -> str:
             lines.append((f"σ\u00a0{sigma:g}: paper", *paper_cells, f"{theirs.auc:.3f}", "not given"))
             lines.append((f"σ\u00a0{sigma:g}: this\u00a0model", *our_cells, *aucs))
     if not lines:
-        return page.paragraph("None of the noise levels that were judged is one of the paper's.")
+        return page.paragraph("None of the noise levels is one of the paper's.")
     heads = ("Noise", "Precision", "Recall", "F1", "Accuracy", "AUC of hard labels", "AUC of scores")
     caption = f"Fold {report.fold}, image split; precision, recall and F1 are means over both classes"
     return (
         page.table(caption, heads, lines)
         + page.paragraph(f"Source of the paper's rows: {paper.SOURCE}. {paper.MEANS_NOTE}")
-        + page.paragraph("Both are of an image split: neither says much about a new patient.")
+        + page.paragraph("Both are of an image split: neither predicts results on new patients.")
     )
 
 
@@ -208,14 +224,14 @@ def _auc(value: float | None) -> str:
 
 
 def _confusions(folder: Path, report: Report) -> str:
+    positive, negative = report.classes.names()
     body = ""
     for name, (which, rows) in report.sets().items():
         file = folder / f"confusion-{which.replace('_', '-')}.png"
-        plots.confusion(rows, name, file)
+        plots.confusion(rows, name, file, report.classes.names())
         told = "; ".join(
-            "noise {:g}: of {} ALL cells {} called ALL, of {} HEM cells {} called HEM".format(
-                row["sigma"], tp + fn, tp, fp + tn, tn
-            )
+            f"noise {row['sigma']:g}: of {tp + fn} {positive} cells {tp} called {positive}, of {fp + tn} {negative} "
+            f"cells {tn} called {negative}"
             for row in rows
             for (tp, fn), (fp, tn) in [row["confusion"]]
         )
@@ -231,7 +247,7 @@ def _noise(folder: Path, report: Report) -> str:
     plots.noise(sets, report.paper_rows(), file)
     names = ("accuracy", "sensitivity", "specificity", "auc", "auc_hard_labels", "weighted_f1", "ece")
     body = page.paragraph(
-        "Gaussian noise of standard deviation σ (in 8-bit levels) is put on each crop, as a poor camera would."
+        "Gaussian noise of standard deviation σ (in 8-bit levels) is added to each crop, as a poor camera would."
     )
     for name, rows in sets.items():
         lines = [(f"{row['sigma']:g}", *(page.value(row, key) for key in names)) for row in rows]
@@ -246,14 +262,14 @@ def _roc(folder: Path, report: Report) -> str:
     arrays, rows = _first_level(report)
     aucs = {name: row["auc"] for name, row in rows.items()}
     if all(auc is None for auc in aucs.values()):
-        return page.paragraph("Not defined: the judged cells are all of one class.")
+        return page.paragraph("Not defined: all cells are of one class.")
     file = folder / "roc.png"
     plots.roc(arrays, aucs, file)
     told = ", ".join(f"{name} AUC {page.value(row, 'auc')}" for name, row in rows.items())
     return page.picture(
         file,
         f"ROC curves: {told}.",
-        "Every threshold gives one point of the curve: towards the left fewer false alarms, towards the top "
+        "Each threshold is one point of the curve: further left means fewer false alarms, further up "
         "fewer missed cells.",
     )
 
@@ -265,8 +281,8 @@ def _reliability(folder: Path, report: Report) -> str:
     told = ", ".join(f"{name} ECE {page.value(row, 'ece')}" for name, row in rows.items())
     return page.picture(
         file,
-        f"Reliability diagram, share that is right over confidence, with the number of cells: {told}.",
-        "Below the dotted line it is more sure than right. Bins with few cells jump about.",
+        f"Reliability diagram, accuracy over confidence, with the number of cells: {told}.",
+        "Below the dotted line it is overconfident. Bins with few cells are uncertain.",
     )
 
 
@@ -283,14 +299,14 @@ def _first_level(report: Report) -> tuple[plots.Named, dict[str, Row]]:
 def _subjects(folder: Path, report: Report) -> str:
     sets = {name: rows[0]["per_subject"] for name, (_, rows) in report.sets().items()}
     file = folder / "subjects.png"
-    plots.subjects(sets, file)
+    plots.subjects(sets, file, report.classes.names())
     body = page.picture(
         file,
-        "Share of each patient's cells that is right, sorted; the tables below have the numbers.",
-        f"Noise σ = {report.rows[0]['sigma']:g}. A patient with few cells says little. Subjects that the data set has "
-        "under several names stand here one by one and count as one patient in the figures above.",
+        "Accuracy per patient, sorted; the tables below have the numbers.",
+        f"Noise σ = {report.rows[0]['sigma']:g}. Results of patients with few cells are uncertain. Subjects that are one patient under "
+        "several names are listed one by one here and count as one patient in the metrics above.",
     )
-    heads = ("Patient", "Is", "Cells", "Right", "Mean score for ALL")
+    heads = ("Patient", "Is", "Cells", "Right", f"Mean score for {report.classes.positive}")
     for name, per_subject in sets.items():
         lines = [
             (subject, row["label"], str(row["n"]), page.value(row, "accuracy"), f"{row['mean_score']:.3f}")
@@ -312,11 +328,8 @@ def _curves(folder: Path, report: Report) -> str:
 
 def _facts(report: Report) -> str:
     lines = list(report.facts.items())
+    official = not report.layout or "C-NMC" in report.layout
     lines.append(
-        (
-            "Data set",
-            "C-NMC 2019, CC BY 3.0: Gupta, A. & Gupta, R. (2019), The Cancer Imaging Archive, "
-            "doi 10.7937/tcia.2019.dc64i46r",
-        )
+        ("Data set", f"{report.layout}; {C_NMC}" if official and report.layout else report.layout or C_NMC)
     )
     return page.table("Provenance", ("What", "Which"), lines, kind="facts")

@@ -76,7 +76,7 @@ def colour_matrix(recipe: AugmentRecipe, rng: np.random.Generator) -> np.ndarray
     hue = np.deg2rad(rng.uniform(-recipe.hue_deg, recipe.hue_deg))
     turned = np.eye(3)
     turned[1:, 1:] = saturation * np.array([[np.cos(hue), -np.sin(hue)], [np.sin(hue), np.cos(hue)]])
-    return np.diag(factor * gains) @ _RGB @ turned @ _YIQ
+    return np.asarray(np.diag(factor * gains) @ _RGB @ turned @ _YIQ)
 
 
 def stain_table(stain: float, rng: np.random.Generator) -> Pixels:

@@ -108,7 +108,8 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         rng = np.random.default_rng([self._recipe.fit.seed, self._epoch, index, 1])
         share = np.float32(rng.beta(alpha, alpha))
         other = rng.permutation(len(inputs))
-        return tuple(share * both + (1 - share) * both[other] for both in (inputs, targets))  # type: ignore[return-value]
+        mixed, mixed_targets = (share * both + (1 - share) * both[other] for both in (inputs, targets))
+        return mixed, mixed_targets
 
     def _image(self, position: int) -> Pixels:
         cell, grey = self._images[position]

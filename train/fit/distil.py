@@ -6,13 +6,12 @@ pictures for both: Beyer et al. 2022, arXiv:2106.05237).
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import keras
 import numpy as np
 
 from edge.imaging.frame import Pixels
-from train.data.dataset import Cell
+from train.data.dataset import Cell, Data
 from train.fit import features
 from train.fit.batches import Floats, one_hot, variant
 from train.fit.recipe import ModelRecipe, Recipe
@@ -22,7 +21,7 @@ _FLOOR = 1e-6
 
 
 def taught_targets(
-    teacher: keras.Model, its: ModelRecipe, cells: Sequence[Cell], data: Path, recipe: Recipe
+    teacher: keras.Model, its: ModelRecipe, cells: Sequence[Cell], data: Data, recipe: Recipe
 ) -> Floats:
     """What the student shall say of every variant of every cell.
 

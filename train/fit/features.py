@@ -5,8 +5,8 @@ teacher judges the same pictures for every student. Kept beside the crops, by th
 """
 
 import hashlib
+import io
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,9 +15,10 @@ import msgspec
 import numpy as np
 
 from edge.errors import LeukoscopeError
+from edge.host.durable import replace_file
 from edge.imaging.frame import Pixels
 from train.data import crops as crop_cache
-from train.data.dataset import Cell, data_root
+from train.data.dataset import Cell, Data, data_root
 from train.fit.batches import Floats, scale_pixels
 from train.fit.recipe import ModelRecipe
 
@@ -37,7 +38,7 @@ def load(
     model: keras.Model,
     recipe: ModelRecipe,
     cells: Sequence[Cell],
-    data: Path,
+    data: Data,
     *,
     name: str,
     picture: Picture | None = None,
@@ -71,9 +72,9 @@ def load(
         kept |= {keys[place]: row for place, row in zip(missing, rows, strict=True)}
         try:
             _write(file, kept)
-        except OSError as error:
+        except LeukoscopeError as error:
             raise LeukoscopeError(
-                f"feature cache {folder}: {error.strerror}; make room or set XDG_CACHE_HOME to another disk"
+                f"feature cache {error}; free some space, or set XDG_CACHE_HOME to another disk"
             ) from error
     return np.stack([kept[key] for key in keys])
 
@@ -96,7 +97,7 @@ def _digest(network: keras.Model, recipe: ModelRecipe, name: str) -> str:
     digest = hashlib.sha256(f"{name}\0{keras.backend.backend()}\0".encode())
     digest.update(msgspec.json.encode((recipe.geometry, recipe.input_low, recipe.input_high)))
     for weights in network.get_weights():
-        digest.update(np.ascontiguousarray(weights))
+        digest.update(np.ascontiguousarray(weights).tobytes())
     return digest.hexdigest()[:32]
 
 
@@ -113,7 +114,6 @@ def _read(file: Path) -> dict[str, Floats]:
 
 
 def _write(file: Path, kept: dict[str, Floats]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}.partial.npz")
-    np.savez(partial, keys=np.array(list(kept)), rows=np.stack(list(kept.values())))
-    partial.replace(file)
+    content = io.BytesIO()
+    np.savez(content, keys=np.array(list(kept)), rows=np.stack(list(kept.values())))
+    replace_file(file, content.getvalue())

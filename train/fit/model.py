@@ -83,5 +83,5 @@ def _load_weights(base: keras.Model, recipe: ModelRecipe, weights: str) -> None:
         if isinstance(error, LeukoscopeError):
             raise
         raise LeukoscopeError(
-            f"weights {weights}: {error}; give --weights FILE where there is no network"
+            f"weights {weights}: {error}; without a network connection, give --weights FILE"
         ) from error

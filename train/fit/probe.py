@@ -7,7 +7,6 @@ arXiv:2202.10054).
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from edge.imaging.frame import Pixels
-from train.data.dataset import LABELS, Cell, subject_group
+from train.data.dataset import LABELS, Cell, Data, subject_group
 from train.fit import features
 from train.fit.augment import add_noise, augment
 from train.fit.batches import cell_number
@@ -38,7 +37,7 @@ def sample_weights(cells: Sequence[Cell], subject_power: float) -> npt.NDArray[n
     return weights
 
 
-def set_head(model: keras.Model, cells: Sequence[Cell], data: Path, recipe: Recipe) -> None:
+def set_head(model: keras.Model, cells: Sequence[Cell], data: Data, recipe: Recipe) -> None:
     """Fit the head to pooled features of the training cells, and put it in its place.
 
     The cells are seen as they are and, `fit.probe_passes` times, with the recipe's noise (its levels in
@@ -67,7 +66,7 @@ def set_head(model: keras.Model, cells: Sequence[Cell], data: Path, recipe: Reci
 
 
 def _seen(
-    model: keras.Model, cells: Sequence[Cell], data: Path, recipe: Recipe, turn: int
+    model: keras.Model, cells: Sequence[Cell], data: Data, recipe: Recipe, turn: int
 ) -> npt.NDArray[np.float32]:
     """(N, features) float32 of one pass; the first one takes the crops as they are."""
     if not turn:

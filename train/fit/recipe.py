@@ -19,11 +19,7 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 _FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 
 
-class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
-
-
-class ModelRecipe(_Table):
+class ModelRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The network and its input; see `train.fit.model.mobilenet_m`.
 
     Attributes:
@@ -53,7 +49,7 @@ class ModelRecipe(_Table):
         return Geometry(crop=self.crop, size=self.size, interpolation=self.interpolation)
 
 
-class BalanceRecipe(_Table):
+class BalanceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which images an epoch shows, and how often.
 
     Attributes:
@@ -70,13 +66,13 @@ class BalanceRecipe(_Table):
     draws: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
-class NoiseRecipe(_Table):
+class NoiseRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Gaussian noise of training images: standard deviations in 8-bit levels, in equal proportions."""
 
     sigma_levels: list[NotNegative] = []
 
 
-class AugmentRecipe(_Table):
+class AugmentRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Ranges of the random affine map and of the random colours; see `train.fit.augment`.
 
     Attributes:
@@ -107,7 +103,7 @@ class AugmentRecipe(_Table):
     blur_sigma_pixels: NotNegative = 0.0
 
 
-class FitRecipe(_Table):
+class FitRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Adam, its learning rate over time, and when to stop.
 
     Attributes:
@@ -148,7 +144,7 @@ class FitRecipe(_Table):
     mixup_alpha: NotNegative = 0.0
 
 
-class DistilRecipe(_Table):
+class DistilRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Learning what a teacher says of each picture, beside or in place of the labels; see `train.fit.distil`.
 
     Attributes:
@@ -165,7 +161,7 @@ class DistilRecipe(_Table):
     label_share: Share = 0.0
 
 
-class Recipe(_Table):
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One whole method of training."""
 
     model: ModelRecipe
@@ -178,7 +174,7 @@ class Recipe(_Table):
     def __post_init__(self) -> None:
         if self.distil.variants and self.balance.grey_copies_of:
             raise ValueError(
-                "distil.variants: a teacher judges no grey copies; leave balance.grey_copies_of out"
+                "distil.variants: a teacher does not see grey copies; leave balance.grey_copies_of out"
             )
 
 
@@ -200,6 +196,22 @@ def load(name_or_file: str) -> Recipe:
     return typedfile.read(file, Recipe, msgspec.toml.decode, name=f"recipe {name_or_file}", remedy=remedy)
 
 
+_KEYS = {
+    table.name: {key.name for key in msgspec.structs.fields(table.type)}
+    for table in msgspec.structs.fields(Recipe)
+}
+"""The keys of each table."""
+
+
+def _toml_value(change: str, value: str) -> Any:
+    try:
+        return msgspec.toml.decode(f"value = {value}")["value"]
+    except msgspec.MsgspecError as error:
+        if not value.isidentifier():
+            raise InputError(f"--set {change}: {error}; write the value as in TOML") from error
+        return value
+
+
 def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     """A recipe with some values replaced.
 
@@ -211,24 +223,19 @@ def changed(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     Raises:
         InputError: a change is not of that form, names no key, or its value does not fit.
     """
-    tables: dict[str, Any] = msgspec.to_builtins(recipe)
+    tables: dict[str, dict[str, Any]] = msgspec.to_builtins(recipe)
     for change in changes:
         key, _, value = change.partition("=")
         table, _, name = key.strip().partition(".")
-        if table in tables and not name and "=" in change and not value:
-            del tables[table]
-            continue
-        if name not in tables.get(table, {}):
+        known = table in _KEYS and (name in _KEYS[table] if name else "=" in change and not value)
+        if not known:
             raise InputError(f"--set {change}: no such key; give table.key=value, such as fit.epochs=3")
-        if not value:
-            del tables[table][name]
-            continue
-        try:
-            tables[table][name] = msgspec.toml.decode(f"value = {value}")["value"]
-        except msgspec.MsgspecError as error:
-            if not value.isidentifier():
-                raise InputError(f"--set {change}: {error}; write the value as in TOML") from error
-            tables[table][name] = value
+        if not name:
+            tables[table] = {}  # its keys take their defaults, unless a later change sets them
+        elif not value:
+            tables.setdefault(table, {}).pop(name, None)
+        else:
+            tables.setdefault(table, {})[name] = _toml_value(change, value)
     try:
         return msgspec.convert(tables, Recipe)
     except msgspec.ValidationError as error:

@@ -1,8 +1,10 @@
 """Run folders: what was to be trained, with what, how far it came, and its best weights."""
 
-import json
+import contextlib
 import os
 import platform
+import tempfile
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,15 @@ import msgspec
 import train.fit.fused  # noqa: F401 - so that Keras knows the layer that saved models name
 from edge.errors import InputError, LeukoscopeError
 from edge.host import typedfile
+from edge.host.durable import flush_folder, replace_file
+from train.data.dataset import OFFICIAL_CLASSES, Classes, DataSet, load
 from train.data.split import Split
 from train.data.split import read as read_split
 from train.data.split import write as write_split
 from train.fit.curves import training_curves
 from train.fit.recipe import FitRecipe, Recipe
 
+_RECIPE = "recipe.json"
 _REMEDY = "give the folder of a `leukoscope train` run"
 
 
@@ -49,7 +54,7 @@ class Progress(msgspec.Struct, kw_only=True):
         if fit.schedule == "cosine":
             # The last epoch is the one that the schedule was made for; nothing is chosen by validation.
             self.best_epoch, self.best_val_loss = self.epoch, row.get("val_loss")
-            self.stopped = f"{fit.epochs} epochs done" if self.epoch >= fit.epochs else ""
+            self.stopped = _epochs_done(fit.epochs) if self.epoch >= fit.epochs else ""
             return True
         better = self.best_val_loss is None or row["val_loss"] < self.best_val_loss
         if better:
@@ -63,7 +68,7 @@ class Progress(msgspec.Struct, kw_only=True):
         if self.epoch - self.best_epoch >= fit.stop_patience:
             self.stopped = f"no better validation loss for {fit.stop_patience} epochs"
         elif self.epoch >= fit.epochs:
-            self.stopped = f"{fit.epochs} epochs done"
+            self.stopped = _epochs_done(fit.epochs)
         return better
 
     def seconds_left(self, fit: FitRecipe) -> float:
@@ -72,6 +77,10 @@ class Progress(msgspec.Struct, kw_only=True):
         if fit.schedule == "plateau":
             until = min(until, self.best_epoch + fit.stop_patience)
         return (until - self.epoch) * self.history[-1]["seconds"]
+
+
+def _epochs_done(epochs: int) -> str:
+    return "1 epoch done" if epochs == 1 else f"{epochs} epochs done"
 
 
 class Run:
@@ -88,18 +97,38 @@ class Run:
             InputError: the folder holds a run already.
             LeukoscopeError: it cannot be written.
         """
-        if (folder / "recipe.json").exists():
-            raise InputError(
-                f"{folder}: holds a run already; add --resume to go on with it, or give another --out"
-            )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "recipe.json").write_bytes(msgspec.json.format(msgspec.json.encode(recipe), indent=2))
-            write_split(split, folder / "split.json")
-            (folder / "environment.json").write_text(json.dumps(environment() | settings, indent=2))
-        except OSError as error:
-            raise LeukoscopeError(f"{folder}: {error.strerror}; give a folder that can be written") from error
-        return cls(folder)
+        cls.refuse_existing(folder)
+        run = cls(folder)
+        _make_folder(folder)
+        replace_file(folder / "environment.json", _json(environment() | settings))
+        write_split(split, folder / "split.json")
+        replace_file(folder / _RECIPE, _json(recipe))  # last: with it the folder is a run
+        return run
+
+    @staticmethod
+    def refuse_existing(folder: Path) -> None:
+        """Refuse a folder that holds a run.
+
+        Raises:
+            InputError: it does.
+        """
+        if (folder / _RECIPE).exists():
+            raise InputError(f"{folder}: already contains a run; use --resume or another --out")
+
+    def discard_unless_begun(self) -> None:
+        """Remove a run that has not ended an epoch: a start that failed leaves nothing behind."""
+        if (self.folder / "progress.json").exists():
+            return
+        for name in (_RECIPE, "split.json", "environment.json"):
+            (self.folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the user's own files are in it
+            self.folder.rmdir()
+
+    def set_epochs(self, epochs: int) -> None:
+        """Change how many epochs the run has."""
+        recipe = self.recipe()
+        changed = msgspec.structs.replace(recipe, fit=msgspec.structs.replace(recipe.fit, epochs=epochs))
+        replace_file(self.folder / _RECIPE, _json(changed))
 
     def recipe(self) -> Recipe:
         """The resolved recipe of this run.
@@ -107,7 +136,7 @@ class Run:
         Raises:
             InputError: the folder is not a run.
         """
-        file = self.folder / "recipe.json"
+        file = self.folder / _RECIPE
         return typedfile.read(file, Recipe, msgspec.json.decode, name=str(file), remedy=_REMEDY)
 
     def split(self) -> Split:
@@ -123,6 +152,26 @@ class Run:
         file = self.folder / "environment.json"
         return typedfile.read(file, dict[str, Any], msgspec.json.decode, name=str(file), remedy=_REMEDY)
 
+    def classes(self) -> Classes:
+        """The names of the two classes that this run learns."""
+        names = self.environment().get("classes")
+        return Classes(*names) if names else OFFICIAL_CLASSES
+
+    def data_set(self, sources: Sequence[Path] | None = None, positive: str | None = None) -> DataSet:
+        """A data set with the classes of this run; what it trained on if no sources are given.
+
+        Raises:
+            InputError: there is no such data set, or its classes are others.
+        """
+        if not sources:
+            kept = self.environment().get("data") or []
+            sources = [Path(source) for source in ([kept] if isinstance(kept, str) else kept)]
+            missing = [source for source in sources if not source.exists()]
+            if missing or not sources:
+                named = missing[0] if missing else "none"
+                raise InputError(f"data set {named}: no such folder; give it with --data")
+        return load(sources, positive, self.classes())
+
     def progress(self) -> Progress | None:
         """Where the run stands, or None before its first epoch's end."""
         file = self.folder / "progress.json"
@@ -136,7 +185,7 @@ class Run:
         """
         file = self.folder / "best.keras"
         if not file.is_file():
-            raise InputError(f"{file}: missing; the run has not ended an epoch yet")
+            raise InputError(f"{file}: missing; the run has not finished its first epoch")
         return keras.models.load_model(file, compile=False)
 
     def save(self, model: keras.Model, progress: Progress, better: bool) -> None:
@@ -146,9 +195,7 @@ class Run:
         if better:
             # A network of its own has no optimizer, which Keras would write three times the weights for.
             _save_model(keras.Model(model.input, model.output, name=model.name), self.folder / "best.keras")
-        partial = self.folder / "progress.json.partial"
-        partial.write_bytes(msgspec.json.encode(progress))
-        partial.replace(self.folder / "progress.json")
+        replace_file(self.folder / "progress.json", msgspec.json.encode(progress))
         for old in self.folder.glob("checkpoint-*.keras"):
             if old != checkpoint:
                 old.unlink()
@@ -162,9 +209,25 @@ class Run:
 
 
 def _save_model(model: keras.Model, file: Path) -> None:
-    partial = file.with_suffix(".partial.keras")
-    model.save(partial)
-    partial.replace(file)
+    """Write a model, whole or not at all, onto the disk."""
+    with tempfile.TemporaryDirectory(prefix=f".{file.stem}.", dir=file.parent) as folder:
+        whole = Path(folder, file.name)  # Keras writes by name, and takes the format from its end
+        model.save(whole)
+        with whole.open("rb+") as written:
+            os.fsync(written.fileno())
+        whole.replace(file)
+    flush_folder(file.parent)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LeukoscopeError(f"{folder}: {error.strerror}; give a folder that can be written") from error
+
+
+def _json(content: Recipe | dict[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(content), indent=2)
 
 
 def environment() -> dict[str, Any]:

@@ -10,11 +10,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from edge.errors import InputError, LeukoscopeError
+from edge.errors import LeukoscopeError
 from edge.imaging.frame import Pixels
 from train.data import crops as crop_cache
-from train.data.dataset import LABELS, Cell, data_root, scan
-from train.data.split import Side, Split
+from train.data.dataset import LABELS, Cell, Data, cells_of, data_root
+from train.data.split import Side, Split, evenly
 from train.fit.batches import Floats, PlainBatches, TrainingBatches
 from train.fit.distil import taught_targets
 from train.fit.model import mobilenet_m
@@ -22,17 +22,21 @@ from train.fit.optimizer import build
 from train.fit.probe import set_head
 from train.fit.recipe import FitRecipe, Recipe
 from train.fit.run import Progress, Run
+from train.fit.start import refuse_knowing_teacher, refuse_what_does_not_fit
 
 log = logging.getLogger(__name__)
 
 
-def load_side(data: Path, split: Split, side: Side, recipe: Recipe) -> tuple[list[Cell], Pixels]:
-    """The cells of one side of a split and their crops, from the cache where they are there."""
-    by_path = {cell.path: cell for cell in scan(data)}
-    missing = [path for path in split.side(side) if path not in by_path]
-    if missing:
-        raise InputError(f"{data}: {len(missing)} images of the split are not there, the first {missing[0]}")
-    cells = [by_path[path] for path in split.side(side)]
+def load_side(
+    data: Data, split: Split, side: Side, recipe: Recipe, limit: int | None = None
+) -> tuple[list[Cell], Pixels]:
+    """The cells of one list of a split and their crops, from the cache if they are there.
+
+    Args:
+        limit: at most this many, evenly spread, for a quick trial.
+    """
+    cells = cells_of(data, split.side(side))
+    cells = [cells[i] for i in evenly(len(cells), limit)]
     return cells, crop_cache.load(data_root(data), cells, recipe.model.geometry, progress=_cropping)
 
 
@@ -42,7 +46,7 @@ def _cropping(done: int, of: int) -> None:
 
 
 def train(
-    run: Run, data: Path, *, weights: str, limit: int | None = None, teacher: Path | None = None
+    run: Run, data: Data, *, weights: str, limit: int | None = None, teacher: Path | None = None
 ) -> Progress:
     """Train a run to its end, from its last checkpoint where there is one.
 
@@ -63,13 +67,13 @@ def train(
     recipe, split, progress = run.recipe(), run.split(), run.progress()
     if progress and progress.stopped:
         return progress
-    _refuse_what_does_not_go_together(run.folder, recipe, split, teacher)
+    refuse_what_does_not_fit(run.folder, recipe, split, teacher)
     _use_every_gpu()
-    cells, crops = _limited(*load_side(data, split, "train", recipe), limit)
+    cells, crops = load_side(data, split, "train", recipe, limit)
     taught = _taught(run, Run(teacher), cells, data, recipe) if teacher else None
     validation = None
     if split.val:
-        held, held_crops = _limited(*load_side(data, split, "val", recipe), limit)
+        held, held_crops = load_side(data, split, "val", recipe, limit)
         validation = PlainBatches(held_crops, held, recipe.model)
     if progress is None:
         steps = len(TrainingBatches(crops, cells, recipe, 0))
@@ -89,33 +93,9 @@ def train(
     return progress
 
 
-def _refuse_what_does_not_go_together(
-    folder: Path, recipe: Recipe, split: Split, teacher: Path | None
-) -> None:
-    if recipe.model.members > 1:
-        raise InputError(
-            f"{folder}: model.members is not trained; train each, then join them: `leukoscope ensemble`"
-        )
-    if recipe.fit.schedule == "plateau" and not split.val:
-        raise InputError(
-            f"{folder}: schedule plateau chooses by the validation loss, but the split has no validation "
-            "side; take a recipe with schedule cosine or another split"
-        )
-    if bool(recipe.distil.variants) != bool(teacher):
-        raise InputError(
-            f"{folder}: a recipe with distil.variants above 0 and --teacher RUN go together, and only together"
-        )
-
-
-def _taught(run: Run, teacher: Run, cells: Sequence[Cell], data: Path, recipe: Recipe) -> Floats:
-    """What the teacher says of the training cells; refused where it knows those that will judge."""
-    split, its = run.split(), teacher.split()
-    known = {*its.train} & {*split.val, *split.test} | {*its.val} & {*split.test}
-    if known:
-        raise InputError(
-            f"{teacher.folder}: was trained on {len(known)} cells that judge {run.folder}, {min(known)} for one; "
-            "give a teacher of the same split"
-        )
+def _taught(run: Run, teacher: Run, cells: Sequence[Cell], data: Data, recipe: Recipe) -> Floats:
+    """The teacher's probabilities for the training cells; refused if it knows those that will evaluate."""
+    refuse_knowing_teacher(run.folder, run.split(), teacher)
     return taught_targets(teacher.best_model(), teacher.recipe().model, cells, data, recipe)
 
 
@@ -163,7 +143,9 @@ def _one_epoch(
     try:
         run.save(model, progress, better)
     except OSError as error:
-        raise LeukoscopeError(f"{run.folder}: {error}; make room, then go on with --resume") from error
+        raise LeukoscopeError(
+            f"{run.folder}: {error}; free some space, then continue with --resume"
+        ) from error
     left = f", at most {progress.seconds_left(fit) / 60:.0f} min left" if not progress.stopped else ""
     log.info("epoch %d: %s%s%s", progress.epoch, _figures(row), " (best)" if better else "", left)
 
@@ -188,11 +170,11 @@ def _fitted(
             validation_data=validation,
             epochs=1,
             shuffle=False,
-            verbose="auto" if sys.stderr.isatty() else 2,
+            verbose="auto" if sys.stderr.isatty() else 0,
         ).history
     row = {name: float(values[-1]) for name, values in history.items()}
     if not np.isfinite(row["loss"]):
-        raise LeukoscopeError("the loss is not a number any more; lower fit.learning_rate and train anew")
+        raise LeukoscopeError("the loss became NaN; lower fit.learning_rate and train again")
     row["learning_rate"] = float(model.optimizer.learning_rate)
     row["seconds"] = round(time.monotonic() - started, 1)
     return row
@@ -200,11 +182,3 @@ def _fitted(
 
 def _figures(row: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in row.items())
-
-
-def _limited(cells: list[Cell], crops: Pixels, limit: int | None) -> tuple[Sequence[Cell], Pixels]:
-    """Every so many-th cell, so that both classes and most subjects stay in."""
-    if limit is None or limit >= len(cells):
-        return cells, crops
-    keep = np.linspace(0, len(cells) - 1, limit).round().astype(int)
-    return [cells[i] for i in keep], crops[keep]

@@ -43,7 +43,7 @@ def boxed_cells(smears: Path) -> list[Boxed]:
             continue
         picture = read_image(file)
         height, width = picture.shape[:2]
-        wide = cv2.copyMakeBorder(picture, *[CROP_PX] * 4, cv2.BORDER_REFLECT_101)
+        wide = cv2.copyMakeBorder(picture, CROP_PX, CROP_PX, CROP_PX, CROP_PX, cv2.BORDER_REFLECT_101)
         for left, top, right, bottom in white_cells(annotation):
             if min(left, top) <= BORDER_PX or right >= width - BORDER_PX or bottom >= height - BORDER_PX:
                 continue
@@ -52,7 +52,7 @@ def boxed_cells(smears: Path) -> list[Boxed]:
             half_width, half_height = (right - left) // 2, (bottom - top) // 2
             middle = CROP_PX // 2
             box = (middle - half_width, middle - half_height, middle + half_width, middle + half_height)
-            cells.append(Boxed(crop, box))  # type: ignore[arg-type]
+            cells.append(Boxed(crop, box))
     return cells
 
 

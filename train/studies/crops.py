@@ -5,7 +5,6 @@ repeated with other folds. Minutes where training would take hours, and steady e
 """
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from edge.imaging.preprocess import Geometry
 from train.data import crops as crop_cache
-from train.data.dataset import Cell, data_root, scan
+from train.data.dataset import Cell, Data, data_root, scan
 from train.data.split import cross_validation
 from train.evaluate.predictions import figures_of
 from train.fit import recipe as recipes
@@ -28,7 +27,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def frozen_features(
-    recipe: recipes.Recipe, weights: str, data: Path, cells: Sequence[Cell], blocks: Sequence[int] = (13,)
+    recipe: recipes.Recipe, weights: str, data: Data, cells: Sequence[Cell], blocks: Sequence[int] = (13,)
 ) -> Floats:
     """(N, features) float64: the pooled outputs of some blocks of the pre-trained network for each cell."""
     geometry: Geometry = recipe.model.geometry
@@ -69,7 +68,6 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=4)
     options = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     cells = scan(options.data)
     base = recipes.changed(recipes.load(options.recipe), options.set)
     blocks = [int(block) for block in options.blocks.split(",")]

@@ -57,7 +57,7 @@ RECORDS = st.builds(
     specimen=TEXT,
     source=TEXT,
     verdict=st.sampled_from(["ALL", "HEM", "refer"]),
-    probabilities=MEASURES,
+    probabilities=MEASURES.map(lambda extra: {"ALL": 0.75, "HEM": 0.25, **extra}),
     reasons=st.lists(TEXT, max_size=3),
     quality=MEASURES,
     timings_ms=MEASURES,
@@ -112,20 +112,12 @@ def accepted(tmp_path_factory):
         publisher = Publisher(MqttSettings(port=broker.port), "box", outbox)
         publisher.start()
         assert publisher.wait_drained(60)
-        expected = [record for record in taken if readable(record)]
-        eventually(lambda: min(counts.values()) >= len(expected))
+        eventually(lambda: min(counts.values()) >= len(taken))
         publisher.stop(5)
         outbox.close()
         for logger in loggers:
             logger.stop()
-        yield expected, folder, server
-
-
-def readable(record):
-    try:
-        return decode_record(encode(record)) == record
-    except LeukoscopeError:
-        return False
+        yield taken, folder, server
 
 
 def from_database(address, kind=Record, table="cells"):

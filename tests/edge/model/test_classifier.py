@@ -171,7 +171,10 @@ class TestCalibration:
 
 class TestRefer:
     def test_under_the_threshold_a_cell_is_referred_with_the_reason(self) -> None:
-        assert judge({"ALL": 0.69, "HEM": 0.31}, CLEAR, 0.7) == ("refer", ["unsure: ALL at 0.690, under 0.7"])
+        assert judge({"ALL": 0.69, "HEM": 0.31}, CLEAR, 0.7) == (
+            "refer",
+            ["low confidence: ALL 0.69 (limit 0.7)"],
+        )
         assert judge({"ALL": 0.30, "HEM": 0.70}, CLEAR, 0.7) == ("HEM", [])
         assert judge({"ALL": 0.5, "HEM": 0.5}, CLEAR, 0.0) == ("ALL", [])
 

@@ -1,5 +1,6 @@
 """The model file: written whole, read back, and refused with the reason where anything is wrong."""
 
+import hashlib
 import io
 import random
 import shutil
@@ -20,6 +21,7 @@ from tiny_model import CARD, SIDE_PX, flatbuffer, input_quantisation, manifest, 
 
 from edge.errors import InputError
 from edge.imaging.preprocess import Geometry
+from edge.model.classifier import Classifier, judge
 from edge.model.file import (
     MAX_FILE_BYTES,
     InputFormat,
@@ -64,7 +66,7 @@ def test_what_was_written_is_read_back(model: ModelFile) -> None:
     assert read == model
     assert read.flatbuffer == flatbuffer() and read.card == CARD
     assert read.manifest.temperature == 1.3 and read.manifest.metrics == {"accuracy": 0.9}
-    assert read.sha256 == read.manifest.flatbuffer_sha256 and len(read.sha256) == 64
+    assert read.sha256 == hashlib.sha256(read.path.read_bytes()).hexdigest()
     verify(read)
 
 
@@ -172,6 +174,69 @@ def test_other_labels_are_refused(model: ModelFile, tmp_path: Path, labels: list
     members["manifest.json"] = msgspec.json.encode(changed)
     model.path.write_bytes(archive_of(members))
     refused(model.path, "not ALL and HEM")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": ["HEM", "ALL"]},
+        {"temperature": 2.0},
+        {"refer_below": 0.9},
+        {"geometry": Geometry(crop=32, size=SIDE_PX)},
+        {"training": {"recipe": "other"}},
+    ],
+)
+def test_any_change_of_the_file_gives_it_another_identity(
+    model: ModelFile, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """The flatbuffer is the same, but the file would answer otherwise."""
+    other = write_tiny(
+        tmp_path / "other.tflite", **{"temperature": 1.3, "metrics": {"accuracy": 0.9}} | change
+    )
+    verify(other)
+    assert other.manifest.flatbuffer_sha256 == model.manifest.flatbuffer_sha256
+    assert other.sha256 != model.sha256 and read_model(other.path).sha256 == other.sha256
+
+
+def test_a_changed_card_is_another_file(model: ModelFile) -> None:
+    members = members_of(model) | {"card.md": b"# Safe for diagnosis"}
+    before, _ = model.sha256, model.path.write_bytes(archive_of(members))
+    assert read_model(model.path).sha256 != before
+
+
+def test_a_model_may_name_its_classes_otherwise(tmp_path: Path) -> None:
+    made = write_tiny(tmp_path / "own.tflite", labels=["normal cell", "blast"], positive="blast")
+    read = read_model(made.path)
+    assert (read.manifest.positive_label(), read.manifest.negative_label()) == ("blast", "normal cell")
+    # Red above blue is the first of the labels.
+    red, blue = (np.zeros((64, 64, 3), np.uint8) for _ in range(2))
+    red[..., 0], blue[..., 2] = 250, 250
+    classifier = Classifier(read)
+    for frame, likelier in ((red, "normal cell"), (blue, "blast")):
+        probabilities = classifier.classify(frame).probabilities
+        assert probabilities.keys() == {"blast", "normal cell"}
+        assert max(probabilities, key=probabilities.__getitem__) == likelier
+
+
+def test_at_a_tie_the_verdict_is_the_positive_class() -> None:
+    clear = {"contrast": 10.0, "stained": 0.9, "sharpness": 2.0, "brightness": 150.0, "saturated": 0.0}
+    for positive in ("blast", "normal"):
+        assert judge({"normal": 0.5, "blast": 0.5}, clear, 0.0, positive=positive) == (positive, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"labels": ["blast", "refer"]}, "not ALL and HEM or the names of two other classes"),
+        ({"labels": ["blast", "Blast"]}, "not ALL and HEM or the names of two other classes"),
+        ({"labels": ["blast", "normal"], "positive": "ALL"}, "the positive class is ALL"),
+    ],
+)
+def test_names_that_cannot_be_classes_are_refused(
+    tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason):
+        write_tiny(tmp_path / "own.tflite", **change)
 
 
 def test_labels_txt_in_another_order_is_refused(model: ModelFile) -> None:

@@ -147,7 +147,7 @@ sys.exit(main({words(data, tmp_path / "run", "paper", 3)!r}))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=150)
     assert done.returncode == 1, done.stderr
-    assert "make room, then go on with --resume" in done.stderr.splitlines()[-1]
+    assert "free some space, then continue with --resume" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     run = Run(tmp_path / "run")
     assert run.progress().epoch == 1

@@ -1,0 +1,27 @@
+"""Loads TensorFlow without its messages: imported before anything that needs it.
+
+They tell a user nothing: which instructions the processor has, that there is no GPU, that a function is traced again.
+"""
+
+import logging
+import warnings
+
+from edge.host.noise import quiet, without_noise
+
+_LOGGERS = ("tensorflow", "absl", "matplotlib", "matplotlib.font_manager", "fontTools")
+
+
+def _raise_levels() -> None:
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+quiet()
+_raise_levels()
+with without_noise():
+    import keras  # noqa: F401 - loads the backend
+_raise_levels()  # what the backend set is of no use here
+# Keras 3 asks NumPy 2 for an array in the way of NumPy 1.
+warnings.filterwarnings(
+    "ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning
+)
