@@ -83,7 +83,9 @@ class Connection:
     ):
         self._settings, self._on_connected = settings, on_connected
         self._window = window
-        self._callbacks = Callbacks(self._accepted, self._ended, on_message, on_publish, on_subscribe)
+        self._callbacks = Callbacks(
+            self._accepted, self._ready, self._ended, on_message, on_publish, on_subscribe
+        )
         self._plan = Plan(
             settings,
             credentials or Credentials(settings),
@@ -222,6 +224,8 @@ class Connection:
                 will = replace(will, retain=limits.retain, qos=min(1, limits.qos))
                 self._plan = replace(self._plan, will=will)
         self._on_connected(client)
+
+    def _ready(self, client: BrokerClient) -> None:
         with self._lock:
             if self.session is client:
                 self.connected.set()
