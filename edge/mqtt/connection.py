@@ -150,7 +150,7 @@ class Connection:
     def state(self) -> str:
         """ "connected, MQTT 5", with the broker's limits if there are any, or "not connected: <why>"."""
         with self._lock:
-            if self.session is None or not self.connected.is_set():
+            if self.session is None:
                 return f"not connected: {self._fault.text}"
             parts = (f"connected, MQTT {self.version}", self.limits.said())
         return "; ".join(filter(None, parts))
