@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_SECONDS ?= 30
-# Real cells where a copy of C-NMC lies beside the project, else simulated ones: make demo IMAGES=DIR
-IMAGES ?= $(firstword $(wildcard ../shared/cnmc/training_data/fold_2))
+# The real cells of samples/, over and over; each image of a folder once: make demo IMAGES=DIR
+IMAGES ?=
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
 .PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams family arm64-parity bundle board board-test

@@ -1,8 +1,8 @@
-"""The errors that a user may meet: each message names the thing, its value and what to do."""
+"""The errors that a user may see: each message names what failed, its value and what to do."""
 
 
 class LeukoscopeError(Exception):
-    """Something failed that is not a fault in the program: the command prints the message and exits with 1."""
+    """Something failed, and it is not a fault of the program: the command prints the message and exits with 1."""
 
     exit_status = 1
 

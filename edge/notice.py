@@ -1,3 +1,3 @@
-"""What every surface that shows a result says beside it."""
+"""The notice that stands beside every result."""
 
 NOTICE = "research and second opinion only, not a diagnosis"

@@ -1,73 +1,50 @@
-"""Every setting of the box: typed, with unit, range and default, in one place."""
+"""The settings file of the box: every table and its keys, typed, with unit, range and default.
+
+Each package keeps the settings of its own table in its `settings` module; here they become one file.
+"""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from edge.cameras.backends.simulator import SimulatorSettings
 from edge.cameras.settings import CameraSettings as CameraSettings
+from edge.cameras.settings import SimulatorSettings
 from edge.errors import InputError
-from edge.host import typedfile
-from edge.imaging.quality import QualitySettings
+from edge.health.settings import HealthSettings
+from edge.host import secrets, typedfile
+from edge.host.toml.faults import find_faults
+from edge.host.toml.lines import Lines, key_lines
+from edge.imaging.settings import QualitySettings
+from edge.model.settings import ModelSettings
 from edge.mqtt.settings import MqttSettings
-from edge.outbox.archive import ArchiveSettings
-from edge.outbox.queue import RESEND_S
+from edge.outbox.settings import ArchiveSettings, OutboxSettings
+
+DEFAULT_PLACES = (Path("leukoscope.toml"), Path("/etc/leukoscope/leukoscope.toml"))
+"""Where the settings file is looked for if a command names none; the first that exists is used."""
+
+PASSWORD_VARIABLE = "LEUKOSCOPE_MQTT_PASSWORD"
+"""The environment may hold the broker's password in place of a file."""
+
+REMEDY = "systemd/leukoscope.toml documents every key"
 
 
 class DeviceSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Who this box is.
+    """Which box this is.
 
     Attributes:
-        id: its name in topics and records; no spaces, "/", "+" or "#".
-        site: where it stands, for people.
+        id: its name in topics and records.
+        site: where the box is installed, for people.
     """
 
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "leukoscope"
+    id: Annotated[
+        str,
+        Meta(pattern=r"\A[A-Za-z0-9_.-]{1,64}\Z", description='1 to 64 letters, digits, "_", "." or "-"'),
+    ] = "leukoscope"
     site: str = ""
-
-
-class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which model file, and how it is run.
-
-    Attributes:
-        file: path; "" for the one that was installed.
-        threads: of the interpreter.
-        refer_below: where the likelier class has less than this probability, the verdict is "refer";
-            without it the model file's own value holds.
-    """
-
-    file: str = ""
-    threads: Annotated[int, Meta(ge=1, le=16)] = 1
-    refer_below: Annotated[float, Meta(ge=0, le=1)] | None = None
-
-
-class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where records wait for the broker.
-
-    Attributes:
-        file: SQLite database.
-        max_mb: megabytes of records, about a thousand each; at this bound no new frames are taken.
-        resend_s: seconds for which a record is kept after the broker has acknowledged it, and sent again after
-            a new connection: a broker that crashes may lose what it has acknowledged but not yet written. 0 for
-            not at all.
-    """
-
-    file: str = "/var/lib/leukoscope/outbox.db"
-    max_mb: Annotated[int, Meta(ge=1, le=1_000_000)] = 1024
-    resend_s: Annotated[float, Meta(ge=0, le=86400)] = RESEND_S
-
-
-class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How often health is published.
-
-    Attributes:
-        interval_s: seconds.
-    """
-
-    interval_s: Annotated[float, Meta(ge=1, le=3600)] = 10.0
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -88,29 +65,53 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
 
 
+def find(named: Path | None) -> Path:
+    """The settings file to read: the one that was named, else the first of `DEFAULT_PLACES` that exists.
+
+    Raises:
+        InputError: none was named, and none of them exists.
+    """
+    if named is not None:
+        return named
+    for place in DEFAULT_PLACES:
+        if place.is_file():
+            return place
+    places = " or ".join(map(str, DEFAULT_PLACES))
+    raise InputError(f"no settings file: {places} does not exist; give one with --config FILE")
+
+
 def load(file: Path) -> Settings:
     """Read and check a settings file.
 
     Raises:
-        InputError: it is missing, is not TOML, or keys are unknown or out of range; each of them is named.
+        InputError: it is missing, is not TOML, or keys are unknown or out of range; each fault is one line
+            with the line number in the file and the key.
     """
-    remedy = "systemd/leukoscope.toml shows every key"
-    found = typedfile.read(file, dict[str, Any], msgspec.toml.decode, name=f"settings {file}", remedy=remedy)
-    try:
-        return msgspec.convert(found, Settings)
-    except msgspec.ValidationError as error:
-        faults = _faults(found) or [str(error)]
-    raise InputError("\n".join(f"settings {file}: {fault}" for fault in faults))
+    return load_with_lines(file)[0]
 
 
-def _faults(found: dict[str, Any]) -> list[str]:
-    """What is wrong with each key alone; that can be tried, since every setting has a default."""
-    faults = []
-    for name, table in found.items():
-        parts = [{key: table[key]} for key in table] if isinstance(table, dict) and table else [table]
-        for part in parts:
-            try:
-                msgspec.convert({name: part}, Settings)
-            except msgspec.ValidationError as error:
-                faults.append(str(error))
-    return faults
+def load_with_lines(file: Path) -> tuple[Settings, Lines]:
+    """As `load`, and the line of each key, for messages about what the settings name.
+
+    Raises:
+        InputError: as for `load`.
+    """
+    text = typedfile.read_text(file, name=f"settings {file}", remedy=REMEDY)
+    found = typedfile.decode_toml(text, name=f"settings {file}")
+    _remember_secrets(found)
+    lines = key_lines(text)
+    faults = find_faults(found, Settings)
+    if faults:
+        raise InputError(
+            "\n".join(f"settings {file}{lines.place(*fault.key)}: {fault.text}" for fault in faults)
+        )
+    return msgspec.convert(found, Settings), lines
+
+
+def _remember_secrets(found: dict[str, Any]) -> None:
+    """Whatever ${NAME} in any setting stands for is a secret from now on, also if it is never expanded."""
+    secrets.remember(os.environ.get(PASSWORD_VARIABLE, ""))
+    for table in found.values():
+        for value in table.values() if isinstance(table, dict) else ():
+            if isinstance(value, str):
+                secrets.remember_variables(value)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from edge.errors import LeukoscopeError
-from edge.host.noise import without_noise
+from edge.host.terminal.noise import without_noise
 from edge.imaging.frame import Pixels
 from export.calibrate import WEIGHT_LEVELS, Calibrated, calibrate
 from export.deploy import Floats, Layer, deploy_graph, expect_equal

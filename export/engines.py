@@ -4,15 +4,18 @@ All of them compute the int8 network of the model file, the bare network alone: 
 engine's own layout, and outputs stay where the engine puts them.
 """
 
+import argparse
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from edge.bench import DRAWN_SIDE_PX, WARM_UP_RUNS, drawn_images, percentiles
+from edge.bench.command import asked_images, asked_models
 from edge.bench.machine import conditions, machine
 from edge.errors import LeukoscopeError
 from edge.imaging.frame import Pixels
@@ -27,6 +30,22 @@ except ImportError as error:
     ) from error
 
 Values = npt.NDArray[np.int16]
+
+
+def command(options: argparse.Namespace) -> int:
+    """`leukoscope bench --engines`.
+
+    Raises:
+        InputError: models or images cannot be read.
+    """
+    models, images = asked_models(options), asked_images(options)
+    for model in models:
+        for threads in options.threads:
+            results = compare(model, images, options.runs, threads)
+            print(
+                msgspec.json.encode(results).decode() if options.json else format_table(results), flush=True
+            )
+    return 0
 
 
 class Engine(Protocol):

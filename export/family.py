@@ -14,8 +14,8 @@ import numpy as np
 
 from edge.bench.machine import machine
 from edge.errors import LeukoscopeError
-from edge.model.classifier import DEFAULT_MODEL
 from edge.model.file import Manifest, ModelFile, read_model, verify
+from edge.model.installed import DEFAULT_MODEL
 from edge.notice import NOTICE
 from export.evidence import CROSS_VALIDATION, SAME_METHOD
 from export.flatbuffer import multiply_adds
@@ -61,7 +61,7 @@ _TAIL = """
 - **For**: chosen by the amount of work, from the times that others measured on those boards; none was measured here.
 - `leukoscope` uses {default} where no other is named.
 
-`leukoscope model show FILE` prints the manifest and the card, `verify` checks the file. This table and the cards
+`leukoscope model show NAME` prints the card and the main facts (`--manifest`: everything), `verify` checks the file. This table and the cards
 beside it are written by `python -m export.family models/*.tflite --out models/README.md`.
 """
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.host import noise
+from edge.host.terminal import noise
 
 noise.quiet()  # before any test loads TensorFlow
 

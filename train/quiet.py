@@ -6,7 +6,7 @@ They tell a user nothing: which instructions the processor has, that there is no
 import logging
 import warnings
 
-from edge.host.noise import quiet, without_noise
+from edge.host.terminal.noise import quiet, without_noise
 
 _LOGGERS = ("tensorflow", "absl", "matplotlib", "matplotlib.font_manager", "fontTools")
 

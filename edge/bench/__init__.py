@@ -1,14 +1,16 @@
-"""Per-image latency, stage by stage, beside the bare interpreter."""
+"""Latency per image, stage by stage, beside the bare interpreter."""
 
 import gc
+import math
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from edge.bench.machine import conditions, machine, peak_rss_mb, versions
-from edge.cameras.backends.simulator import SimulatorSettings, draw
+from edge.cameras.backends.simulator import draw
+from edge.cameras.settings import SimulatorSettings
 from edge.errors import InputError
 from edge.imaging.frame import Pixels
 from edge.model.classifier import Classifier
@@ -21,7 +23,7 @@ DRAWN_IMAGES = 8
 DRAWN_SIDE_PX = 450  # as in C-NMC 2019
 
 WINDOW_S = 1.0
-"""Of a sustained run: the classifier and the bare interpreter take turns of so long."""
+"""Of a sustained run: the classifier and the bare interpreter take turns of this length."""
 
 Durations = dict[str, list[float]]
 """Milliseconds of each run, by stage."""
@@ -33,16 +35,18 @@ def bench(
     runs: int = 200,
     threads: int = 1,
     seconds: float | None = None,
+    step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Time the classifier and the bare interpreter in turn, so that both meet the same clock and load.
+    """Time the classifier and the bare interpreter in turn, so that both run at the same clock and load.
 
     Then the daemon's own steps around the classifier, one frame after the other: `edge.bench.stages`.
 
     Args:
-        images: (H, W, 3) uint8 RGB each, used in turn; drawn by the simulator where there are none.
+        images: (H, W, 3) uint8 RGB each, used in turn; simulated if there are none.
         runs: how many of each are timed.
         threads: of the interpreter.
-        seconds: then run on for so long, in turns of a second, and see whether it stays as fast.
+        seconds: then continue for this long, in turns of a second, and see whether it stays as fast.
+        step: is called after each of the parts, `parts(seconds)` times: for a progress bar.
 
     Returns:
         What `bench --json` prints for one model (docs: the command's contract); times in milliseconds.
@@ -56,11 +60,16 @@ def bench(
         raise InputError(f"{runs} runs; give 1 or more")
     images = images or drawn_images(DRAWN_SIDE_PX, DRAWN_SIDE_PX)
     classifier = Classifier(model, threads)
+    before = conditions()
     gc.collect()
     gc.freeze()  # as the daemon does
-    before = conditions()
-    durations, bare_ms = _in_turn(classifier, images, runs)
-    around = daemon_stages(classifier, model, images, runs)
+    try:
+        durations, bare_ms = _in_turn(classifier, images, runs)
+        step()
+        around = daemon_stages(classifier, model, images, runs)
+        step()
+    finally:
+        gc.unfreeze()
     stages = {name: percentiles(times) for name, times in {**durations, **around}.items()}
     overhead = [total - invoke for total, invoke in zip(durations["total"], durations["invoke"], strict=True)]
     bare = percentiles(bare_ms)
@@ -78,7 +87,7 @@ def bench(
         "network": network(classifier, bare["min"]),
     }
     if seconds is not None:
-        results["sustained"] = sustained(classifier, images, seconds)
+        results["sustained"] = sustained(classifier, images, seconds, step)
     return results | {
         "peak_rss_mb": round(peak_rss_mb(), 1),
         "machine": machine(),
@@ -87,9 +96,9 @@ def bench(
     }
 
 
-def drawn_images(width: int, height: int) -> list[Pixels]:
-    """Simulated cells in the middle of frames of that size, in pixels."""
-    return [draw(SimulatorSettings(), width, height, number) for number in range(DRAWN_IMAGES)]
+def drawn_images(width: int, height: int, seed: int = 0) -> list[Pixels]:
+    """Simulated cells in the middle of frames of that size, in pixels; the same seed draws the same cells."""
+    return [draw(SimulatorSettings(seed=seed), width, height, number) for number in range(DRAWN_IMAGES)]
 
 
 def _in_turn(classifier: Classifier, images: list[Pixels], runs: int) -> tuple[Durations, list[float]]:
@@ -111,8 +120,15 @@ def _in_turn(classifier: Classifier, images: list[Pixels], runs: int) -> tuple[D
     return stages, bare_ms
 
 
-def sustained(classifier: Classifier, images: list[Pixels], seconds: float) -> dict[str, Any]:
-    """Images a second over a long run, beside the bare interpreter's rate in turns of `WINDOW_S`.
+def parts(seconds: float | None) -> int:
+    """How many times `bench` calls its `step`."""
+    return 2 + (math.ceil(seconds / (2 * WINDOW_S)) if seconds else 0)
+
+
+def sustained(
+    classifier: Classifier, images: list[Pixels], seconds: float, step: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Images per second over a long run, beside the bare interpreter's rate in turns of `WINDOW_S`.
 
     Returns:
         rates of both, their ratio, and the p50 of the first and the last tenth of the windows: a machine
@@ -137,6 +153,7 @@ def sustained(classifier: Classifier, images: list[Pixels], seconds: float) -> d
             now = time.perf_counter()
             bare_done += 1
         bare_busy_s += now - bare_started
+        step()
     tenth = max(1, len(medians_ms) // 10)
     rate, bare_rate = done / busy_s, bare_done / bare_busy_s
     return {
@@ -152,7 +169,7 @@ def sustained(classifier: Classifier, images: list[Pixels], seconds: float) -> d
 
 
 def network(classifier: Classifier, fastest_ms: float) -> dict[str, float]:
-    """Multiply-adds of one image, and how many the fastest bare run did in a second."""
+    """Multiply-adds of one image, and how many the fastest bare run did per second."""
     multiply_adds = classifier.multiply_adds()
     return {
         "multiply_adds": multiply_adds,
@@ -161,12 +178,7 @@ def network(classifier: Classifier, fastest_ms: float) -> dict[str, float]:
 
 
 def percentiles(durations_ms: list[float]) -> dict[str, float]:
-    """min, p50, p95, p99 and max, to a tenth of a microsecond."""
+    """min, p50, p95, p99 and max, rounded to a tenth of a microsecond."""
     p50, p95, p99 = np.percentile(durations_ms, (50, 95, 99)).tolist()
     figures = {"min": min(durations_ms), "p50": p50, "p95": p95, "p99": p99, "max": max(durations_ms)}
     return {name: round(value, 4) for name, value in figures.items()}
-
-
-def family(beside: Path) -> list[Path]:
-    """Every model file in the folder of `beside`, the smallest first."""
-    return sorted(beside.parent.glob("*.tflite"), key=lambda file: (file.stat().st_size, file.name))

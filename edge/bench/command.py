@@ -1,39 +1,43 @@
 """`leukoscope bench`."""
 
 import argparse
-import importlib
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from edge.bench import DRAWN_SIDE_PX, drawn_images, family
+from edge.bench import DRAWN_SIDE_PX, drawn_images, parts
 from edge.bench import bench as run_bench
 from edge.bench.report import format_delivery, format_family, format_table, plot
-from edge.errors import InputError, LeukoscopeError
+from edge.errors import InputError
+from edge.host.terminal.progress import progress
 from edge.imaging.files import find_images, read_image
 from edge.imaging.frame import Pixels
-from edge.model.classifier import default_model
 from edge.model.file import ModelFile, read_model
+from edge.model.installed import find_model, installed_models
 
 DELIVERY_SECONDS = 10.0
 MEMORY_SECONDS = 900.0
-"""Where `--seconds` does not say: how long delivery at full rate is measured, and the most that `--memory` takes."""
+"""Without `--seconds`: how long delivery at full rate is measured, and the longest time that `--memory` takes."""
 
 
 def bench(options: argparse.Namespace) -> int:
     """Time every model with every number of threads; with `--json`, one line each."""
-    models = [read_model(file) for file in _files(options)]
-    images = _images(options)
-    if options.engines:
-        return _compare_engines(options, models, images)
+    models, images = asked_models(options), asked_images(options)
     if options.memory:
         return _flat_memory(options, models[0], images)
     if options.start:
         return _start(options, models[0], images)
     all_results = []
-    for model in models:
-        for threads in options.threads:
-            all_results.append(_one(options, model, images, threads))
+    pairs = [(model, threads) for model in models for threads in options.threads]
+    shown = not (options.quiet or options.json)
+    try:
+        # Without a thread that redraws: it would disturb what is measured.
+        with progress("bench", len(pairs) * parts(options.seconds), shown, by_itself=False) as (step, _):
+            for model, threads in pairs:
+                all_results.append(_one(options, model, images, threads, step))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{len(all_results)} of {len(pairs)} are measured") from None
     if options.plot:
         plot(all_results, options.plot)
     if not options.json:
@@ -44,8 +48,14 @@ def bench(options: argparse.Namespace) -> int:
     return 0
 
 
-def _one(options: argparse.Namespace, model: ModelFile, images: list[Pixels], threads: int) -> dict[str, Any]:
-    results = run_bench(model, images, options.runs, threads, options.seconds)
+def _one(
+    options: argparse.Namespace,
+    model: ModelFile,
+    images: list[Pixels],
+    threads: int,
+    step: Callable[[], None],
+) -> dict[str, Any]:
+    results = run_bench(model, images, options.runs, threads, options.seconds, step)
     if options.deliver is not None:
         from edge.bench.delivery import deliver
 
@@ -56,20 +66,31 @@ def _one(options: argparse.Namespace, model: ModelFile, images: list[Pixels], th
     return results
 
 
-def _files(options: argparse.Namespace) -> list[Any]:
+def asked_models(options: argparse.Namespace) -> list[ModelFile]:
+    """The models that the options name; by default the installed one.
+
+    Raises:
+        InputError: options exclude each other, or a model cannot be read.
+    """
     if options.family and options.model:
         raise InputError("--family and --model: give one of them")
-    return family(default_model()) if options.family else options.model or [default_model()]
+    files = installed_models() if options.family else [find_model(name) for name in options.model or [None]]
+    return [read_model(file) for file in files]
 
 
-def _images(options: argparse.Namespace) -> list[Pixels]:
+def asked_images(options: argparse.Namespace) -> list[Pixels]:
+    """The images that the options name; by default simulated cells.
+
+    Raises:
+        InputError: options exclude each other, or there are no images.
+        ImageError: one cannot be read.
+    """
     if options.images and options.frame:
         raise InputError("--images and --frame: give one of them")
-    if options.frame:
-        return drawn_images(*options.frame)
     if options.images:
-        return [read_image(path) for path in find_images([options.images])]
-    return drawn_images(DRAWN_SIDE_PX, DRAWN_SIDE_PX)
+        return [read_image(path) for path in find_images([options.images])[: options.limit]]
+    width, height = options.frame or (DRAWN_SIDE_PX, DRAWN_SIDE_PX)
+    return drawn_images(width, height, options.seed)
 
 
 def _flat_memory(options: argparse.Namespace, model: ModelFile, images: list[Pixels]) -> int:
@@ -87,19 +108,4 @@ def _start(options: argparse.Namespace, model: ModelFile, images: list[Pixels]) 
 
     results = start_and_idle(model, images)
     print(msgspec.json.encode(results).decode() if options.json else format_table(results), flush=True)
-    return 0
-
-
-def _compare_engines(options: argparse.Namespace, models: list[ModelFile], images: list[Pixels]) -> int:
-    try:
-        engines = importlib.import_module("export.engines")  # of the host side, which writes the ONNX
-    except ModuleNotFoundError as error:
-        raise LeukoscopeError(
-            f"--engines: {error.name} is not installed; run it from a full install: pip install 'leukoscope[bench]'"
-        ) from error
-    for model in models:
-        for threads in options.threads:
-            results = engines.compare(model, images, options.runs, threads)
-            line = msgspec.json.encode(results).decode() if options.json else engines.format_table(results)
-            print(line, flush=True)
     return 0

@@ -1,4 +1,4 @@
-"""Where a measurement was taken: board, clock governor, temperature, throttling, load, versions."""
+"""The conditions of a measurement: board, clock governor, temperature, throttling, load, versions."""
 
 import os
 import platform
@@ -27,7 +27,7 @@ def _processor() -> str:
 
 
 def conditions() -> dict[str, Any]:
-    """What moves a measurement, at this moment; None for what the machine does not show.
+    """What influences a measurement, at this moment; None for what the machine does not report.
 
     Returns:
         temperature_c, governor, clock_mhz, throttling, and load_1min: processes that ran or waited for a
@@ -45,7 +45,7 @@ def conditions() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that do the work, those that are installed."""
+    """Versions of the packages that do the work, if installed."""
     found = {}
     for name in _MEASURED:
         try:

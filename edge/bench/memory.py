@@ -21,11 +21,11 @@ from edge.records import ModelReference
 log = logging.getLogger(__name__)
 
 CLASSIFIED_EACH = 200
-"""Every so many results the network runs; the others take over its last verdict, which takes no time."""
+"""The network runs once per this many results; the others repeat its last verdict, which takes no time."""
 
 SAMPLES = 40
 WARM_UP_SHARE = 0.1
-"""Until then queues, caches and the database's page cache fill."""
+"""Until this share of the run is done, queues, caches and the database's page cache fill."""
 
 ALLOWED_GROWTH_MB = 2.0
 """After the warm-up. A leak of one Python object a result would be 50 MB in a million."""
@@ -86,7 +86,7 @@ def flat_memory(
 def _send(
     pipeline: Pipeline, outbox: Outbox, health: Health, images: list[Pixels], results: int
 ) -> Iterator[int]:
-    """Accept results as fast as the broker takes them; gives how many there have been."""
+    """Accept results as fast as the broker takes them; yields the number so far."""
     for number in range(results):
         frame = Frame(images[number % len(images)], time.time_ns(), time.monotonic_ns(), "simulated")
         if number % CLASSIFIED_EACH == 0:

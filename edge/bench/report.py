@@ -1,4 +1,4 @@
-"""What `leukoscope bench` shows to people: tables and a plot."""
+"""Tables and a plot of `leukoscope bench`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ def format_table(results: Results) -> str:
     ]
     lines = [
         f"{results['model']} ({results['model_sha256'][:12]}) on {results['machine']}",
-        f"{results['runs']} runs, threads: {results['threads']}; milliseconds an image",
+        f"{results['runs']} runs, threads: {results['threads']}; milliseconds per image",
         f"{'':<15}" + "".join(f"{column:>10}" for column in _COLUMNS),
     ]
     for name, times in rows:
@@ -30,7 +30,7 @@ def format_table(results: Results) -> str:
     lines.append(
         f"total / bare invoke: {results['overhead_ratio']:.3f} at p50, {results['overhead_ratio_min']:.3f} at the "
         f"fastest; {network['multiply_adds'] / 1e6:.1f} million multiply-adds, {network['gmac_per_s']:.1f} "
-        f"thousand million a second"
+        f"billion per second"
     )
     if "sustained" in results:
         lines.append(_sustained(results["sustained"]))
@@ -43,7 +43,7 @@ def format_family(all_results: Sequence[Results]) -> str:
     width = max(len(results["model"]) for results in all_results)
     head = ("threads", "bare p50", "total p50", "p99", "ratio", "- invoke", "GMAC/s", "sha256")
     lines = [
-        f"on {all_results[0]['machine']}; milliseconds an image",
+        f"on {all_results[0]['machine']}; milliseconds per image",
         f"{'':<{width}}" + "".join(f"{name:>11}" for name in head),
     ]
     for results in all_results:
@@ -74,7 +74,7 @@ def format_delivery(results: Results) -> str:
         lines.append(f"{name:<15}{figures}")
     rates = results["throughput"]
     lines.append(
-        f"throughput: {rates['per_s']:.1f} records a second acknowledged, {rates['ratio']:.1%} of the bare "
+        f"throughput: {rates['per_s']:.1f} records per second acknowledged, {rates['ratio']:.1%} of the bare "
         f"interpreter's {rates['bare_per_s']:.1f}"
     )
     return "\n".join(lines)
@@ -109,7 +109,7 @@ def plot(all_results: Sequence[Results], file: Path) -> None:
         axes.text(bare["p50"], row + 0.18, f"  p99 {bare['p99']:.2f}", va="center", fontsize=8)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlabel("milliseconds an image, p50 of each stage")
+    axes.set_xlabel("milliseconds per image, p50 of each stage")
     axes.margins(x=0.15)
     axes.set_title(f"{all_results[0]['machine']}; {all_results[0]['runs']} runs", fontsize=9)
     axes.legend(
@@ -123,7 +123,7 @@ def plot(all_results: Sequence[Results], file: Path) -> None:
 
 def _sustained(sustained: Results) -> str:
     return (
-        f"{sustained['seconds']:g} s on end: {sustained['images_per_s']:.1f} images a second, "
+        f"{sustained['seconds']:g} s without a pause: {sustained['images_per_s']:.1f} images per second, "
         f"{sustained['throughput_ratio']:.1%} of the bare interpreter's {sustained['bare_per_s']:.1f}; p50 of the "
         f"first tenth {sustained['p50_first_ms']:.3f} ms, of the last {sustained['p50_last_ms']:.3f} ms"
     )
@@ -145,7 +145,7 @@ def _conditions(results: Results) -> str:
         else:
             parts.append(f"{name} {first} to {last}{unit}" if first != last else f"{name} {last}{unit}")
     if missing:
-        parts.append(f"not shown by this machine: {', '.join(missing)}")
+        parts.append(f"not reported by this machine: {', '.join(missing)}")
     return "; ".join(parts)
 
 

@@ -18,11 +18,11 @@ from edge.model.file import ModelFile
 from edge.outbox.queue import Outbox
 
 TIMEOUT_S = 30.0
-"""For anything here that should take milliseconds."""
+"""The longest wait for anything here; each of it should take milliseconds."""
 
 
 class HeldCamera:
-    """A live camera that shows its next frame when it is told to, stamped at that moment.
+    """A live camera that gives its next frame when asked, stamped at that moment.
 
     Args:
         images: whole frames.
@@ -35,7 +35,7 @@ class HeldCamera:
 
     def __init__(self, images: list[Pixels], region_px: int):
         images = [centre(image, region_px) for image in images]
-        # Capture hands no picture over twice, as it does not from a camera that is frozen.
+        # Capture never gives the same picture twice, since a camera that is frozen does so.
         self._images = cycle(images if len(images) > 1 else [images[0], images[0] ^ np.uint8(1)])
         self._asked = threading.Semaphore(0)
         self._closed = False

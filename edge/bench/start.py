@@ -4,7 +4,6 @@ import json
 import os
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from itertools import cycle
@@ -18,6 +17,7 @@ from edge.cameras.capture import Capture
 from edge.cameras.settings import CameraSettings
 from edge.daemon.trigger import Gate
 from edge.errors import LeukoscopeError
+from edge.host import children
 from edge.imaging.frame import Frame, Pixels
 from edge.model.file import ModelFile
 
@@ -88,7 +88,7 @@ def _one_start(model: ModelFile) -> dict[str, float]:
         )
         started = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "-m", "edge", "run", "--config", str(config)], stderr=subprocess.DEVNULL
+            children.module_command("edge", "run", "--config", str(config)), stderr=subprocess.DEVNULL
         )
         try:
             while not _has_record(outbox):

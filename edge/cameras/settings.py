@@ -1,6 +1,5 @@
 """The settings of a camera: what every back-end is made from, also in a child process."""
 
-import os
 import re
 from typing import Annotated, Literal
 
@@ -8,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from edge.errors import InputError
+from edge.host import secrets
 from edge.records import Specimen
 
 LARGEST_SIDE_PX = 8192
@@ -72,7 +72,7 @@ class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         if not (
             self.source == "simulator" or self.source.startswith(("files:", "${"))
         ) and not IN_A_CHILD.match(self.source):
-            raise ValueError(f"camera.source is {self.source!r}; give {KNOWN}")
+            raise ValueError(f"[camera] source names no kind of camera that is known; give {KNOWN}")
 
     def crop_px(self, model_crop_px: int, model_microns_per_pixel: float) -> int:
         """Side of the square that is cut out of a frame, so that a cell has the size that the model knows.
@@ -107,22 +107,34 @@ class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         return max(self.stall_s, 2.5 / self.fps if self.fps else 0.0)
 
 
+class SimulatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the simulator draws and through which optics; ranges are checked where settings are read.
+
+    Attributes:
+        kind: "cell", one segmented cell on black as in C-NMC 2019, or "field", a whole smear field.
+        seed: the same seed gives the same frames, in the same order.
+        blur_px: focus blur, sigma of a Gaussian, in pixels of the frame.
+        gradient: part of the brightness that is lost from the left side to the right, 0 to 1.
+        noise_sigma_levels: sensor noise of each pixel and channel, sigma of a Gaussian, in 8-bit levels.
+    """
+
+    kind: Literal["cell", "field"] = "cell"
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    blur_px: Annotated[float, Meta(ge=0.0, le=50.0)] = 0.6
+    gradient: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.05
+    noise_sigma_levels: Annotated[float, Meta(ge=0.0, le=100.0)] = 2.0
+
+
 def address(source: str) -> str:
-    """The source with each ${NAME} replaced from the environment.
+    """The source with each ${NAME} replaced from the environment, percent-encoded within user and password.
 
     Raises:
         InputError: such a variable is not set.
     """
 
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in os.environ:
-            raise InputError(f"camera.source names ${{{name}}}, and the environment has no {name}; set it")
-        return os.environ[name]
-
-    return re.sub(r"\$\{(\w+)\}", value, source)
+    return secrets.expand_address(source, "[camera] source")
 
 
 def without_password(source: str) -> str:
-    """The source as it may stand in a record or a log: user and password of an address left out."""
-    return re.sub(r"^(\w+://)[^/@]*@", r"\1", source)
+    """The source as it may stand in a record or a log: without user, password and query of an address."""
+    return secrets.shown_address(source)

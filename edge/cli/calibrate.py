@@ -5,14 +5,18 @@ import logging
 import time
 from pathlib import Path
 
+import cv2
 import msgspec
+import numpy as np
 
 from edge import settings as settings_file
 from edge.cameras import optics
 from edge.cameras.base import Camera
 from edge.cameras.capture import Capture
+from edge.cameras.settings import CameraSettings
 from edge.cameras.sources import make_camera
 from edge.errors import InputError, LeukoscopeError
+from edge.host.durable import replace_file
 from edge.imaging.frame import Pixels
 from edge.settings import Settings
 
@@ -22,6 +26,7 @@ FRAMES = 32
 """Averaged: noise of sigma 5 levels in a pixel is under 0.1 in a block of 16 x 16."""
 
 TIMEOUT_S = 60.0
+GAP_PX = 8
 
 
 def command(options: argparse.Namespace) -> int:
@@ -31,26 +36,44 @@ def command(options: argparse.Namespace) -> int:
         InputError: the settings name no file for the calibration.
         LeukoscopeError: there are no frames, or they do not show an empty field.
     """
-    settings = settings_file.load(options.config)
+    config = settings_file.find(options.config)
+    settings = settings_file.load(config)
     if not settings.camera.calibration:
         raise InputError(
-            f"settings {options.config}: camera.calibration names no file; set it, for example to "
+            f"settings {config}: camera.calibration names no file; set it, for example to "
             '"/var/lib/leukoscope/calibration.npz"'
         )
     log.info("an empty, evenly lit field has to be in view; reading %d frames", FRAMES)
-    header, gains = optics.measure_field(read_frames(settings), settings.camera)
+    frames = read_frames(settings)
+    header, gains = optics.measure_field(frames, settings.camera)
     file = Path(settings.camera.calibration)
     optics.save(file, header, gains)
+    if options.picture:
+        replace_file(options.picture, before_and_after(frames[-1], file, settings.camera))
     if options.json:
         print(msgspec.json.encode({"file": str(file), **msgspec.structs.asdict(header)}).decode())
     else:
         red, green, blue = header.field_rgb
         print(
-            f"{file}: {header.width} x {header.height} px; the empty field has red {red:.0f}, green {green:.0f}, blue "
+            f"{file}: {header.width} × {header.height} px; the empty field has red {red:.0f}, green {green:.0f}, blue "
             f"{blue:.0f}\nunevenness {header.unevenness:.1%}, after correction {header.corrected_unevenness:.2%}\n"
-            "it is used from the next start of the daemon on: systemctl restart leukoscope"
+            "restart to apply: sudo systemctl restart leukoscope"
         )
     return 0
+
+
+def before_and_after(frame: Pixels, calibration: Path, camera: CameraSettings) -> bytes:
+    """A PNG: the whole frame as the camera gave it, a gap, and the same frame after the correction.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        calibration: the file that was just written.
+        camera: the settings that the frame was taken with.
+    """
+    after = optics.Correction(calibration, camera, max(frame.shape[:2])).apply(frame)
+    gap = np.full((frame.shape[0], GAP_PX, 3), 255, np.uint8)
+    both = np.hstack([frame, gap, after])
+    return cv2.imencode(".png", both[..., ::-1])[1].tobytes()
 
 
 def read_frames(settings: Settings) -> list[Pixels]:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from edge.cli.arguments import Add, count, whole
+from edge.cli.arguments import Add, count, out_file, points, share, whole
 from edge.notice import NOTICE
 
 
@@ -86,7 +86,7 @@ def _export(add: Add) -> None:
     p.add_argument("--data", type=Path, nargs="+", metavar="DIR", help="default: what the run trained on")
     p.add_argument("--representative", type=count, default=256, metavar="N", help="calibration images")
     p.add_argument(
-        "--max-drop", type=float, default=0.5, metavar="POINTS", help="accuracy that int8 may lose"
+        "--max-drop", type=points, default=0.5, metavar="POINTS", help="accuracy that int8 may lose"
     )
     p.add_argument(
         "--evidence",
@@ -99,7 +99,7 @@ def _export(add: Add) -> None:
     )
     p.add_argument(
         "--refer-sensitivity",
-        type=float,
+        type=share,
         default=0.95,
         metavar="SHARE",
         help="choose the smallest refer_below that reaches it (default: %(default)s)",
@@ -124,7 +124,7 @@ def _dataset(add: Add) -> None:
             description=f"{text}. {NOTICE.capitalize()}.",
             epilog=f"example: leukoscope dataset {example}",
         )
-        added.set_defaults(command=f"train.commands:dataset_{name}")
+        added.set_defaults(command=f"train.commands:dataset_{name}", parser=added)
         added.add_argument("directory", type=Path, metavar="DIR|CSV")
         _positive_option(added)
         return added
@@ -145,7 +145,7 @@ def _dataset(add: Add) -> None:
     p.add_argument("--fold", type=int, choices=(0, 1, 2), help="of C-NMC; other data are split as a whole")
     p.add_argument("--method", choices=("image", "subject"), required=True)
     p.add_argument("--seed", type=whole, default=0, metavar="N")
-    p.add_argument("--out", type=Path, metavar="FILE", help="write the lists there")
+    p.add_argument("--out", type=out_file, metavar="FILE", help="write the lists there")
     p.add_argument("--json", action="store_true")
 
 

@@ -1,6 +1,5 @@
 """The daemon: camera, pipeline, outbox and publisher, put together and watched over."""
 
-import gc
 import logging
 import signal
 import threading
@@ -30,8 +29,9 @@ from edge.health.runlog import RunLog
 from edge.health.watchdog import Watchdog
 from edge.host import threads
 from edge.imaging.frame import Frame
-from edge.model.classifier import Classifier, default_model
+from edge.model.classifier import Classifier
 from edge.model.file import read_model
+from edge.model.installed import find_model
 from edge.mqtt.commands import CaptureRequest, Handler
 from edge.mqtt.publisher import Publisher
 from edge.outbox.archive import Archive
@@ -85,7 +85,7 @@ def build(settings: Settings, metrics: str = "", again: bool = False) -> "Daemon
 
 
 def _open(settings: Settings, again: bool, opened: ExitStack) -> Parts:
-    model = read_model(Path(settings.model.file) if settings.model.file else default_model())
+    model = read_model(find_model(settings.model.file))
     manifest = model.manifest
     crop_px = settings.camera.crop_px(manifest.geometry.crop, manifest.microns_per_pixel)
     classifier = Classifier(
@@ -197,8 +197,6 @@ class Daemon:
         self._reporter.start()
         metrics: MetricsServer | None = None
         fault = ""
-        gc.collect()
-        gc.freeze()  # what is here now stays: a full collection need not go through it between two frames
         try:
             metrics = MetricsServer(self._metrics, self._prometheus) if self._metrics else None
             if self._camera.live:
@@ -288,6 +286,8 @@ class Daemon:
                 self._accept(frame)
             else:
                 self._watchdog.worked()
+            if self._settings.camera.trigger == "interval":
+                self._stop.wait(self._settings.camera.interval_s)
         if self._progress is not None:
             self._health.unreadable += self._progress.refused
         self._outbox.flush()

@@ -1,48 +1,46 @@
 """The demo: a broker, the daemon and a subscriber in one process tree; results shown as they arrive."""
 
 import argparse
-import collections
-import ctypes
 import json
 import logging
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
-import msgspec
-
+from edge.demo.show import SAMPLES, Show, make_show
 from edge.errors import InputError, LeukoscopeError
+from edge.host import children
 from edge.host.address import joined
+from edge.host.secrets import shown_address
+from edge.host.terminal import console
 from edge.imaging.files import find_images
 from edge.logger.sinks import open_sink
 from edge.logger.subscriber import Subscriber
-from edge.model.classifier import default_model
 from edge.model.file import read_model
+from edge.model.installed import find_model
 from edge.mqtt.local_broker import broker
-from edge.notice import NOTICE
 from edge.outbox.queue import Outbox
-from edge.records import Record
 
 log = logging.getLogger(__name__)
 
+SAMPLE_INTERVAL_S = 0.2
+"""Between two samples, so that a person can follow; the images of a folder that was named come as fast as they can."""
+
 START_TIMEOUT_S = 20.0
-STOP_TIMEOUT_S = 10.0
-# Where nothing bounds the demo, results that do not arrive in this time after the daemon's end are missing.
+# If nothing bounds the demo, results that do not arrive in this time after the daemon's end are missing.
 DELIVERY_TIMEOUT_S = 10.0
-_PR_SET_PDEATHSIG = 1
+LOG_LINES = 20
+"""Of the daemon, that are shown after its end if it wrote to the panel's own terminal."""
 
 
 def command(options: argparse.Namespace) -> int:
     """`leukoscope demo`."""
-    model = options.model or default_model()
-    read_model(model)  # refused before anything is started
+    model = read_model(find_model(options.model))  # refused before anything is started
     if options.images:
         if not options.images.is_dir():
             raise InputError(f"--images {options.images}: no such folder")
@@ -54,7 +52,10 @@ def command(options: argparse.Namespace) -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leukoscope-demo-")))
         host, port = stack.enter_context(broker(options.broker, folder))
         device = f"demo-{uuid.uuid4().hex[:8]}"
-        show = Show(as_json=options.json)
+        target = shown_address(options.to)
+        place = f"broker {host}:{port}, topic leukoscope/{device}/cells, results to {target}"
+        show = make_show(model.manifest.labels, place, options.json, options.quiet)
+        stack.enter_context(show)
         subscriber = Subscriber(
             f"mqtt://{joined(host, port)}",
             open_sink(options.to),
@@ -69,75 +70,54 @@ def command(options: argparse.Namespace) -> int:
             if stop.is_set():
                 return 0
             raise LeukoscopeError(f"{host}:{port} does not answer as an MQTT broker: {subscriber.state()}")
-        show.say(
-            f"{NOTICE.upper()}\nbroker {host}:{port}, topic leukoscope/{device}/cells, results to {options.to}"
-        )
-        config = _settings(folder, device, host, port, model, options.images)
-        daemon = stack.enter_context(_process([sys.executable, "-m", "edge", "run", "--config", str(config)]))
-        accepted = _follow(daemon, stop, options.seconds, folder / "outbox.db", show)
-        status = daemon.returncode
-    return show.end(accepted, options.to) or (1 if status else 0)
+        config = _settings(folder, device, host, port, model.path, options)
+        accepted, status, notes = _run(config, folder, show, stop, options.seconds)
+    for line in notes:
+        console.note(line)
+    return show.end(accepted, target) or (1 if status else 0)
 
 
-class Show:
-    """Prints results as they are stored, and what they add up to."""
+def _run(
+    config: Path, folder: Path, show: Show, stop: threading.Event, seconds: float | None
+) -> tuple[int, int, list[str]]:
+    """Run the daemon until it ends or is stopped.
 
-    def __init__(self, as_json: bool):
-        self._as_json = as_json
-        self._totals: collections.Counter[str] = collections.Counter()
-        self.rows = 0
+    Returns:
+        How many results it accepted, its exit status, and what it logged beside information, if the show draws
+        over its terminal.
 
-    def say(self, text: str) -> None:
-        """A line for people."""
-        print(text, file=sys.stderr if self._as_json else sys.stdout, flush=True)
-
-    def stored(self, record: Record, new: bool) -> None:
-        """One result was stored."""
-        if not new:
-            return
-        self._totals[record.verdict] += 1
-        if self._as_json:
-            print(msgspec.json.encode(record).decode(), flush=True)
-        else:
-            totals = "  ".join(f"{name} {self._totals[name]}" for name in ("ALL", "HEM", "refer"))
-            print(
-                f"{record.verdict:5}  ALL {record.probabilities['ALL']:.3f}  "
-                f"{sum(record.timings_ms.values()):5.1f} ms  {record.source}  [{totals}]",
-                flush=True,
-            )
-        self.rows += 1
-
-    def end(self, accepted: int, target: str) -> int:
-        """The summary; 1 where something that was accepted was not stored."""
-        totals = {name: self._totals[name] for name in ("ALL", "HEM", "refer")}
-        if self._as_json:
-            print(
-                json.dumps({"accepted": accepted, "stored": self.rows, "verdicts": totals, "to": target}),
-                flush=True,
-            )
-        self.say(
-            f"{accepted} results accepted, {self.rows} stored once each in {target}: {totals}\n{NOTICE.upper()}"
-        )
-        return 0 if self.rows == accepted else 1
+    Raises:
+        LeukoscopeError: it did not start.
+    """
+    run = children.module_command("edge", "run", "--config", str(config), ends_with_us=True)
+    daemon_log = folder / "daemon.log"
+    with ExitStack() as stack:
+        stderr = stack.enter_context(daemon_log.open("wb")).fileno() if show.draws else None
+        with children.running(run, stderr) as daemon:
+            accepted = _follow(daemon, stop, seconds, folder / "outbox.db", show)
+    lines = daemon_log.read_text(errors="replace").splitlines() if show.draws else []
+    notes = [line for line in lines if not line.startswith("INFO ")][-LOG_LINES:]
+    if accepted is None:
+        reason = "\n".join(notes) if show.draws else "the reason is above"
+        raise LeukoscopeError(f"the daemon did not start: {reason}")
+    return accepted, daemon.returncode, notes
 
 
 def _follow(
     daemon: "subprocess.Popen[bytes]", stop: threading.Event, seconds: float | None, outbox: Path, show: Show
-) -> int:
-    """Wait for the daemon's own end, the time or a signal, then for the last results; how many it accepted."""
+) -> int | None:
+    """Wait for the daemon's own end, the time or a signal, then for the last results.
+
+    Returns:
+        How many results it accepted, or None if it did not start.
+    """
     end = time.monotonic() + (seconds or float("inf"))
     while daemon.poll() is None and not stop.is_set() and time.monotonic() < end:
         stop.wait(0.05)
-    if daemon.poll() is None:
-        daemon.terminate()
-        try:
-            daemon.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            log.error("the daemon did not stop within %g s and was killed", STOP_TIMEOUT_S)
-            daemon.kill()
-            daemon.wait()
+    if not children.stop(daemon):
+        log.error("the daemon did not stop within %g s and was killed", children.STOP_TIMEOUT_S)
     if not outbox.exists():
-        raise LeukoscopeError("the daemon did not start; what it said stands above")
+        return None
     records = Outbox(outbox)
     accepted = records.last_sequence()
     records.close()
@@ -148,45 +128,31 @@ def _follow(
 
 
 def _wait(event: threading.Event, stop: threading.Event, timeout_s: float) -> bool:
-    """Wait for an event, for a stop, or for the time; True where the event came."""
+    """Wait for an event, for a stop, or for the time; True if the event came."""
     deadline = time.monotonic() + timeout_s
     while not event.wait(0.05) and not stop.is_set() and time.monotonic() < deadline:
         pass
     return event.is_set()
 
 
-def _settings(folder: Path, device: str, host: str, port: int, model: Path, images: Path | None) -> Path:
+def _settings(
+    folder: Path, device: str, host: str, port: int, model: Path, options: argparse.Namespace
+) -> Path:
     """The daemon's settings file."""
-    source = f"files:{images.resolve()}" if images else "simulator"
     text = json.dumps  # a JSON string is a TOML string
+    camera = f"source = {text('simulator')}\n"
+    if options.images:
+        camera = f"source = {text(f'files:{options.images.resolve()}')}\n"
+    elif SAMPLES.is_dir() and not options.simulate:
+        camera = (
+            f"source = {text(f'files:{SAMPLES}')}\nloop = true\n"
+            f'trigger = "interval"\ninterval_s = {SAMPLE_INTERVAL_S}\n'
+        )
     file = folder / "leukoscope.toml"
     file.write_text(
         f"[device]\nid = {text(device)}\n[model]\nfile = {text(str(model.resolve()))}\n"
-        f"[camera]\nsource = {text(source)}\n[mqtt]\nhost = {text(host)}\nport = {port}\n"
+        f"[camera]\n{camera}[simulator]\nseed = {options.seed}\n[mqtt]\nhost = {text(host)}\nport = {port}\n"
         f"[outbox]\nfile = {text(str(folder / 'outbox.db'))}\n",
         encoding="utf-8",
     )
     return file
-
-
-@contextmanager
-def _process(arguments: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
-    """A child that ends with this block, or with this process however it dies."""
-    libc = ctypes.CDLL(None)
-    process = subprocess.Popen(
-        arguments,
-        stdout=subprocess.DEVNULL,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C reaches the demo alone, which stops the children in order
-        preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM),  # noqa: PLW1509
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()

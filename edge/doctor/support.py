@@ -14,77 +14,83 @@ from edge.doctor.checks import output_of
 from edge.errors import LeukoscopeError
 from edge.health.report import versions
 from edge.health.reporter import HISTORY_FILE, OLDER_HISTORY_FILE
-from edge.model.classifier import default_model
+from edge.host.durable import replace_file
+from edge.host.secrets import redact
 from edge.model.file import read_model
+from edge.model.installed import find_model
 from edge.settings import Settings
 
 LOG_LINES = 3000
+LARGEST_PART_BYTES = 8 * 2**20
 REMOVED = "(removed)"
 # A key that names a secret, and its value; not one that names the file which holds it.
 _SECRET = re.compile(
     r"""(?i)(?P<key>[\w.-]*(?:password|passwd|secret|token|api_?key)["']?\s*=\s*)("[^"\n]*"|'[^'\n]*'|[^\s,}]+)"""
 )
-# rtsp://name:word@host, also within a GStreamer pipeline.
-_CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/@\s\"']+@")
 
 
 def pack(file: Path, config: Path, settings: Settings | None, findings: dict[str, Any]) -> None:
     """Write the bundle, a .tar.gz.
 
     Args:
-        file: where to; replaced where it exists.
+        file: where to; replaced if it exists.
         config: the settings file; may be missing.
-        settings: what was read from it, or None where it is wrong.
+        settings: what was read from it, or None if it is wrong.
         findings: the document of `leukoscope doctor --json`.
 
     Raises:
         LeukoscopeError: it cannot be written.
     """
     folder = f"leukoscope-support-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
-    try:
-        with tarfile.open(file, "w:gz") as archive:
-            for name, content in _parts(config, settings, findings):
-                entry = tarfile.TarInfo(f"{folder}/{name}")
-                entry.size, entry.mtime, entry.mode = len(content), int(time.time()), 0o644
-                archive.addfile(entry, io.BytesIO(content))
-    except OSError as error:
-        raise LeukoscopeError(f"{file}: {error.strerror}; give a place that can be written") from error
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, text in _parts(config, settings, findings):
+            content = without_secrets(text).encode(errors="replace")  # the one place where a part is added
+            entry = tarfile.TarInfo(f"{folder}/{name}")
+            entry.size, entry.mtime, entry.mode = len(content), int(time.time()), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    replace_file(file, packed.getvalue())
 
 
 def without_secrets(text: str) -> str:
-    """Text with the values of secret keys and the names and passwords in addresses taken out."""
-    text = _SECRET.sub(rf'\g<key>"{REMOVED}"', text)
-    return _CREDENTIALS.sub(rf"\g<scheme>{REMOVED}@", text)
+    """Text without the values of secret keys, user and password of addresses, and secrets that this process knows."""
+    return redact(_SECRET.sub(rf'\g<key>"{REMOVED}"', text))
 
 
-def _parts(config: Path, settings: Settings | None, findings: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+def _parts(config: Path, settings: Settings | None, findings: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "doctor.json", _json(findings)
     yield "versions.json", _json(versions())
-    try:
-        yield "settings.toml", without_secrets(config.read_text(errors="replace")).encode()
-    except OSError as error:
-        yield "settings.txt", f"{config}: {error.strerror}\n".encode()
+    yield _file(config, "settings.toml")
     if settings is not None:
         yield "model.json", _model(settings)
         folder = Path(settings.outbox.file).parent
         for name in (OLDER_HISTORY_FILE, HISTORY_FILE, "runs.json"):
             if (folder / name).is_file():
-                yield name, without_secrets((folder / name).read_text(errors="replace")).encode()
+                yield _file(folder / name, name)
     log = output_of(
         "journalctl", "--unit=leukoscope*", f"--lines={LOG_LINES}", "--no-pager", "--output=short-iso"
     )
-    yield "log.txt", without_secrets(log or "no journal here\n").encode()
+    yield "log.txt", f"{log or 'no journal here'}\n"
     units = output_of("systemctl", "status", "--no-pager", "--lines=0", "leukoscope*", "mosquitto*")
-    yield "units.txt", (units or "no systemd here, or no unit runs\n").encode()
+    yield "units.txt", f"{units or 'no systemd here, or no unit runs'}\n"
 
 
-def _model(settings: Settings) -> bytes:
+def _file(file: Path, name: str) -> tuple[str, str]:
+    """The content of a text file, or why it cannot be read."""
     try:
-        file = read_model(Path(settings.model.file) if settings.model.file else default_model())
+        with file.open("rb") as opened:
+            return name, opened.read(LARGEST_PART_BYTES).decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        return f"{Path(name).stem}.txt", f"{file}: {error.strerror}\n"
+
+
+def _model(settings: Settings) -> str:
+    try:
+        file = read_model(find_model(settings.model.file))
     except LeukoscopeError as error:
         return _json({"error": str(error)})
     return _json({"sha256": file.sha256, "manifest": msgspec.to_builtins(file.manifest)})
 
 
-def _json(document: Any) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+def _json(document: Any) -> str:
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"

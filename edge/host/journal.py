@@ -1,4 +1,4 @@
-"""The log: one readable line an event; under systemd with structured fields beside it.
+"""The log: one readable line per event; under systemd with structured fields beside it.
 
 `journalctl -u leukoscope` shows the lines; `journalctl -u leukoscope -o json` or `LEUKOSCOPE_EVENT=restart` the
 fields. The protocol is systemd's own: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/
@@ -10,23 +10,44 @@ import socket
 import sys
 from pathlib import Path
 
+from edge.host.secrets import redact
+from edge.host.text import harmless
+
 SOCKET = Path("/run/systemd/journal/socket")
-# A datagram holds about 200 kB; a traceback that long helps nobody.
+# A datagram holds about 200 kB; a longer traceback helps nobody.
 MESSAGE_LIMIT = 50_000
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 
 
 def set_up(level: int = logging.INFO) -> None:
-    """Log to the journal where standard error goes there, else readable lines to standard error."""
+    """Log to the journal if standard error goes there, else readable lines to standard error."""
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    handler.setFormatter(SafeFormatter("%(levelname)s %(message)s"))
     if _stderr_is_journal():
         try:
             handler = JournalHandler(SOCKET)
-            handler.setFormatter(logging.Formatter("%(message)s"))
+            handler.setFormatter(SafeFormatter("%(message)s"))
         except OSError:  # without it the lines still arrive, through standard error
             pass
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+class SafeFormatter(logging.Formatter):
+    """The one place where the log leaves the process: no secret, and nothing that a terminal obeys.
+
+    A message of several lines has all but the first indented, so that no text of another program can look like
+    a line of this log.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, with a traceback below it if there is one."""
+        return safe_lines(super().format(record))
+
+
+def safe_lines(text: str, indent: str = "    ") -> str:
+    """Text of this program's as it may leave it: redacted, control characters shown as escapes, lines indented."""
+    lines = redact(text).split("\n")
+    return f"\n{indent}".join(harmless(line, MESSAGE_LIMIT) for line in lines)
 
 
 def _stderr_is_journal() -> bool:
@@ -61,7 +82,7 @@ class JournalHandler(logging.Handler):
             raise
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one record; a journal that is gone must not stop the box."""
+        """Send one record; a journal that does not answer must not stop the box."""
         try:
             self._socket.send(b"".join(_field(name, text) for name, text in self._fields(record).items()))
         except OSError:
@@ -85,7 +106,7 @@ class JournalHandler(logging.Handler):
         }
         for name, value in record.__dict__.items():
             if name not in _STANDARD:
-                fields[f"LEUKOSCOPE_{name.upper()}"] = str(value)
+                fields[f"LEUKOSCOPE_{name.upper()}"] = harmless(redact(str(value)), MESSAGE_LIMIT)
         return fields
 
 
@@ -97,7 +118,7 @@ def _priority(level: int) -> int:
 
 
 def _field(name: str, text: str) -> bytes:
-    """One field; text of several lines goes with its length before it."""
+    """One field; text of several lines is preceded by its length."""
     data = text.encode(errors="replace")
     if b"\n" not in data:
         return name.encode() + b"=" + data + b"\n"

@@ -1,4 +1,4 @@
-"""What the machine says of itself: temperature, throttling, memory, disk, model of the board."""
+"""What the machine reports of itself: temperature, throttling, memory, disk, model of the board."""
 
 import os
 import shutil
@@ -6,14 +6,14 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-# Bits of the Raspberry Pi's get_throttled, now; the same 16 higher tell that it happened since power-on.
+# Bits of the Raspberry Pi's get_throttled, now; the same 16 bits higher: it happened since power-on.
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 PI_BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft temperature limit"}
 VCGENCMD_TIMEOUT_S = 2.0
 
 
 def temperature_c(root: Path = Path("/")) -> float | None:
-    """The hottest thermal zone in °C, or None where the machine shows none."""
+    """The hottest thermal zone in °C, or None if the machine has no sensor."""
     readings = []
     for zone in root.glob("sys/class/thermal/thermal_zone*/temp"):
         try:
@@ -24,7 +24,7 @@ def temperature_c(root: Path = Path("/")) -> float | None:
 
 
 def throttling(root: Path = Path("/")) -> dict[str, list[str]] | None:
-    """What holds the machine back, {"now": […], "since_boot": […]}, or None where it cannot tell.
+    """What holds the machine back, {"now": […], "since_boot": […]}, or None if the machine does not report it.
 
     Raspberry Pi: the firmware's get_throttled (sysfs, then vcgencmd), and the kernel's under-voltage alarm.
     Jetson: the over-current counters of its power monitors.
@@ -106,7 +106,7 @@ def board(root: Path = Path("/")) -> str:
 
 
 def operating_system() -> str:
-    """The name that the system gives itself, such as "Debian GNU/Linux 13 (trixie)", or ""."""
+    """The name of the operating system, such as "Debian GNU/Linux 13 (trixie)", or ""."""
     try:
         lines = Path("/etc/os-release").read_text().splitlines()
     except OSError:

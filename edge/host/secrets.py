@@ -10,11 +10,13 @@ from edge.errors import InputError
 
 HIDDEN = "•••"
 SHORTEST_REDACTED = 4
-"""Characters; a shorter value would be found by chance in text that says something else."""
+"""Characters; a shorter value would be found by chance in other text."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # Scheme, then everything up to white space or a quote: one address within any text, such as a pipeline.
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>[^\s\"'<>|]*)")
+_QUERY_VALUE = re.compile(r"([^=&#]+)=([^&#]*)")
+_SECRET_NAME = re.compile(r"(?i)pass|pwd|token|key|auth|secret")
 _known: set[str] = set()
 _lock = threading.Lock()
 
@@ -95,3 +97,15 @@ def _value(name: str, key: str) -> str:
     value = os.environ[name]
     remember(value)
     return value
+
+
+def remember_variables(text: str) -> None:
+    """Redact from now on the value of every ${NAME} in the text whose variable is set, and what its addresses hold."""
+    for name in _VARIABLE.findall(text):
+        remember(os.environ.get(name, ""))
+    for address in _ADDRESS.finditer(text):
+        userinfo, _, place = address["rest"].rpartition("@")
+        remember(userinfo.partition(":")[2])
+        for name, value in _QUERY_VALUE.findall(place.partition("?")[2]):
+            if _SECRET_NAME.search(name):
+                remember(value)

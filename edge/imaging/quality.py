@@ -4,15 +4,14 @@ The limits come from `python -m train.studies.quality`, which blurs, darkens and
 curves of docs/cameras.md.
 """
 
-from typing import Annotated, Any
+from typing import Any
 
 import cv2
-import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec import Meta
 
 from edge.imaging.frame import Pixels
+from edge.imaging.settings import QualitySettings as QualitySettings
 
 COARSE_SIDE = 28
 """Cell and light are judged on a picture halved by averages until so many pixels a side are left, or not quite
@@ -26,24 +25,6 @@ MIN_CONTRAST_LEVELS = 3.0
 """Less is no cell. Of the 3715 C-NMC images at hand the lowest has 4.4, the median 10.6; an evenly lit
 empty frame has 0.7 with noise of sigma 10 levels, 1.3 with 20, and 2.9 where 5 % of its light is lost
 to one side."""
-
-
-class QualitySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When a crop is referred whatever the network says; figures as in `measure`.
-
-    Attributes:
-        min_stained: less is no cell, or one that is not in the middle; 0 for no limit.
-        min_sharpness: less is out of focus; 0 for no limit.
-        min_brightness: less is underexposed, levels; 0 for no limit.
-        max_brightness: more is overexposed, levels; 255 for no limit.
-        max_saturated: more is overexposed; 1 for no limit.
-    """
-
-    min_stained: Annotated[float, Meta(ge=0, le=1)] = 0.2
-    min_sharpness: Annotated[float, Meta(ge=0, le=10)] = 0.5
-    min_brightness: Annotated[float, Meta(ge=0, le=255)] = 40.0
-    max_brightness: Annotated[float, Meta(ge=0, le=255)] = 235.0
-    max_saturated: Annotated[float, Meta(ge=0, le=1)] = 0.5
 
 
 DEFAULT = QualitySettings()

@@ -1,10 +1,8 @@
 """The classifier: a frame in, a verdict with its probabilities out."""
 
 import math
-import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,9 +17,6 @@ from edge.model.file import make_interpreter as make_interpreter  # for the expo
 
 Verdict = str
 """A label of the model, or "refer"."""
-
-DEFAULT_MODEL = "mobilenet_m_1_0_224.tflite"
-INSTALLED_MODELS = Path("/opt/leukoscope/models")
 
 PROBABILITY_FLOOR = 1e-6
 """No probability is reported nearer to 0 or 1: eight bits of output cannot carry such certainty."""
@@ -262,20 +257,3 @@ def judge(
     if highest < refer_below:
         reasons.append(f"low confidence: {likelier} {highest:.2f} (limit {refer_below:g})")
     return (REFER if reasons else likelier), reasons
-
-
-def default_model() -> Path:
-    """The model file where none is named: LEUKOSCOPE_MODEL, the source checkout's, or the installed one.
-
-    Raises:
-        InputError: there is none.
-    """
-    named = os.environ.get("LEUKOSCOPE_MODEL")
-    if named:
-        return Path(named)
-    candidates = [Path(__file__).resolve().parents[2] / "models", INSTALLED_MODELS]
-    for folder in candidates:
-        if (folder / DEFAULT_MODEL).is_file():
-            return folder / DEFAULT_MODEL
-    places = " or ".join(str(folder) for folder in candidates)
-    raise InputError(f"no model file: {DEFAULT_MODEL} is not in {places}; give one with --model FILE")

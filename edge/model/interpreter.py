@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
-from edge.host.noise import without_noise
+from edge.host.terminal.noise import without_noise
 
 MAX_TENSOR_BYTES = 64 * 2**20
 """Of one tensor of a network; the largest of MobileNet 1.0/224 has 0.8 MB."""

@@ -7,15 +7,13 @@ import stat
 import time
 from collections import deque
 from pathlib import Path
-from typing import Annotated, Literal
 
 import cv2
-import msgspec
-from msgspec import Meta
 
 from edge.errors import LeukoscopeError
 from edge.host.durable import PARTIAL_SUFFIX, flush_folder, replace_file
 from edge.imaging.frame import Pixels
+from edge.outbox.settings import ArchiveSettings as ArchiveSettings
 from edge.records import ImageReference
 
 log = logging.getLogger(__name__)
@@ -25,20 +23,6 @@ PNG_COMPRESSION = 1
 
 RETRY_S = 60.0
 """Seconds until pictures that could not be removed are tried again: there may be very many of them."""
-
-
-class ArchiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which pictures are kept, and where.
-
-    Attributes:
-        directory: a folder of the archive's own: what is oldest in it is removed.
-        keep: "none", "referred" (those that a person has to look at) or "all".
-        max_mb: megabytes (2^20 bytes) that the pictures may take together.
-    """
-
-    directory: str = "/var/lib/leukoscope/archive"
-    keep: Literal["none", "referred", "all"] = "none"
-    max_mb: Annotated[int, Meta(ge=1, le=10_000_000)] = 1000
 
 
 class Archive:

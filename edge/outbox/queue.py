@@ -12,6 +12,7 @@ from pathlib import Path
 from edge.errors import LeukoscopeError
 from edge.outbox.commit import Requests
 from edge.outbox.file import OutboxFile
+from edge.outbox.settings import RESEND_S
 from edge.records import Record, decode_record, encode_checked, seconds_since
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,6 @@ HANG_S = 20.0
 ROOM_SHARE = 0.95
 # What the broker has acknowledged is kept for `resend_s`, but removed earlier if the file is fuller than this.
 KEPT_SHARE = 0.5
-RESEND_S = 120.0
 
 
 class OutboxFullError(LeukoscopeError):

@@ -9,8 +9,8 @@ import pytest
 from edge.bench import drawn_images
 from edge.cli.main import main
 from edge.imaging.preprocess import prepare
-from edge.model.classifier import default_model
 from edge.model.file import ModelFile, make_interpreter, read_model
+from edge.model.installed import default_model
 
 pytest.importorskip("onnx", reason="pip install 'leukoscope[bench]'")
 pytest.importorskip("onnxruntime", reason="pip install 'leukoscope[bench]'")

@@ -20,8 +20,9 @@ from edge.imaging.files import find_images, read_image
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import prepare, with_crop
 from edge.imaging.quality import DEFAULT, measure, reasons
-from edge.model.classifier import Classifier, default_model
+from edge.model.classifier import Classifier
 from edge.model.file import read_model
+from edge.model.installed import default_model
 
 BLUR_SIGMAS_PX = (0.0, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 """Of a Gaussian, pixels of the C-NMC image: a cell of it is about 200 px wide."""

@@ -12,15 +12,14 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from edge.cameras.settings import CameraSettings
 from edge.errors import ImageError, InputError, LeukoscopeError
+from edge.host import children
 from edge.imaging.frame import Frame
 
 LARGEST_FRAME_BYTES = 8192 * 8192 * 3
@@ -98,17 +97,15 @@ class ChildCamera:
         self._memory = mmap.mmap(memory, LARGEST_FRAME_BYTES)
         messages, answers = os.pipe()
         self._messages = io.FileIO(messages)
-        package = str(Path(__file__).resolve().parents[3])
-        path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "edge.cameras.backends.worker", str(memory), str(answers)],
+                children.module_command("edge.cameras.backends.worker", str(memory), str(answers)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 bufsize=0,
                 pass_fds=(memory, answers),
                 start_new_session=True,  # so that what the back-end itself starts is killed with it
-                env={**os.environ, **QUIET, "PYTHONPATH": path},
+                env={**os.environ, **QUIET},
             )
         finally:
             os.close(memory)

@@ -5,14 +5,13 @@ import math
 import statistics
 import threading
 import time
-from typing import Annotated, Literal
 
 import cv2
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from edge.cameras.backends.drawing import Plane, smear_field, white_cell
+from edge.cameras.settings import SimulatorSettings
 from edge.errors import InputError, LeukoscopeError
 from edge.imaging.frame import Frame, Pixels
 
@@ -22,24 +21,6 @@ DRAWN_SIDE_PX = 450
 SMALLEST_SIDE_PX, LARGEST_FRAME_PX, LONGEST_TO_SHORTEST = 32, 16_777_216, 8
 CENTRE_JITTER_PX = 1.5
 """Sigma of the cell's way from the middle: the 10th to 90th percentile in C-NMC is -2.6 to 1.0 px."""
-
-
-class SimulatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the simulator draws and through which optics; ranges are checked where settings are read.
-
-    Attributes:
-        kind: "cell", one segmented cell on black as in C-NMC 2019, or "field", a whole smear field.
-        seed: the same seed gives the same frames, in the same order.
-        blur_px: focus blur, sigma of a Gaussian, in pixels of the frame.
-        gradient: part of the brightness that is lost from the left side to the right, 0 to 1.
-        noise_sigma_levels: sensor noise of each pixel and channel, sigma of a Gaussian, in 8-bit levels.
-    """
-
-    kind: Literal["cell", "field"] = "cell"
-    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
-    blur_px: Annotated[float, msgspec.Meta(ge=0.0, le=50.0)] = 0.6
-    gradient: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.05
-    noise_sigma_levels: Annotated[float, msgspec.Meta(ge=0.0, le=100.0)] = 2.0
 
 
 def draw(settings: SimulatorSettings, width: int, height: int, frame_number: int) -> Pixels:
@@ -143,14 +124,17 @@ class SimulatorCamera:
 
     live = True
 
-    def __init__(self, settings: SimulatorSettings, width: int, height: int, fps: float) -> None:
+    def __init__(
+        self, settings: SimulatorSettings, width: int, height: int, fps: float, specimen: str = ""
+    ) -> None:
         """Set up, without drawing anything.
 
         Args:
             settings: what to draw.
             width: of each frame, px.
             height: of each frame, px.
-            fps: frames a second; 0 or less is as fast as they can be drawn.
+            fps: frames per second; 0 or less is as fast as they can be drawn.
+            specimen: of every frame; "" for "simulated".
 
         Raises:
             InputError: the size is out of range.
@@ -158,6 +142,7 @@ class SimulatorCamera:
         _check_size(width, height)
         self.description = f"{width} x {height} px, drawn"
         self._settings = settings
+        self._specimen = specimen or "simulated"
         self._width, self._height = width, height
         self._period_s = 1.0 / fps if fps > 0.0 else 0.0
         self._due_s = 0.0
@@ -190,7 +175,7 @@ class SimulatorCamera:
             captured_at_ns=time.time_ns(),
             monotonic_ns=time.monotonic_ns(),
             source=f"simulator (simulated {settings.kind}, seed {settings.seed}, frame {number})",
-            specimen="simulated",
+            specimen=self._specimen,
         )
 
     def close(self) -> None:

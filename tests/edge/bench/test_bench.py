@@ -18,8 +18,9 @@ from edge.bench.report import format_family, format_table, plot
 from edge.bench.start import start_and_idle
 from edge.cli.main import main
 from edge.errors import InputError, LeukoscopeError
-from edge.model.classifier import Classifier, default_model
+from edge.model.classifier import Classifier
 from edge.model.file import ModelFile, read_model
+from edge.model.installed import default_model
 from edge.outbox.queue import Outbox
 from edge.records import Record
 
@@ -70,7 +71,16 @@ def test_a_sustained_run_gives_rates_and_their_ratio(results: dict) -> None:
 
 def test_the_table_shows_stages_model_machine_and_conditions(results: dict) -> None:
     table = format_table(results)
-    for word in ("preprocess", "capture", "bare invoke", "p99", "tiny", results["machine"], "load", "on end"):
+    for word in (
+        "preprocess",
+        "capture",
+        "bare invoke",
+        "p99",
+        "tiny",
+        results["machine"],
+        "load",
+        "without a pause",
+    ):
         assert word in table
     both = format_family([results, results | {"model": "other", "threads": 2}])
     assert sum(line.startswith(("tiny ", "other ")) for line in both.splitlines()) == 2

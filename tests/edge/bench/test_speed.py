@@ -20,8 +20,9 @@ from edge.bench.start import start_and_idle
 from edge.imaging import quality
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import Geometry, prepare
-from edge.model.classifier import Classifier, default_model
+from edge.model.classifier import Classifier
 from edge.model.file import ModelFile, read_model, write_model
+from edge.model.installed import default_model
 
 pytestmark = pytest.mark.speed
 
@@ -127,7 +128,7 @@ def test_the_daemon_fits_and_idles(model: ModelFile, images: list[Pixels]) -> No
 
 def test_the_daemon_loads_nothing_that_it_does_not_need() -> None:
     program = (
-        "import sys, edge.cli.main, edge.cli.commands, edge.daemon.daemon\n"
+        "import sys, edge.cli.main, edge.cli.parser, edge.cli.run, edge.daemon.daemon\n"
         "print([name for name in ('sqlalchemy', 'psycopg', 'rich', 'amqtt', 'asyncio', 'matplotlib', 'onnx',"
         " 'edge.demo.command', 'edge.logger.subscriber', 'edge.logger.sinks', 'edge.bench') if name in sys.modules])"
     )

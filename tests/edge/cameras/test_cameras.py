@@ -303,7 +303,7 @@ def test_what_cannot_be_opened_says_why(
 def test_a_source_that_nothing_reads_is_a_fault_of_the_settings(source: str, tmp_path: Path) -> None:
     file = tmp_path / "leukoscope.toml"
     file.write_text(f'[camera]\nsource = "{source}"\n')
-    with pytest.raises(InputError, match=r"camera\.source is .*give picamera2:N, .* - at `\$\.camera`"):
+    with pytest.raises(InputError, match=r"line 2: \[camera\] source names no kind .*; give picamera2:N, "):
         load(file)
 
 

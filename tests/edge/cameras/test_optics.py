@@ -181,7 +181,7 @@ def test_the_command_measures_stores_and_says_what_it_found(tmp_path: Path) -> N
         cv2.imwrite(str(fields / f"{i}.png"), lit(empty())[..., ::-1])
     config = tmp_path / "leukoscope.toml"
     config.write_text(f'[camera]\nsource = "files:{fields}"\ncalibration = "state/calibration.npz"\n')
-    done = leukoscope("calibrate", "--config", str(config), "--json", cwd=tmp_path)
+    done = leukoscope("calibrate", "--config", str(config), "--json", "--picture", "both.png", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert (report["width"], report["height"]) == (WIDTH, HEIGHT)
@@ -192,6 +192,11 @@ def test_the_command_measures_stores_and_says_what_it_found(tmp_path: Path) -> N
     cv2.imwrite(str(fields / "4.png"), smear()[..., ::-1])
     for file in fields.glob("[0-3].png"):
         file.unlink()
+    both = cv2.imread(str(tmp_path / "both.png"))
+    width = (both.shape[1] - 8) // 2
+    before, after = both[:, :width], both[:, -width:]
+    spread = [cv2.GaussianBlur(half, (0, 0), 8).std(axis=(0, 1)).max() for half in (before, after)]
+    assert spread[1] < spread[0] / 2
     refused = leukoscope("calibrate", "--config", str(config), cwd=tmp_path)
     assert refused.returncode == 1
     assert "not empty" in refused.stderr

@@ -17,17 +17,17 @@ from edge.errors import InputError, LeukoscopeError
 from edge.imaging import quality
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import Geometry, prepare
-from edge.model import classifier as classifier_module
+from edge.model import installed
 from edge.model.classifier import (
     PROBABILITY_FLOOR,
     Classifier,
     calibrate,
-    default_model,
     is_shift,
     judge,
     quantisation_table,
 )
 from edge.model.file import InputFormat, ModelFile
+from edge.model.installed import default_model
 
 CLEAR = {"contrast": 10.0, "stained": 0.9, "brightness": 80.0, "sharpness": 0.7, "saturated": 0.0}
 RED, BLUE = (230, 20, 60), (60, 20, 230)  # both as violet as a stain, for the quality gate
@@ -233,8 +233,8 @@ class TestDefaultModel:
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.delenv("LEUKOSCOPE_MODEL", raising=False)
-        monkeypatch.setattr(classifier_module, "DEFAULT_MODEL", "not-there.tflite")
-        monkeypatch.setattr(classifier_module, "INSTALLED_MODELS", tmp_path)
+        monkeypatch.setattr(installed, "DEFAULT_MODEL", "not-there.tflite")
+        monkeypatch.setattr(installed, "INSTALLED_MODELS", tmp_path)
         with pytest.raises(InputError, match="give one with --model FILE"):
             default_model()
         (tmp_path / "not-there.tflite").touch()

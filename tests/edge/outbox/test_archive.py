@@ -16,8 +16,9 @@ from broker import free_port
 from edge.errors import LeukoscopeError
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
-from edge.model.classifier import Classifier, default_model
+from edge.model.classifier import Classifier
 from edge.model.file import read_model
+from edge.model.installed import default_model
 from edge.outbox.archive import Archive, ArchiveSettings
 from edge.records import uuid7
 from tests.edge.cameras.test_capture import stored

@@ -1,0 +1,107 @@
+"""The parser of the command line: every command with its options, and what was probably meant."""
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from edge.cli import box, host, results
+from edge.host.terminal import console
+from edge.host.text import harmless
+from edge.notice import NOTICE
+
+_CHOICE = re.compile(r"invalid choice: (?P<given>'.*?'|\S+) \(choose from (?P<known>.*)\)$", re.S)
+_SHOWN_CHARACTERS = 60
+
+
+class Parser(argparse.ArgumentParser):
+    """As argparse's, but a mistyped command or option is answered with the nearest one."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See argparse; an unknown option is reported by the command that it was given to."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            getattr(options, "parser", self).refuse(unknown)
+        return options
+
+    def print_help(self, file: Any = None) -> None:
+        """See argparse, which would take an output that cannot be written for one that was."""
+        print(self.format_help(), file=file or sys.stdout, end="")
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Report arguments that this command does not know."""
+        words = unknown[0].partition("=")[0]
+        if not words.startswith("-"):
+            self.error(f"unexpected argument: {harmless(words, _SHOWN_CHARACTERS)}")
+        known = [option for action in self._actions for option in action.option_strings]
+        self.error(f"unknown option {harmless(words, _SHOWN_CHARACTERS)}{_meant(words, known)}")
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, what was probably meant and where to read on; exit status 2."""
+        found = _CHOICE.search(message)
+        if found:
+            given = found["given"].strip("'")
+            known = [name.strip("' ") for name in found["known"].split(",")]
+            name = (
+                "unknown command" if "COMMAND" in message else "unknown action" if "ACTION" in message else ""
+            )
+            where = name or message[: found.start()].rstrip(": ") + ": not"
+            message = f"{where} {harmless(given, _SHOWN_CHARACTERS)}{_meant(given, known)}"
+        console.error(f"{message}\nsee: {self.prog} --help")
+        self.exit(2)
+
+
+class _Version(argparse.Action):
+    """Prints the version and ends; it is looked up only if it is asked for, which takes a while."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str):
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_given: object) -> NoReturn:
+        """See argparse."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            number = version("leukoscope")
+        except PackageNotFoundError:
+            number = "(not installed)"
+        print(f"leukoscope {number}")
+        parser.exit(0)
+
+
+def make_parser() -> Parser:
+    """Every command with its options."""
+    top = Parser(
+        prog="leukoscope",
+        description=f"A second pair of eyes for acute lymphoblastic leukemia. {NOTICE.capitalize()}.",
+        epilog="example: leukoscope demo --seconds 20",
+    )
+    top.add_argument("--version", action=_Version, help="show the version and exit")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(name: str, command: str, text: str, example: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text.rstrip('.')}{'' if text.endswith('?') else '.'} {NOTICE.capitalize()}.",
+            epilog=f"example: leukoscope {example}",
+        )
+        added.set_defaults(command=command, parser=added)
+        return added
+
+    box.add_commands(add)
+    results.add_commands(add)
+    host.add_commands(add)
+    return top
+
+
+def _meant(given: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(given.lower(), known, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; give one of {', '.join(known)}" if known and not given.startswith("-") else ""

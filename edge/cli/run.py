@@ -1,0 +1,80 @@
+"""`leukoscope run` and `leukoscope check`."""
+
+import argparse
+import gc
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from edge import settings as settings_file
+from edge.doctor.named_files import look
+from edge.errors import InputError
+from edge.host.terminal import console
+
+
+def run(options: argparse.Namespace) -> int:
+    """The daemon in the foreground; 1 if some images of a folder could not be read.
+
+    Raises:
+        InputError: the settings are wrong, or a file that they name is missing or wrong: nothing is started.
+        LeukoscopeError: as the daemon's.
+    """
+    config = settings_file.find(options.config)
+    settings = settings_file.load(config)
+    faults = [found for found in look(settings) if found.state == "failed"]
+    if faults:
+        raise InputError("\n".join(f"settings {config}: {found.message}" for found in faults))
+    from edge.daemon.daemon import build
+
+    stops: list[Callable[[], None]] = []  # a signal while the daemon is put together, too, ends it in order
+    asked = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        asked.set()
+        for end in stops:
+            end()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    daemon = build(settings, options.metrics, options.again)
+    stops.append(daemon.stop)
+    if asked.is_set():
+        daemon.stop()
+    gc.collect()
+    gc.freeze()  # what is here now stays: a full collection need not go through it between two frames
+    unreadable = daemon.run()
+    return 1 if unreadable else 0
+
+
+def check(options: argparse.Namespace) -> int:
+    """Is the settings file valid, and is there what it names? 2 if not.
+
+    Raises:
+        InputError: keys or values are wrong; each fault is a line.
+    """
+    config = settings_file.find(options.config)
+    faults: list[str] = []
+    warnings: list[str] = []
+    try:
+        settings, lines = settings_file.load_with_lines(config)
+    except InputError as error:
+        faults = str(error).splitlines()
+    else:
+        for found in look(settings):
+            text = f"settings {config}{lines.place(*found.key)}: {found.message}"
+            (faults if found.state == "failed" else warnings).append(text)
+    if options.json:
+        print(json.dumps({"ok": not faults, "file": str(config), "faults": faults, "warnings": warnings}))
+        return 2 if faults else 0
+    if not options.quiet:
+        for text in warnings:
+            console.note(f"warning: {text}")
+    if faults:
+        raise InputError("\n".join(faults))
+    if not options.quiet:
+        print(f"{config}: valid")
+    sys.stdout.flush()
+    return 0

@@ -1,0 +1,35 @@
+"""Text for people beside the results: notes and errors on standard error, redacted, harmless to a terminal.
+
+Standard error may be closed or full: then a note is lost, and the work goes on.
+"""
+
+import contextlib
+import os
+import sys
+from typing import IO
+
+from edge.host.journal import safe_lines
+
+
+def note(text: str) -> None:
+    """Print a line to standard error."""
+    with contextlib.suppress(OSError, ValueError):
+        print(safe_lines(text, indent=""), file=sys.stderr, flush=True)
+
+
+def error(text: str) -> None:
+    """Print an error to standard error: the first line begins with "leukoscope: "."""
+    note(f"leukoscope: {text}")
+
+
+def is_terminal(stream: IO[str]) -> bool:
+    """Whether the stream is a terminal that obeys cursor movements."""
+    try:
+        return stream.isatty() and os.environ.get("TERM") != "dumb"
+    except ValueError:  # it is closed
+        return False
+
+
+def colours(stream: IO[str]) -> bool:
+    """Whether colours are wanted: on a terminal, unless NO_COLOR is set (https://no-color.org)."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")

@@ -1,0 +1,120 @@
+"""`classify` and `model` as a user meets them: summary, table, contact sheet, names of models."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from command import ROOT, SAMPLES, clean, leukoscope
+
+SHIPPED = "mobilenet_m_1_0_224"
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two samples of each class, one file that is no image, a name that a spreadsheet and a page would obey."""
+    folder = tmp_path_factory.mktemp("mixed")
+    for label in ("all", "hem"):
+        (folder / label).mkdir()
+        for image in sorted((SAMPLES / label).iterdir())[:2]:
+            (folder / label / image.name).write_bytes(image.read_bytes())
+    (folder / "hem" / "=1+1 <script>\x1b[31m.png").write_bytes(b"no image")
+    return folder
+
+
+def test_the_summary_counts_by_folder_and_against_its_label(mixed: Path) -> None:
+    done = leukoscope("classify", "all", "hem", cwd=mixed)
+    err = clean(done, 1)
+    rows = {
+        line.split()[0]: line.split()[1:] for line in err.splitlines() if line and line.split()[-1].isdigit()
+    }
+    head = next(line for line in err.splitlines() if line.startswith("folder")).split()
+    assert head == ["folder", "images", "ALL", "HEM", "refer", "right", "wrong", "unreadable"]
+    assert rows["all"][0] == "2" and rows["hem"][0] == "3" and rows["total"][0] == "5"
+    assert rows["hem"][-1] == rows["total"][-1] == "1"
+    assert "not a diagnosis" in err and "\x1b" not in done.stdout + err
+    assert len(done.stdout.splitlines()) == 4
+
+
+def test_a_table_for_a_spreadsheet(mixed: Path) -> None:
+    leukoscope("classify", ".", "--csv", "t.csv", "--quiet", cwd=mixed)
+    rows = list(csv.DictReader((mixed / "t.csv").read_text("utf-8-sig").splitlines()))
+    assert len(rows) == 5
+    good = [row for row in rows if not row["error"]]
+    assert all(float(row["p_all"]) + float(row["p_hem"]) == pytest.approx(1) for row in good)
+    assert {row["label"] for row in good} == {"ALL", "HEM"}
+    assert all(not value.startswith(("=", "+", "-", "@")) for row in rows for value in row.values())
+
+
+def test_a_contact_sheet_is_one_page_with_every_picture(mixed: Path) -> None:
+    leukoscope("classify", ".", "--html", "sheet.html", cwd=mixed)
+    page = (mixed / "sheet.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 4
+    assert "not a diagnosis" in page.lower() and "not readable" in page
+    assert "<script" not in page and "\x1b" not in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+
+
+def test_quiet_and_limit(mixed: Path) -> None:
+    done = leukoscope("classify", "all", "--limit", 1, "--quiet", "--json", cwd=mixed)
+    assert clean(done, 0) == ""
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_classify_with_the_settings_of_a_box_is_what_the_box_would_say(tmp_path: Path) -> None:
+    small = tmp_path / "half.png"
+    pixels = cv2.imread(str(next((SAMPLES / "all").iterdir())))
+    cv2.imwrite(str(small), cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
+    (tmp_path / "box.toml").write_text('[model]\nfile = "mobilenet_m_0_5_160"\n[camera]\nscale = 0.5\n')
+    words = ["classify", small, "--json", "--quiet"]
+    plain = json.loads(leukoscope(*words, "--model", "mobilenet_m_0_5_160").stdout)
+    scaled = json.loads(leukoscope(*words, "--config", tmp_path / "box.toml").stdout)
+    whole = json.loads(
+        leukoscope(
+            *words[:1], next((SAMPLES / "all").iterdir()), *words[2:], "--model", "mobilenet_m_0_5_160"
+        ).stdout
+    )
+    assert scaled["model"]["name"] == "mobilenet_m_0_5_160"
+    near, far = (abs(one["probabilities"]["ALL"] - whole["probabilities"]["ALL"]) for one in (scaled, plain))
+    assert near < far
+
+
+def test_models_have_names() -> None:
+    listed = json.loads(leukoscope("model", "list", "--json").stdout)
+    names = [row["name"] for row in listed]
+    assert SHIPPED in names and sum(row["default"] for row in listed) == 1
+    line = json.loads(leukoscope("classify", SAMPLES, "--limit", 1, "--json", "--model", names[0]).stdout)
+    assert line["model"]["name"] == names[0]
+    err = clean(leukoscope("classify", SAMPLES, "--model", "mobilenet_m_1_0_22"), 2)
+    assert f"did you mean {SHIPPED}?" in err
+
+
+def test_show_has_the_card_first_and_verify_speaks_json(tmp_path: Path) -> None:
+    shown = leukoscope("model", "show", SHIPPED).stdout
+    assert shown.startswith(f"# {SHIPPED}") and "## This file" in shown and len(shown.splitlines()) < 120
+    assert json.loads(leukoscope("model", "show", SHIPPED, "--json").stdout)["name"] == SHIPPED
+    done = leukoscope("model", "verify", f"models/{SHIPPED}.tflite", "--json")
+    assert json.loads(done.stdout)["valid"] is True
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes((ROOT / "models" / f"{SHIPPED}.tflite").read_bytes()[:-300])
+    done = leukoscope("model", "verify", broken, "--json")
+    assert clean(done, 2) and json.loads(done.stdout)["valid"] is False
+
+
+def test_noise_of_libraries_is_dropped_and_everything_else_passes(capfd: pytest.CaptureFixture[str]) -> None:
+    import os
+
+    from edge.host.terminal.noise import without_noise
+
+    with without_noise():
+        os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nERROR: this matters\n")
+    assert capfd.readouterr().err == "ERROR: this matters\n"
+
+
+def test_pictures_are_small(mixed: Path) -> None:
+    from edge.cli.contact_sheet import thumbnail
+
+    assert len(thumbnail(np.zeros((2000, 3000, 3), np.uint8))) < 20_000
