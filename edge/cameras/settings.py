@@ -1,6 +1,5 @@
 """The settings of a camera: what every back-end is made from, also in a child process."""
 
-import os
 import re
 from typing import Annotated, Literal
 
@@ -8,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from edge.errors import InputError
+from edge.host.secrets import expand, expand_address
 from edge.records import Specimen
 
 LARGEST_SIDE_PX = 8192
@@ -108,21 +108,11 @@ class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 def address(source: str) -> str:
-    """The source with each ${NAME} replaced from the environment.
+    """The source with each ${NAME} replaced from the environment, percent-encoded within user and password.
 
     Raises:
         InputError: such a variable is not set.
     """
-
-    def value(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in os.environ:
-            raise InputError(f"camera.source names ${{{name}}}, and the environment has no {name}; set it")
-        return os.environ[name]
-
-    return re.sub(r"\$\{(\w+)\}", value, source)
-
-
-def without_password(source: str) -> str:
-    """The source as it may stand in a record or a log: user and password of an address left out."""
-    return re.sub(r"^(\w+://)[^/@]*@", r"\1", source)
+    if source.startswith("gstreamer:"):  # a pipeline, in which an address is only a part
+        return expand(source, "camera.source")
+    return expand_address(source, "camera.source")

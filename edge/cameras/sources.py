@@ -24,7 +24,7 @@ def make_camera(camera: CameraSettings, simulator: SimulatorSettings, region_px:
     source = address(camera.source)
     if source == "simulator":
         width, height = camera.width or DRAWN_SIDE_PX, camera.height or DRAWN_SIDE_PX
-        return SimulatorCamera(simulator, width, height, camera.fps)
+        return SimulatorCamera(simulator, width, height, camera.fps, camera.specimen)
     if source.startswith("files:"):
         path = Path(source.removeprefix("files:"))
         if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():

@@ -56,8 +56,9 @@ class FilesCamera:
             return self.read()
         pixels = read_image(path)
         self._readable = True
-        specimen = self._specimen or path.parent.name
-        return Frame(pixels, time.time_ns(), time.monotonic_ns(), shown(path), shown(Path(specimen)))
+        # The folder's own name also for "files:."; not that of what a link leads to.
+        specimen = self._specimen or shown(Path(path.absolute().parent.name))
+        return Frame(pixels, time.time_ns(), time.monotonic_ns(), shown(path), specimen)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -143,7 +143,9 @@ class SimulatorCamera:
 
     live = True
 
-    def __init__(self, settings: SimulatorSettings, width: int, height: int, fps: float) -> None:
+    def __init__(
+        self, settings: SimulatorSettings, width: int, height: int, fps: float, specimen: str = ""
+    ) -> None:
         """Set up, without drawing anything.
 
         Args:
@@ -151,6 +153,7 @@ class SimulatorCamera:
             width: of each frame, px.
             height: of each frame, px.
             fps: frames a second; 0 or less is as fast as they can be drawn.
+            specimen: of every frame; "" for "simulated".
 
         Raises:
             InputError: the size is out of range.
@@ -158,6 +161,7 @@ class SimulatorCamera:
         _check_size(width, height)
         self.description = f"{width} x {height} px, drawn"
         self._settings = settings
+        self._specimen = specimen or "simulated"
         self._width, self._height = width, height
         self._period_s = 1.0 / fps if fps > 0.0 else 0.0
         self._due_s = 0.0
@@ -190,7 +194,7 @@ class SimulatorCamera:
             captured_at_ns=time.time_ns(),
             monotonic_ns=time.monotonic_ns(),
             source=f"simulator (simulated {settings.kind}, seed {settings.seed}, frame {number})",
-            specimen="simulated",
+            specimen=self._specimen,
         )
 
     def close(self) -> None:
