@@ -45,7 +45,7 @@ def hole(pixels: Pixels) -> str:
     if _has_noise(pixels):
         return "a piece of it is noise, as where a part of the file was overwritten"
     for level in (0, 255):
-        flat = cv2.inRange(pixels, (level,) * 3, (level,) * 3).astype(bool)  # type: ignore[call-overload]
+        flat = cv2.inRange(pixels, (level,) * 3, (level,) * 3).astype(bool)
         if np.count_nonzero(flat) >= SHORTEST_HOLE_PX and (edge_px := _edge_px(pixels, flat)):
             return (
                 f"{'black' if level == 0 else 'white'} pixels begin or end at a straight edge of {edge_px} px, as "

@@ -78,6 +78,11 @@ def centre_crop(pixels: Pixels, side: int) -> Pixels:
     return canvas
 
 
+def is_bgr_view(pixels: Pixels) -> bool:
+    """Is this a BGR picture looked at as RGB, `bgr[..., ::-1]`: its channels lie in memory from back to front?"""
+    return pixels.strides[2] == -1
+
+
 def prepare(pixels: Pixels, geometry: Geometry, out: Pixels | None = None) -> Pixels:
     """Crop and resize one frame to the network's input.
 
@@ -97,7 +102,7 @@ def prepare(pixels: Pixels, geometry: Geometry, out: Pixels | None = None) -> Pi
     """
     expect_rgb(pixels)
     crop = centre_crop(pixels, geometry.crop)
-    bgr = crop.strides[2] == -1  # a BGR picture looked at as RGB
+    bgr = is_bgr_view(crop)
     if bgr:
         crop = crop[..., ::-1]
     if geometry.interpolation == "linear":

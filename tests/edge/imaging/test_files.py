@@ -16,8 +16,9 @@ def test_links_are_followed_once_and_what_is_left_out_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pictures(tmp_path / "elsewhere", 2)
-    pictures(tmp_path / "view" / "slide", 2)
     view = tmp_path / "view"
+    view.mkdir()
+    pictures(view / "slide", 2)
     (view / "linked").symlink_to(tmp_path / "elsewhere")
     (view / "slide" / "loop").symlink_to(view)
     (view / "slide" / "._0.png").write_bytes(b"\0\5\x16\7")
