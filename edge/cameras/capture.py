@@ -17,6 +17,7 @@ from edge.cameras.base import Camera
 from edge.cameras.vitals import identical, light
 from edge.errors import ImageError, InputError, LeukoscopeError
 from edge.host import threads
+from edge.host.backoff import Backoff
 from edge.imaging.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class Capture:
                 self._changed.wait(min(deadline_s - now_s, IDLE_READ_S / 2))
 
     def _supervise(self) -> None:
-        retry_s = FIRST_RETRY_S
+        backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S)
         before: Frame | None = None
         for number in itertools.count(1):
             session = _Session(self._hooks(), number, before)
@@ -137,10 +138,9 @@ class Capture:
             before = session.before
             self._consider(fault, session.error)
             if session.sound:
-                retry_s = FIRST_RETRY_S
-            if self._lost is not None or self._closing.wait(retry_s):
+                backoff.reset()
+            if self._lost is not None or self._closing.wait(backoff.next_s()):
                 return
-            retry_s = min(retry_s * 2, LONGEST_RETRY_S)
 
     def _end(self, session: "_Session") -> None:
         """Take the camera from a session; its threads may never end."""

@@ -102,7 +102,7 @@ def _build(
 
     def one(index: int) -> None:
         try:
-            prepare(read_image(images[index]), geometry, out=crops[index])
+            prepare(read_image(images[index], cut_allowed=True), geometry, out=crops[index])
         except LeukoscopeError as error:
             faults.append(str(error))
 
