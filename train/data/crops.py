@@ -57,7 +57,7 @@ def load(
         names = sorted(
             path.name
             for path in (root / parent).iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("._") and path.is_file()
         )
         try:
             kept = _folder_crops(folder, root / parent, names, geometry, progress)
