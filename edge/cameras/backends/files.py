@@ -1,6 +1,5 @@
 """Images of a folder as a camera: each once, in name order, or over and over."""
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,7 +56,8 @@ class FilesCamera:
             return self.read()
         pixels = read_image(path)
         self._readable = True
-        specimen = self._specimen or shown(Path(os.path.abspath(path)).parent).rpartition("/")[2]  # noqa: PTH100  # of "files:.." too
+        # The folder's own name also for "files:."; not that of what a link leads to.
+        specimen = self._specimen or shown(Path(path.absolute().parent.name))
         return Frame(pixels, time.time_ns(), time.monotonic_ns(), shown(path), specimen)
 
     def close(self) -> None:
