@@ -8,8 +8,8 @@ import msgspec
 
 from edge.errors import InputError, LeukoscopeError
 from edge.logger.addresses import database, words_of
-from edge.logger.rows import CELL_COLUMNS
-from edge.logger.tables import VERSION, tables
+from edge.logger.stores.rows import CELL_COLUMNS
+from edge.logger.stores.tables import VERSION, tables
 from edge.records import rfc3339
 
 # Rows that are held at once while they are read.

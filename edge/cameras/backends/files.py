@@ -1,5 +1,6 @@
 """Images of a folder as a camera: each once, in name order, or over and over."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,8 +57,8 @@ class FilesCamera:
             return self.read()
         pixels = read_image(path)
         self._readable = True
-        # The folder's own name also for "files:."; not that of what a link leads to.
-        specimen = self._specimen or shown(Path(path.absolute().parent.name))
+        # The folder's own name also for "files:." and "files:.."; not that of what a link leads to.
+        specimen = self._specimen or shown(Path(os.path.abspath(path)).parent).rpartition("/")[2]  # noqa: PTH100
         return Frame(pixels, time.time_ns(), time.monotonic_ns(), shown(path), specimen)
 
     def close(self) -> None:

@@ -269,7 +269,7 @@ def test_after_all_that_and_a_million_random_bytes_the_box_still_answers(box):
 def test_in_mqtt_311_the_payload_carries_topic_and_correlation(tmp_path):
     pytest.importorskip("amqtt")
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "edge.mqtt.embedded_broker", "127.0.0.1", str(port)])
+    process = subprocess.Popen([sys.executable, "-m", "edge.mqtt.brokers.embedded", "127.0.0.1", str(port)])
     outbox = Outbox(tmp_path / "o.db")
     publisher = Publisher(MqttSettings(port=port), "box", outbox, {"specimen": lambda request: "set"})
     try:
