@@ -12,8 +12,12 @@ APT := apt-get -qq -o=Dpkg::Use-Pty=0
 demo: $(VENV)/.demo
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
 
+# Percent of the branches that the tests run, in their own process; it may only rise.
+COVERAGE ?= 70
 test: $(VENV)/.dev mosquitto postgresql streams
-	$(BIN)/python -m pytest
+	@echo "The tests take about 20 minutes on 2 cores."
+	$(BIN)/python -m pytest --cov --cov-report=
+	@printf 'branch coverage, percent: '; $(BIN)/python -m coverage report --format=total --fail-under=$(COVERAGE)
 
 # Every fault of delivery in random order, for as long as one likes: make soak SOAK_SECONDS=3600 SOAK_SEED=2
 SOAK_SECONDS ?= 300
