@@ -103,14 +103,14 @@ lock: | $(VENV)/bin/python
 # The tests of edge on other Pythons than the one of .venv, the oldest and the newest that are supported, each in an
 # environment of its own: make pythons PYTHONS="python3.10 python3.13" PYTHON_TESTS=tests/edge
 PYTHONS ?= $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10 $(HOME)/.pyenv/versions/3.13.*/bin/python3.13)
-PYTHON_TESTS ?= tests/edge/host tests/edge/imaging tests/edge/model tests/edge/outbox/test_outbox.py tests/edge/test_records.py
+PYTHON_TESTS ?= tests/edge/host tests/edge/imaging tests/edge/model tests/edge/outbox/test_outbox.py tests/edge/specimen tests/edge/test_records.py
 pythons:
 	@for python in $(or $(PYTHONS),none); do \
 	  if [ $$python = none ]; then echo "no other Python here: make pythons PYTHONS=python3.13"; break; fi; \
 	  folder=$(VENV)-$$(basename $$python); echo "tests of edge on $$($$python -V)"; \
 	  [ -e $$folder/.ready ] || { $$python -m venv $$folder && \
 	    $$folder/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' && touch $$folder/.ready; } || exit 1; \
-	  $$folder/bin/python -m pytest -p no:cacheprovider $(PYTHON_TESTS) || exit 1; done
+	  $$folder/bin/python -m pytest -p no:cacheprovider -r fE $(PYTHON_TESTS) || exit 1; done
 
 # A virtual ARM box, built once outside the project (about an hour), and the project put through its paces on it.
 BOARD ?= $(HOME)/.cache/leukoscope-board
