@@ -208,7 +208,11 @@ def _output_formats(flatbuffer: bytes) -> list[OutputFormat]:
     formats = []
     for index, tensor in enumerate(make_interpreter(flatbuffer).get_output_details()):
         shape = [int(side) for side in tensor["shape"]]
-        name, activation = ("activation_map", "linear") if len(shape) == 4 else ("probabilities", "softmax")
+        name, activation = "probabilities", "softmax"
+        if len(shape) == 4:
+            name, activation = "activation_map", "linear"
+        elif shape[1] != len(LABELS):
+            name, activation = "features", "linear"
         scale, zero_point = tensor["quantization"]
         kind = tensor["dtype"].__name__
         formats.append(OutputFormat(name, index, shape, kind, float(scale), int(zero_point), activation))

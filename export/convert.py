@@ -56,8 +56,9 @@ def to_int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe, *, with_map:
         with_map: whether the activation map is an output.
 
     Returns:
-        The flatbuffer; a camera's pixel p is its input p - 128. One output is (1, 2), the probabilities,
-        the other, if wanted, (1, h, w, 2), the activation map. The same arguments give the same bytes on one machine.
+        The flatbuffer; a camera's pixel p is its input p - 128. One output is (1, 2), the probabilities, one
+        (1, C), the pooled features, and, if wanted, one (1, h, w, 2), the activation map. The same arguments give
+        the same bytes on one machine.
 
     Raises:
         LeukoscopeError: the model is no MobileNet_M, or TFLite leaves something in it that is no integer.
@@ -79,9 +80,12 @@ def transcribe(calibrated: Calibrated, *, with_map: bool = True) -> bytes:
             graph.layers, calibrated.weight_scales, calibrated.ranges, strict=True
         ):
             marked = replace(layer, kernel=_on_levels(layer, scales))
-            x = _on_range(marked(x), reach.low, reach.high)
+            last_map, x = x, _on_range(marked(x), reach.low, reach.high)
+        pooled = _on_range(
+            tf.reduce_mean(last_map, (1, 2)), calibrated.features.low, calibrated.features.high
+        )
         logits = _on_range(tf.reduce_mean(x, (1, 2)), calibrated.logits.low, calibrated.logits.high)
-        return (tf.nn.softmax(logits), x) if with_map else (tf.nn.softmax(logits),)
+        return (tf.nn.softmax(logits), pooled, x) if with_map else (tf.nn.softmax(logits), pooled)
 
     entry = tf.TensorSpec((1, graph.size, graph.size, 3), tf.float32, name="pixels")
     concrete = tf.function(network).get_concrete_function(entry)
