@@ -14,7 +14,7 @@ from edge.errors import LeukoscopeError
 from edge.host.terminal.noise import without_noise
 from edge.imaging.frame import Pixels
 from export.calibrate import WEIGHT_LEVELS, Calibrated, calibrate
-from export.deploy import Floats, Layer, deploy_graph, expect_equal
+from export.deploy import Floats, Layer, deploy_graph, expect_equal, shifted
 from export.flatbuffer import expect_integers
 from train.fit.batches import scale_pixels
 from train.fit.recipe import ModelRecipe
@@ -46,7 +46,9 @@ def representative_sample(labels_and_groups: list[tuple[str, str]], count: int) 
     return sorted(chosen)
 
 
-def to_int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe, *, with_map: bool = True) -> bytes:
+def to_int8(
+    model: keras.Model, crops: Pixels, recipe: ModelRecipe, *, with_map: bool = True, shift: float = 0.0
+) -> bytes:
     """The deploy graph in int8: every weight, activation, input and output.
 
     Args:
@@ -54,6 +56,7 @@ def to_int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe, *, with_map:
         crops: (N, size, size, 3) uint8 RGB, the representative sample.
         recipe: input range and size.
         with_map: whether the activation map is an output.
+        shift: added to the log-odds of ALL, see `export.referral.fit_shift`.
 
     Returns:
         The flatbuffer; a camera's pixel p is its input p - 128. One output is (1, 2), the probabilities, one
@@ -65,7 +68,7 @@ def to_int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe, *, with_map:
     """
     graph = deploy_graph(model, recipe)
     expect_equal(graph, model, recipe, crops[:_COMPARED])
-    flatbuffer = transcribe(calibrate(graph, crops), with_map=with_map)
+    flatbuffer = transcribe(calibrate(shifted(graph, shift), crops), with_map=with_map)
     expect_integers(flatbuffer)
     return flatbuffer
 

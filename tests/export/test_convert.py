@@ -113,6 +113,15 @@ def test_from_pixels_to_probabilities_it_says_what_keras_says(case: Case) -> Non
     assert off.max() < 0.15 and off.mean() < 0.04
 
 
+def test_a_shift_moves_the_log_odds_of_all(small: Case, flatbuffer: bytes) -> None:
+    pixels = flipped(small.judged)
+    moved = to_int8(small.model, small.sample, small.recipe, shift=1.0)
+    maps = [run(each, pixels)["map"].mean((1, 2)) for each in (flatbuffer, moved)]
+    odds, moved_odds = (logits[:, 0] - logits[:, 1] for logits in maps)
+    np.testing.assert_allclose(moved_odds - odds, 1.0, atol=0.3)
+    assert (moved_odds - odds).mean() == pytest.approx(1.0, abs=0.1)
+
+
 def test_another_scaling_of_the_pixels_shows_at_once(small: Case, flatbuffer: bytes) -> None:
     graph, entry = deploy_graph(small.model, small.recipe), entry_of(small)
     as_0_to_1 = InputFormat("int8", entry.scale, entry.zero_point, "RGB")

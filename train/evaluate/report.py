@@ -10,7 +10,7 @@ from typing import Any
 from edge.errors import LeukoscopeError
 from edge.host.durable import replace_file
 from train.data.dataset import OFFICIAL_CLASSES, Classes
-from train.evaluate import page, paper, plots, predictions_file
+from train.evaluate import camera, page, paper, plots, predictions_file
 from train.evaluate.metrics import macro_means
 from train.evaluate.predictions import Predictions, Which
 from train.fit.curves import training_curves
@@ -35,6 +35,8 @@ class Report:
         histories: training curves: name → one row an epoch, as in `train.fit.run.Progress.history`.
         classes: names of the positive and the negative class.
         layout: of the data set, in words.
+        camera_suite: what `train.evaluate.camera.judge` gives; empty where it was not asked for.
+        camera_cells: how many cells that is of.
     """
 
     title: str
@@ -48,6 +50,8 @@ class Report:
     histories: Mapping[str, History] = field(default_factory=dict)
     classes: Classes = OFFICIAL_CLASSES
     layout: str = ""
+    camera_suite: Mapping[str, camera.Figures] = field(default_factory=dict)
+    camera_cells: int = 0
 
     def sets(self) -> dict[str, tuple[Which, Sequence[Row]]]:
         """Name of each set of cells → which it is and its rows; new patients first."""
@@ -140,8 +144,10 @@ def _page(folder: Path, report: Report) -> str:
         page.section("Comparison with the paper", _beside_paper(report)) if report.paper_rows() else "",
         page.section("Confusion matrix", _confusions(folder, report)),
         page.section("Image noise", _noise(folder, report)),
+        page.section("Other cameras", _camera(report)) if report.camera_suite else "",
         page.section("ROC curve", _roc(folder, report)),
         page.section("Calibration", _reliability(folder, report)),
+        page.section("Parts of the data set", parts) if (parts := _parts(report)) else "",
         page.section("Per patient", _subjects(folder, report)),
         page.section("Training", _curves(folder, report)) if report.histories else "",
         page.section("Provenance", _facts(report)),
@@ -256,6 +262,47 @@ def _noise(folder: Path, report: Report) -> str:
         "Accuracy, AUC of hard labels and AUC of scores over the noise; the tables above have the numbers."
     )
     return body + page.picture(file, alternative, "Bands are 95 % intervals.")
+
+
+def _camera(report: Report) -> str:
+    names = ("auc", "sensitivity", "specificity")
+    lines = [(name, *(page.value(row, key) for key in names)) for name, row in report.camera_suite.items()]
+    worst = camera.worst(report.camera_suite)
+    return page.paragraph(
+        "The same cells as another camera, light or lens would have shown them, at the model's own threshold."
+        + (f" The lowest AUC: {worst}." if worst else "")
+    ) + page.table(f"{report.camera_cells} cells", ("Condition", *(page.TITLES[key] for key in names)), lines)
+
+
+def _parts(report: Report) -> str:
+    """The figures of each part of the data set, of the sets that have several."""
+    body = ""
+    for name, (_, rows) in report.sets().items():
+        lines = [
+            (
+                part,
+                str(row["n"]),
+                "{} / {}".format(*row["groups"].values()),
+                page.value(row, "auc"),
+                *(page.value(row["by_subject"], key) for key in ("auc", "sensitivity", "specificity")),
+            )
+            for part, row in rows[0]["parts"].items()
+        ]
+        heads = (
+            "Part",
+            "Cells",
+            "Patients (ALL / HEM)",
+            "AUC over cells",
+            "AUC by patient",
+            "Sensitivity",
+            "Specificity",
+        )
+        body += (
+            page.table(f"{name}; the last three with each patient weighing the same", heads, lines)
+            if lines
+            else ""
+        )
+    return body
 
 
 def _roc(folder: Path, report: Report) -> str:
