@@ -3,7 +3,7 @@
 from typing import Any
 
 from edge.model.file import Manifest
-from export.evidence import CROSS_VALIDATION, NEW_PATIENTS
+from export.evidence import CROSS_VALIDATION, NEW_PATIENTS, RESTS_ON
 from export.report import KNOWN_PATIENTS, reached
 
 _HEAD = """# {name}
@@ -63,7 +63,7 @@ def card(manifest: Manifest) -> str:
     parts = [_head(manifest), _evidence(manifest), _figures(manifest), _parity(manifest)]
     if manifest.training["split"] == "image":
         parts.append(_SPLIT_BY_IMAGE)
-    parts += [_MEASURED, _calibration(manifest), _localisation(manifest)]
+    parts += [_MEASURED, _calibration(manifest), _rests_on(manifest), _localisation(manifest)]
     weights = _IMAGENET if manifest.training["weights"] != "none" else ""
     official = manifest.training["data"] == C_NMC
     tail = _TAIL.format(
@@ -157,7 +157,7 @@ def _figures(manifest: Manifest) -> str:
     rows = [
         _row(cells, kind, figures)
         for cells, kinds in manifest.metrics.items()
-        if cells not in (CROSS_VALIDATION, NEW_PATIENTS)
+        if cells not in (CROSS_VALIDATION, NEW_PATIENTS, RESTS_ON)
         for kind, figures in kinds.items()
     ]
     if not rows:
@@ -200,6 +200,11 @@ def _calibration(manifest: Manifest) -> str:
         shown = " | ".join("–" if value is None else f"{value:.3f}" for value in values)
         lines.append(f"| {name} | {shown} |")
     return "\n".join(lines) + "\n"
+
+
+def _rests_on(manifest: Manifest) -> str:
+    found = manifest.metrics.get(RESTS_ON)
+    return f"## What it rests on\n{found['text']}\n" if found else ""
 
 
 def _localisation(manifest: Manifest) -> str:

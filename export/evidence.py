@@ -20,6 +20,9 @@ CROSS_VALIDATION = "cross-validation over subjects"
 NEW_PATIENTS = "new patients, by a model of the same recipe"
 """Key among the manifest's metrics: of an `evaluate --all` on patients that trained nothing."""
 
+RESTS_ON = "what it rests on"
+"""Key among the manifest's metrics: of `train.studies.looks --evidence`."""
+
 SAME_METHOD = "another model of the same method"
 """Kind of the figures of an `evaluate` among the manifest's metrics."""
 
@@ -90,6 +93,8 @@ def _metrics(file: Path) -> tuple[dict[str, Figures], str]:
         raise InputError(f"--evidence {file}: not what `leukoscope evaluate` writes ({error!r})") from error
     if not isinstance(content, dict) or not content:
         raise InputError(f"--evidence {file}: not a JSON object with metrics")
+    if isinstance(content.get("rests_on"), str):
+        return {RESTS_ON: {"text": content["rests_on"]}}, ""
     return {CROSS_VALIDATION: content}, ""
 
 

@@ -8,6 +8,7 @@ Prints AUC, sensitivity and specificity for each. What falls to chance was neede
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from edge.errors import LeukoscopeError
 from edge.imaging.frame import Pixels
 from train.data.dataset import data_root, scan
-from train.evaluate.camera import Condition, judge, text
+from train.evaluate.camera import Condition, Figures, judge, text
 from train.evaluate.evaluation import load_scorer
 
 CELL_LEVELS = 8
@@ -93,12 +94,31 @@ LOOKS = (
 )
 
 
+def card_text(results: Mapping[str, Figures], cells: int) -> str:
+    """The table as Markdown, for the card of a model."""
+    lines = [
+        f"With something taken away, on {cells} cells of patients that did not train (0.5 is chance):",
+        "",
+        "| shown | AUC |",
+        "|---|---|",
+        *(
+            f"| {name} | {figures['auc']:.2f} |"
+            for name, figures in results.items()
+            if figures["auc"] is not None
+        ),
+    ]
+    return "\n".join(lines)
+
+
 def main() -> int:
     """The command above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("subject", type=Path, metavar="RUN|MODEL.tflite")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--evidence", type=Path, metavar="FILE.json", help="for the card: export --evidence FILE.json"
+    )
     options = parser.parse_args()
     try:
         scorer, _ = load_scorer(options.subject)
@@ -107,6 +127,8 @@ def main() -> int:
     except LeukoscopeError as error:
         print(f"looks: {error}", file=sys.stderr)
         return error.exit_status
+    if options.evidence:
+        options.evidence.write_text(json.dumps({"rests_on": card_text(results, len(cells))}, indent=1) + "\n")
     print(json.dumps(results) if options.json else text(results, len(cells), "with something taken away"))
     return 0
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import tiny_model
 
+from export import evidence
 from train.studies import looks
 
 
@@ -70,5 +71,9 @@ def test_the_command_prints_a_line_for_each(tmp_path: Path) -> None:
     rows = {line[:32].strip(): line[32:].split() for line in done.stdout.splitlines()[1:-1]}
     assert list(rows) == [look.name for look in looks.LOOKS]
     assert rows["as it is"][0] == "1.000" and rows["silhouette only"][0] == "0.500"
+    file = tmp_path / "looks.json"
+    subprocess.run([*words, "--evidence", str(file)], capture_output=True, check=True)
+    known = evidence.read([file]).metrics[evidence.RESTS_ON]["text"]
+    assert "on 2 cells" in known and "| as it is | 1.00 |" in known and "| silhouette only | 0.50 |" in known
     words[-1] = str(tmp_path / "nothing")
     assert subprocess.run(words, capture_output=True, text=True, check=False).returncode == 2
