@@ -206,7 +206,7 @@ def _model(add: Add) -> None:
         ("show", "Show the model card and the main facts of a model file"),
         ("verify", "Load a model file and compare the network with its manifest"),
     ):
-        p = add_action(name, text, f"{name} mobilenet_m_1_0_224")
+        p = add_action(name, text, f"{name} mobilenet_m_0_25_128")
         p.add_argument("file", nargs="?", metavar="NAME|FILE", help="default: the installed one")
         if name == "show":
             p.add_argument("--manifest", action="store_true", help="the whole manifest, in place of the card")
