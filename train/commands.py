@@ -145,16 +145,9 @@ def evaluate(options: argparse.Namespace) -> int:
         return _cross_validate(options)
     _refuse_training_options(options)
     levels, subject = _noise_levels(options.noise), Path(options.subject)
-    scorer, split = evaluation.load_scorer(subject)
+    scorer, own = evaluation.load_scorer(subject)
     data = datasets.load(options.data, options.positive, scorer.classes)
-    if options.split_file:
-        split = splits.read(options.split_file)
-    if options.all:
-        split = evaluation.every_cell(data)
-    if split is None:
-        raise InputError(
-            f"{subject}: name the images to evaluate with --split-file (its test list is used), or give --all"
-        )
+    split = _split_to_judge(options, data, own)
     if options.out:
         report.make_folder(options.out)
     cells = datasets.cells_of(data, split.test)
@@ -168,12 +161,10 @@ def evaluate(options: argparse.Namespace) -> int:
     kind: Kind = "every cell" if options.all else "test split"
     rows = named(rows_of(predictions, "subjects" if new_patients else "cells", kind), scorer.classes)
     suite, suite_cells = _camera_suite(options, scorer, data, predictions)
-    if suite:
-        rows = [row | {"camera": suite} for row in rows]
-    which = kind if options.all else f"fold {split.fold}, split by {split.method}"
     made = report.Report(
-        title=f"Evaluation of {subject.name}: {which}",
-        rows=rows,
+        title=f"Evaluation of {subject.name}: "
+        + (kind if options.all else f"fold {split.fold}, split by {split.method}"),
+        rows=[row | {"camera": suite} for row in rows] if suite else rows,
         predictions=predictions,
         new_patients=new_patients,
         seen_name="Image split" if split.method == "image" else "Perhaps trained on",
@@ -187,6 +178,22 @@ def evaluate(options: argparse.Namespace) -> int:
         camera_cells=suite_cells,
     )
     return _finish(made, options.out, as_json=options.json, last=f"split by {split.method}")
+
+
+def _split_to_judge(
+    options: argparse.Namespace, data: datasets.DataSet, own: splits.Split | None
+) -> splits.Split:
+    """The split whose test list is evaluated: of a file, of every cell, or the run's own."""
+    if options.all and options.split_file:
+        raise InputError("--all evaluates every cell, --split-file a test list; give one of them")
+    if options.all:
+        return splits.every_cell(data.cells)
+    split = splits.read(options.split_file) if options.split_file else own
+    if split is None:
+        raise InputError(
+            f"{options.subject}: name the images to evaluate with --split-file (its test list is used), or give --all"
+        )
+    return split
 
 
 def _refuse_training_options(options: argparse.Namespace) -> None:

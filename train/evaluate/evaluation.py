@@ -17,7 +17,7 @@ from edge.model.classifier import Classifier
 from edge.model.file import read_model
 from train.data import crops as crop_cache
 from train.data.dataset import OFFICIAL_CLASSES, Cell, Classes, Data, cells_of, data_root, scan, subject_group
-from train.data.split import NO_FOLD, SIDES, Split, evenly, fold_cells
+from train.data.split import SIDES, Split, evenly, fold_cells
 from train.evaluate.intervals import LEVEL, RESAMPLES, SEED
 from train.evaluate.predictions import Predictions, Which
 from train.fit.augment import add_noise
@@ -29,9 +29,6 @@ Scores = npt.NDArray[np.float64]
 # What of a manifest's training says which split it was.
 _SPLIT_FACTS = ("fold", "split", "split_seed")
 _TRAINING_FACTS = (*_SPLIT_FACTS, "split_sha256", "recipe", "epochs", "best_epoch")
-EVERY_CELL, TEST_SIDE = "every cell", "test side"
-"""What the rows of an evaluation say was judged: every cell of a folder, or the test side of a split."""
-
 _BLOCK = 512
 """Crops that get their noise at once: at float32 and 224 pixels a side, 0.3 GB."""
 
@@ -189,11 +186,6 @@ def _new_patients(scorer: Scorer, data: Data, split: Split) -> list[Cell]:
         return []
     cells = scan(data)
     return of_other_patients(cells, (cell for cell in cells if cell.path in scorer.seen))
-
-
-def every_cell(data: Data) -> Split:
-    """A split whose test list is every cell of a data set."""
-    return Split(NO_FOLD, "none", 0, [], [], [cell.path for cell in scan(data)])
 
 
 def judges_new_patients(scorer: Scorer, split: Split, cells: Sequence[Cell]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from edge.errors import LeukoscopeError
 from edge.host.durable import replace_file
 from train.data.dataset import OFFICIAL_CLASSES, Classes
-from train.evaluate import camera, page, paper, plots, predictions_file
+from train.evaluate import camera, page, paper, plots, predictions_file, tables
 from train.evaluate.metrics import macro_means
 from train.evaluate.predictions import Predictions, Which
 from train.fit.curves import training_curves
@@ -139,15 +139,18 @@ def _plain(value: float | None) -> str:
 
 
 def _page(folder: Path, report: Report) -> str:
+    sets = {name: rows[0]["parts"] for name, (_, rows) in report.sets().items()}
     sections = [
         page.section("Metrics", _headline(report)),
         page.section("Comparison with the paper", _beside_paper(report)) if report.paper_rows() else "",
         page.section("Confusion matrix", _confusions(folder, report)),
         page.section("Image noise", _noise(folder, report)),
-        page.section("Other cameras", _camera(report)) if report.camera_suite else "",
+        page.section("Other cameras", tables.cameras(report.camera_suite, report.camera_cells))
+        if report.camera_suite
+        else "",
         page.section("ROC curve", _roc(folder, report)),
         page.section("Calibration", _reliability(folder, report)),
-        page.section("Parts of the data set", parts) if (parts := _parts(report)) else "",
+        page.section("Parts of the data set", parts) if (parts := tables.parts(sets)) else "",
         page.section("Per patient", _subjects(folder, report)),
         page.section("Training", _curves(folder, report)) if report.histories else "",
         page.section("Provenance", _facts(report)),
@@ -262,47 +265,6 @@ def _noise(folder: Path, report: Report) -> str:
         "Accuracy, AUC of hard labels and AUC of scores over the noise; the tables above have the numbers."
     )
     return body + page.picture(file, alternative, "Bands are 95 % intervals.")
-
-
-def _camera(report: Report) -> str:
-    names = ("auc", "sensitivity", "specificity")
-    lines = [(name, *(page.value(row, key) for key in names)) for name, row in report.camera_suite.items()]
-    worst = camera.worst(report.camera_suite)
-    return page.paragraph(
-        "The same cells as another camera, light or lens would have shown them, at the model's own threshold."
-        + (f" The lowest AUC: {worst}." if worst else "")
-    ) + page.table(f"{report.camera_cells} cells", ("Condition", *(page.TITLES[key] for key in names)), lines)
-
-
-def _parts(report: Report) -> str:
-    """The figures of each part of the data set, of the sets that have several."""
-    body = ""
-    for name, (_, rows) in report.sets().items():
-        lines = [
-            (
-                part,
-                str(row["n"]),
-                "{} / {}".format(*row["groups"].values()),
-                page.value(row, "auc"),
-                *(page.value(row["by_subject"], key) for key in ("auc", "sensitivity", "specificity")),
-            )
-            for part, row in rows[0]["parts"].items()
-        ]
-        heads = (
-            "Part",
-            "Cells",
-            "Patients (ALL / HEM)",
-            "AUC over cells",
-            "AUC by patient",
-            "Sensitivity",
-            "Specificity",
-        )
-        body += (
-            page.table(f"{name}; the last three with each patient weighing the same", heads, lines)
-            if lines
-            else ""
-        )
-    return body
 
 
 def _roc(folder: Path, report: Report) -> str:

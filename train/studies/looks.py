@@ -41,7 +41,7 @@ def mask_of(cell: Pixels) -> npt.NDArray[np.bool_]:
 
 def silhouette(cell: Pixels) -> Pixels:
     """Outline and size alone: every pixel of the cell has the same colour in every picture."""
-    return np.where(mask_of(cell)[..., np.newaxis], np.uint8(MEAN_COLOUR), np.uint8(0))
+    return np.where(mask_of(cell)[..., np.newaxis], np.array(MEAN_COLOUR, np.uint8), np.uint8(0))
 
 
 def own_colour(cell: Pixels) -> Pixels:
@@ -64,7 +64,7 @@ def disc(cell: Pixels) -> Pixels:
 def grey(cell: Pixels) -> Pixels:
     """No colour: each pixel has the mean colour of the data set at its own brightness."""
     brightness = cell.mean(axis=2, keepdims=True) / np.mean(MEAN_COLOUR)
-    return np.clip(np.rint(brightness * MEAN_COLOUR), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(brightness * MEAN_COLOUR), 0, 255), np.uint8)
 
 
 def smooth(cell: Pixels) -> Pixels:
@@ -80,7 +80,7 @@ def without_rim(cell: Pixels) -> Pixels:
     height, width = cell.shape[:2]
     inside = np.zeros((height, width), np.uint8)
     cv2.circle(inside, (width // 2, height // 2), DISC_PX // 2, 1, -1)
-    return cell * inside[..., np.newaxis]
+    return cv2.bitwise_and(cell, cell, mask=inside)  # type: ignore[return-value]
 
 
 LOOKS = (
