@@ -163,8 +163,8 @@ def test_the_page_says_what_a_doctor_must_know_and_loads_nothing(written: Path) 
         "leukoscope evaluate <run>",
         "A <script> & a run",
         "H<b>",
-        "drawing whole patients anew",
-        "drawing cells anew",
+        "resample whole patients",
+        "resample cells",
     ):
         assert needed in text, needed
     assert len(page.sources) == len(PLOTS) + 1
@@ -228,7 +228,7 @@ def test_a_report_without_new_patients_or_a_class_says_so(tmp_path: Path) -> Non
     )
     text = " ".join(_Page((tmp_path / "deep" / "folder" / "report.html").read_text()).text.split())
     assert report.NO_NEW_PATIENTS in text
-    assert "all of one class" in text
+    assert "all cells are of one class" in text
     assert "nan" not in text.lower().replace("provenance", "")
     assert report.NO_NEW_PATIENTS in report.text(rows, new_patients=False)
 
@@ -266,7 +266,7 @@ def test_the_command_on_the_shipped_model(
     assert row["n"] == len(made.test) == sum(map(sum, row["confusion"]))
     assert row["accuracy"] > 0.7 and row["resampled"] == "cells"
     assert row["other_subjects"] is None  # it was trained on every patient there is
-    assert "not trained with this split" in said.err
+    assert f"{len(made.test)} of the {len(made.test)} test cells are of patients" in said.err
     assert "leukoscope evaluate" in _Page((out / "report.html").read_text()).text
     assert not (out / "training.png").exists()
 
@@ -320,7 +320,7 @@ def test_an_empty_test_side_and_an_out_that_is_a_file_are_refused(
     split.write(split.Split(1, "image", 0, [], [], []), tmp_path / "split.json")
     words = judging(shipped_model, cnmc, tmp_path / "split.json")
     assert main(words) == 2
-    assert "test side is empty" in capsys.readouterr().err
+    assert "test list is empty" in capsys.readouterr().err
     assert main([*words, "--out", str(tmp_path / "split.json")]) == 1
     assert "--out" in capsys.readouterr().err
 
@@ -344,7 +344,7 @@ def test_where_it_is_known_who_trained_patients_decide() -> None:
     every = split.Split(split.NO_FOLD, "none", 0, [], [], [cell.path for cell in cells])
     scorer = evaluation.Scorer(None, lambda crops: crops, patients=frozenset({"20+21", "5"}))
     assert not evaluation.judges_new_patients(scorer, every, cells)
-    assert "2 of the 3 judged cells are of patients" in evaluation.cautions(scorer, every, cells)[0]
+    assert "2 of the 3 test cells are of patients" in evaluation.cautions(scorer, every, cells)[0]
     assert evaluation.judges_new_patients(scorer, every, cells[2:])
     assert evaluation.cautions(scorer, every, cells[2:]) == []
 
@@ -387,7 +387,7 @@ def test_every_cell_of_a_folder_under_every_camera(
     assert row["n"] == 2
     assert list(row["camera"]) == [condition.name for condition in camera.CONDITIONS]
     assert set(row["camera"]["JPEG 75"]) == {"auc", "sensitivity", "specificity"}
-    assert "Under another camera" in _Page((tmp_path / "out" / "report.html").read_text()).text
+    assert "Other cameras" in _Page((tmp_path / "out" / "report.html").read_text()).text
     assert main(words) == 0
     assert "camera suite, 2 cells" in capsys.readouterr().out
 
