@@ -52,7 +52,7 @@ def export(options: argparse.Namespace) -> int:
     run = Run(options.run)
     recipe, split = run.recipe(), run.split()
     run.best_model()
-    check_writable(options.out)
+    check_writable(options.out.parent)
     known = evidence.read(options.evidence)
     data = run.data_set(options.data)
     if known.recipe is not None and known.recipe != recipe:
