@@ -97,7 +97,7 @@ LOOKS = (
 def card_text(results: Mapping[str, Figures], cells: int) -> str:
     """The table as Markdown, for the card of a model."""
     lines = [
-        f"With something taken away, on {cells} cells of patients that did not train (0.5 is chance):",
+        f"With something taken away, on {cells} cells that were not used for training (0.5 is chance):",
         "",
         "| shown | AUC |",
         "|---|---|",
