@@ -36,6 +36,8 @@ STORED_CELL_PX = 60.0
 BATCH = 32
 PEAK_RATE = 2e-3
 LABEL_SMOOTHING = 0.05
+UNCLEAR_LOGITS = 0.6
+"""Width of the band between "lymphoid" and "other"."""
 
 GROUP_SHARES = {
     ("typed", LYMPHOID): 0.17,
@@ -251,6 +253,26 @@ def pictures_of(cells: Iterable[KindCell]) -> Pixels:
 def scores(run: Any, cells: list[KindCell]) -> npt.NDArray[np.float32]:
     """The logit of "other" of each cell; `run` is `edge.model.network.Network.run`."""
     return np.array([float(run(picture[None]).ravel()[0]) for picture in pictures_of(cells)], np.float32)
+
+
+def fixed_size(model: keras.Model) -> keras.Model:
+    """The same network, as it is exported."""
+    copy = gate()
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def thresholds(logits: npt.NDArray[np.float32], cells: list[KindCell], kept: float) -> dict[str, float]:
+    """Where "lymphoid" ends and "other" begins, chosen on cells that did not train.
+
+    "Other" begins where this share of the lymphoid cells of every set is below; "lymphoid" ends a little under it.
+    """
+    highest = [
+        float(np.quantile([v for v, c in zip(logits, cells, strict=True) if c.set == name and c.label == LYMPHOID], kept))
+        for name in sorted({cell.set for cell in cells if cell.label == LYMPHOID})
+    ]
+    other = max(highest)
+    return {"lymphoid_below": round(other - UNCLEAR_LOGITS / 2, 3), "other_above": round(other + UNCLEAR_LOGITS / 2, 3)}
 
 
 __all__ = ["KIND_CELL_PX", "KindCell", "gate", "of_cnmc", "of_fields", "of_nothing", "of_typed", "scores", "train"]
