@@ -132,7 +132,9 @@ class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
         captured_at: RFC 3339, UTC.
         specimen: slide or sample, or "".
         size: width and height of the frame in pixels.
-        cells: how many white cells were found.
+        cells: how many white cells were found, those that the border cuts and those that were seen before included.
+        new_cells: how many of them have a record of their own.
+        reasons: why no cell could be found, or why none of them can be judged.
         ruler: the measured size of red cells, such as `red_cell_px` and `scale`; None if it was not measured.
         timings_ms: milliseconds by stage.
     """
@@ -145,6 +147,8 @@ class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
     specimen: _Plain
     size: tuple[_Count, _Count]
     cells: _Count
+    new_cells: _Count = 0
+    reasons: Annotated[list[str], Meta(max_length=MOST_REASONS)] = []
     ruler: Annotated[dict[_Plain, float | None], Meta(max_length=_MOST_MEASURES)] | None = None
     timings_ms: Annotated[dict[_Plain, float], Meta(max_length=_MOST_MEASURES)]
 

@@ -1,13 +1,12 @@
 """What is wrong with a whole field, before its cells are asked for."""
 
 import cv2
-import numpy as np
 
 from edge.imaging.frame import Pixels
 
-LOOK_SIDE_PX = 256
-MIN_WHITE_LEVELS = 40.0
-"""Where even the brightest twentieth of a field is darker than this, it is black: no lamp, or a closed shutter."""
+BLOCKS = 16
+MIN_WHITE_LEVELS = 40
+"""If even the brightest of 16 x 16 parts of a field is darker than this, it is black: no lamp, or a closed shutter."""
 
 MAX_SATURATED = 0.97
 """A field of which a larger share is white beyond measure shows no cells: too much light."""
@@ -15,27 +14,22 @@ MAX_SATURATED = 0.97
 MIN_CONTRAST_LEVELS = 3.0
 """Standard deviation of green under it: nothing is in the field."""
 
-MIN_SHARPNESS = 0.09
-"""Detail of one pixel's width over that of two, at the size that the finder sees. Smears blurred until a person calls
-them out of focus have less."""
 
-
-def reasons(field: Pixels) -> list[str]:
-    """Why no cell can be found in a field; empty where nothing speaks against it.
+def reasons(look: Pixels) -> list[str]:
+    """Why no cell can be found in a field; empty if nothing speaks against it.
 
     Args:
-        field: (H, W, 3) uint8 RGB.
+        look: (h, w, 3) uint8 RGB, the field as `edge.imaging.lamp.small_look` shows it.
     """
-    step = max(1, max(field.shape[:2]) // LOOK_SIDE_PX)
-    look = np.ascontiguousarray(field[::step, ::step])
     green = cv2.extractChannel(look, 1)
-    white = float(np.quantile(green, 0.95))
+    white = int(cv2.resize(green, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA).max())
     if white < MIN_WHITE_LEVELS:
-        return [f"black: the brightest part of the field has {white:.0f} levels; is the lamp on?"]
-    saturated = float((look.min(axis=2) >= 254).mean())
+        return [f"black: the brightest part of the field has {white} levels; is the lamp on?"]
+    full = (254, 254, 254)
+    saturated = cv2.countNonZero(cv2.inRange(look, full, (255, 255, 255))) / green.size
     if saturated > MAX_SATURATED:
         return [f"overexposed: {saturated:.0%} of the field is white beyond measure; less light or exposure"]
-    contrast = float(green.std())
+    contrast = float(cv2.meanStdDev(green)[1][0, 0])
     if contrast < MIN_CONTRAST_LEVELS:
         return [f"empty: the field has no contrast ({contrast:.1f} levels)"]
     return []

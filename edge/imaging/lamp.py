@@ -69,16 +69,17 @@ class Lamp:
         return cv2.multiply(picture, spread, dtype=cv2.CV_8U)  # type: ignore[return-value]
 
 
-def find_lamp(field: Pixels) -> Lamp:
+def find_lamp(field: Pixels, look: Pixels | None = None) -> Lamp:
     """The background's colour over a field, from the field itself.
 
-    Where nothing bright enough is found the surface is flat; a field that is black altogether is left dark.
+    If nothing bright enough is found the surface is flat, and the field is left as it is.
 
     Args:
         field: (H, W, 3) uint8 RGB.
+        look: of it, as `small_look` makes it; None to make it here.
     """
     height, width = field.shape[:2]
-    places, whites = _guesses(_look(field))
+    places, whites = _guesses(small_look(field) if look is None else look)
     terms = np.zeros((6, 3))
     if not len(whites):
         terms[0] = np.log(WHITE_LEVELS)
@@ -97,15 +98,19 @@ def find_lamp(field: Pixels) -> Lamp:
     return Lamp(terms, width, height)
 
 
-def _look(field: Pixels) -> Pixels:
-    """The field with `LOOK_SIDE_PX` along its longer side, as whole blocks; smaller where the field is."""
+def small_look(field: Pixels) -> Pixels:
+    """The field with about `LOOK_SIDE_PX` along its longer side, as whole blocks.
+
+    Args:
+        field: (H, W, 3) uint8 RGB.
+    """
     height, width = field.shape[:2]
     longer = max(height, width)
     step = longer // (2 * LOOK_SIDE_PX)
     if step > 1:  # every step-th pixel: to average over all of 12 megapixels would cost most of the time
         field = field[::step, ::step]
     size = [max(BLOCK_PX, round(side * LOOK_SIDE_PX / longer / BLOCK_PX) * BLOCK_PX) for side in (width, height)]
-    return cv2.resize(field, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+    return cv2.resize(field, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
 def _guesses(look: Pixels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

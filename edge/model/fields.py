@@ -14,7 +14,7 @@ from edge.imaging import fieldquality
 from edge.imaging.cells import Cell
 from edge.imaging.cutout import Mask, area_px, blackened, cut_out
 from edge.imaging.frame import Pixels
-from edge.imaging.lamp import find_lamp
+from edge.imaging.lamp import find_lamp, small_look
 from edge.imaging.preprocess import expect_rgb
 from edge.imaging.ruler import MIN_CELL_PX, RANGE_PX, Ruler, model_red_cell_px
 from edge.model.classifier import Classifier, Prediction
@@ -155,10 +155,11 @@ class FieldClassifier:
         """
         expect_rgb(field)
         watch = _Watch()
-        reasons = fieldquality.reasons(field)
+        look = small_look(field)
+        reasons = fieldquality.reasons(look)
         if reasons:
             return JudgedField([], 0.0, 0.0, reasons, watch.times_ms())
-        lamp = find_lamp(field)
+        lamp = find_lamp(field, look)
         watch.note("lamp")
         found = self._finder.find(field, lamp, self._ruler.known_px(specimen))
         red_px = self._ruler.measured(found.red_px, specimen)
