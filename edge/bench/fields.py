@@ -25,7 +25,7 @@ DRAWN_RED_PX = 126.0
 CELL_ROOM_PX = 275
 """Side of the square that each white cell has for itself, at the scale of the drawing."""
 
-STAGES = ("lamp", "find", "cut", "kind", "classes", "total")
+STAGES = ("lamp", "ruler", "find", "cut", "kind", "classes", "total")
 
 
 def drawn_field(width: int, height: int, cells: int, red_px: float, seed: int = 0) -> Pixels:

@@ -37,6 +37,9 @@ MIN_WIDTH_IN_REDS = 0.75
 EDGE_PX = 1.5
 """A cell whose box comes so near to the border, in pixels of the finder's picture, is cut by it."""
 
+MASK_LOGIT = np.float32(-2.0)
+"""A position whose mask logit is less lies outside of every cell."""
+
 NOTHING = np.float32(-8.0)
 
 
@@ -96,7 +99,7 @@ def find_cells(
     centres = _apart(_peaks(maps, width, height, threshold))
     if not centres:
         return []
-    mask = _fine_mask(maps)
+    mask = _fine_mask(maps) - MASK_LOGIT
     mask = mask[: -(-height // MASK_STRIDE_PX), : -(-width // MASK_STRIDE_PX)]
     owner = _owners(mask.shape[0], mask.shape[1], centres)
     cells = []

@@ -12,6 +12,9 @@ no red cells: a white cell there is 203 px wide, and in the fields of three othe
 SMOOTHED_FRAMES = 15
 """So many frames of a specimen give its ruler: their median."""
 
+JUMP = 1.4
+"""A frame whose red cells differ more from those before is of another objective: the ruler begins anew."""
+
 MIN_CELL_PX = 48.0
 """A white cell that is narrower cannot be judged: the classifier would be shown pixels that were never seen."""
 
@@ -23,18 +26,21 @@ class Ruler:
     """The width of a red cell in the fields of one specimen, smoothed over its frames.
 
     Args:
-        microns_per_pixel: of the field where it is known; then nothing is measured. 0 where it is not.
+        microns_per_pixel: of the field, if it is known; then nothing is measured. 0 if it is not.
+
+    Attributes:
+        fixed_px: the width that follows from it; 0 if it is measured.
     """
 
     def __init__(self, microns_per_pixel: float = 0.0):
-        self._fixed_px = RED_CELL_MICRONS / microns_per_pixel if microns_per_pixel else 0.0
+        self.fixed_px = RED_CELL_MICRONS / microns_per_pixel if microns_per_pixel else 0.0
         self._specimen = ""
         self._seen: deque[float] = deque(maxlen=SMOOTHED_FRAMES)
 
     def known_px(self, specimen: str) -> float:
         """Width of a red cell as far as this specimen's frames have told, pixels of the field; 0 before the first."""
-        if self._fixed_px:
-            return self._fixed_px
+        if self.fixed_px:
+            return self.fixed_px
         if specimen != self._specimen:
             self._specimen = specimen
             self._seen.clear()
@@ -46,7 +52,9 @@ class Ruler:
 
     def measured(self, red_px: float, specimen: str) -> float:
         """Take a frame's own measure; gives the smoothed one."""
-        self.known_px(specimen)
+        known = self.known_px(specimen)
+        if known and not 1 / JUMP < red_px / known < JUMP:
+            self._seen.clear()
         if RANGE_PX[0] <= red_px <= RANGE_PX[1]:
             self._seen.append(red_px)
         return self.known_px(specimen) or red_px

@@ -14,7 +14,7 @@ from edge.imaging import fieldquality
 from edge.imaging.cells import Cell
 from edge.imaging.cutout import Mask, area_px, blackened, cut_out
 from edge.imaging.frame import Pixels
-from edge.imaging.lamp import find_lamp, small_look
+from edge.imaging.lamp import Lamp, find_lamp, small_look
 from edge.imaging.preprocess import expect_rgb
 from edge.imaging.ruler import MIN_CELL_PX, RANGE_PX, Ruler, model_red_cell_px
 from edge.model.classifier import Classifier, Prediction
@@ -66,7 +66,7 @@ class JudgedField:
         red_cell_px: width of a red cell, pixels of the field; 0 where nothing was looked for.
         scale: how many times as large a cell is in the field as in the images of the training.
         reasons: why no cell could be found.
-        timings_ms: "lamp", "find", "cut", "kind", "classes" and "total".
+        timings_ms: "lamp", "ruler", "find", "cut", "kind", "classes" and "total".
     """
 
     cells: list[JudgedCell]
@@ -139,7 +139,7 @@ class FieldClassifier:
         self._classifier = classifier
         self._geometry = model.manifest.geometry
         self._model_red_px = model_red_cell_px(model.manifest.microns_per_pixel)
-        self._finder = CellFinder(Network(read_network(finder or shipped_network("cells"), "cells"), threads))
+        self._finder = CellFinder(read_network(finder or shipped_network("cells"), "cells"), threads)
         self._gate = KindGate(Network(read_network(gate or shipped_network("kind"), "kind"), threads))
         self._ruler = Ruler(microns_per_pixel)
 
@@ -161,9 +161,10 @@ class FieldClassifier:
             return JudgedField([], 0.0, 0.0, reasons, watch.times_ms())
         lamp = find_lamp(field, look)
         watch.note("lamp")
-        found = self._finder.find(field, lamp, self._ruler.known_px(specimen))
-        red_px = self._ruler.measured(found.red_px, specimen)
+        red_px = self._red_px(field, lamp, specimen)
         scale = red_px / self._model_red_px
+        watch.note("ruler")
+        found = self._finder.find(field, lamp, red_px)
         watch.note("find")
         side_px = self._geometry.crop * scale
         cuts = [cut_out(field, lamp, cell, side_px, self._geometry.size) for cell in found.cells]
@@ -183,6 +184,13 @@ class FieldClassifier:
         """The next field is of another specimen or source: its ruler begins anew."""
         self._ruler.forget()
 
+    def _red_px(self, field: Pixels, lamp: Lamp, specimen: str) -> float:
+        """Width of a red cell, pixels of the field: as it is set, or as this and the frames before it tell."""
+        if self._ruler.fixed_px:
+            return self._ruler.fixed_px
+        measured = self._finder.red_px(field, lamp, self._ruler.known_px(specimen))
+        return self._ruler.measured(measured, specimen)
+
     def _judged(self, cell: Cell, crop: Pixels, mask: Mask, told: tuple[Kind, float] | None) -> JudgedCell:
         black = blackened(crop, mask)
         if told is None:
@@ -192,7 +200,11 @@ class FieldClassifier:
         if kind == "other":
             return JudgedCell(cell, kind, logit, _not_asked("not lymphoid: another kind of cell"), black)
         prediction = self._classifier.classify_crop(black)
+        sharpness = fieldquality.sharpness(crop, self._geometry.crop)
+        prediction = replace(prediction, quality={**prediction.quality, "sharpness": round(sharpness, 4)})
         reasons = list(prediction.reasons)
+        if sharpness < fieldquality.MIN_SHARPNESS:
+            reasons.append(f"out of focus: sharpness {sharpness:.2f}, under {fieldquality.MIN_SHARPNESS:g}")
         if kind == "unclear":
             reasons.insert(0, "kind unclear: perhaps not lymphoid")
         if cell.at_edge:

@@ -83,7 +83,7 @@ def _train_cells(folders: Folders, steps: int, options: argparse.Namespace) -> P
     flatbuffer = to_int8(fixed, np.stack([composer.compose().picture for _ in range(CALIBRATION_PICTURES)]))
     file = options.out / "cells.tflite"
     _write(file, flatbuffer, "cells", CELL_PLANES, {}, {"fields": len(training), "steps": steps}, {})
-    made = CellFinder(Network(read_network(file, "cells")))
+    made = CellFinder(read_network(file, "cells"))
     counts, _ = found_in(side_of(listed, "validation")[: options.limit], by_network(made))
     metrics: dict[str, Any] = {name: count.summary() for name, count in counts.items()}
     if folders.masks is not None:
@@ -100,7 +100,7 @@ def _train_kind(folders: Folders, steps: int, options: argparse.Namespace) -> Pa
 
     if folders.typed is None:
         raise InputError("--task kind: no folder of typed cells (lymphocyte, neutrophil, …) below --data")
-    finder = CellFinder(Network(read_network(shipped_network("cells"), "cells")))
+    finder = CellFinder(read_network(shipped_network("cells"), "cells"))
     listed = folders.listed()
     training = [*kind.of_typed(folders.typed, finder, "train")]
     training += kind.of_fields(side_of(listed, "train"), finder, *lymphocytes())

@@ -15,11 +15,15 @@ from train.fields.labelled import Field, Labels
 SIDE_PX = 160
 """Side of a training picture."""
 
-RED_PX, RED_SPREAD = 15.0, 0.3
-"""Red cells of most training pictures are so wide, with this spread of the natural logarithm …"""
+RED_PX, RED_SPREAD = 19.0, 0.25
+"""Red cells of half of the training pictures are so wide, with this spread of the natural logarithm: the size at
+which cells are looked for …"""
+
+RULER_SHARE, RULER_RED_PX = 0.2, 11.0
+"""… of this share of them so wide: the size at which the ruler is read …"""
 
 RED_RANGE_PX = (5.0, 60.0)
-ANY_SCALE_SHARE = 0.45
+ANY_SCALE_SHARE = 0.3
 """… and of this share of them anything between, as the first look at a field of unknown scale meets."""
 
 ERASED_SHARE = 0.25
@@ -86,10 +90,12 @@ class Composer:
         """One training picture, drawn by chance."""
         random = self._random
         name = str(random.choice(self._names, p=self._shares))
-        if random.random() < ANY_SCALE_SHARE:
+        drawn = random.random()
+        if drawn < ANY_SCALE_SHARE:
             red = float(np.exp(random.uniform(*np.log(RED_RANGE_PX))))
         else:
-            red = float(np.exp(random.normal(np.log(RED_PX), RED_SPREAD)))
+            usual = RULER_RED_PX if drawn < ANY_SCALE_SHARE + RULER_SHARE else RED_PX
+            red = float(np.exp(random.normal(np.log(usual), RED_SPREAD)))
         longest = max(f.red_px for f in self._sets[name]) * MAX_ENLARGED
         red = float(np.clip(red, RED_RANGE_PX[0], min(RED_RANGE_PX[1], longest)))
         picture, cells, outlined = self._background(name, red)

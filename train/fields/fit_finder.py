@@ -43,7 +43,12 @@ def _one(_: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float16]]:
 
 
 def train(
-    fields: list[Field], cuts: list[Cut], steps: int, seed: int = 0, checkpoint: Path | None = None
+    fields: list[Field],
+    cuts: list[Cut],
+    steps: int,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    start: Path | None = None,
 ) -> keras.Model:
     """Train for `steps` batches with Adam, the rate falling along a cosine.
 
@@ -52,12 +57,19 @@ def train(
         cuts: more cells to paste.
         steps: of `BATCH` pictures.
         seed: of the pictures and the weights.
+        start: weights to go on from, with half the rate; None for random ones.
         checkpoint: file that the weights are written to now and then.
     """
     keras.utils.set_random_seed(seed)
     tf.config.threading.set_intra_op_parallelism_threads(2)
     model = finder()
-    schedule = keras.optimizers.schedules.CosineDecay(PEAK_RATE / 20, steps, 0.01, warmup_target=PEAK_RATE, warmup_steps=min(200, steps // 5))
+    peak = PEAK_RATE
+    if start is not None:
+        model.load_weights(start)
+        peak = PEAK_RATE / 2
+    schedule = keras.optimizers.schedules.CosineDecay(
+        peak / 20, steps, 0.01, warmup_target=peak, warmup_steps=min(200, steps // 5)
+    )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4, clipnorm=10.0)
     optimizer.build(model.trainable_variables)
 

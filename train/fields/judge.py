@@ -161,7 +161,7 @@ def main() -> None:
     folders = Folders.below(options.data)
     listed = folders.listed()
     chosen = listed if options.side == "all" else side_of(listed, options.side)
-    finder = CellFinder(Network(read_network(options.cells or shipped_network("cells"), "cells")))
+    finder = CellFinder(read_network(options.cells or shipped_network("cells"), "cells"))
     for name, find in (("network", by_network(finder)), *((("rules", by_rules),) if options.rules else ())):
         counts, times_ms = found_in(chosen, find)
         for set_name, count in counts.items():

@@ -133,6 +133,8 @@ def of_nothing(listed: Iterable[Listed], finder: CellFinder, seed: int) -> list[
         picture = read_image(field.file)
         seen = finder.find(picture, find_lamp(picture))
         width = seen.red_px * float(random.uniform(0.8, 2))
+        if 2 * width >= min(picture.shape[:2]):
+            continue
         x, y = random.uniform(width, np.array(picture.shape[1::-1]) - width)
         far = all(np.hypot(x - c.centre[0], y - c.centre[1]) > width / 2 + max(c.box[2:]) / 2 for c in seen.cells)
         if far:
