@@ -7,6 +7,7 @@ import numpy.typing as npt
 from edge.imaging.cells import NOTHING, Cell
 from edge.imaging.frame import Pixels
 from edge.imaging.lamp import Lamp
+from edge.imaging.resize import resized
 
 Mask = npt.NDArray[np.uint8]
 
@@ -45,10 +46,8 @@ def cut_out(field: Pixels, lamp: Lamp, cell: Cell, side_px: float, size: int) ->
     x, y = centroid(cell)
     side = max(2, round(side_px))
     left, top = round(x - side / 2), round(y - side / 2)
-    square = _square(field, left, top, side)
-    flags = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    crop = cv2.resize(square, (size, size), interpolation=flags)
-    crop = lamp.neutral(crop, (left, top, left + side, top + side))  # type: ignore[arg-type]
+    crop = resized(_square(field, left, top, side), size, size)
+    crop = lamp.neutral(crop, (left, top, left + side, top + side))
     return crop, mask_of(cell, left, top, side, size)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.imaging.frame import Pixels
+from edge.imaging.resize import resized
 
 WHITE_LEVELS = 220.0
 """What the background becomes, in all three channels; levels."""
@@ -106,11 +107,8 @@ def small_look(field: Pixels) -> Pixels:
     """
     height, width = field.shape[:2]
     longer = max(height, width)
-    step = longer // (2 * LOOK_SIDE_PX)
-    if step > 1:  # every step-th pixel: to average over all of 12 megapixels would cost most of the time
-        field = field[::step, ::step]
     size = [max(BLOCK_PX, round(side * LOOK_SIDE_PX / longer / BLOCK_PX) * BLOCK_PX) for side in (width, height)]
-    return cv2.resize(field, size, interpolation=cv2.INTER_LINEAR)  # type: ignore[return-value]
+    return resized(field, *size)
 
 
 def _guesses(look: Pixels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

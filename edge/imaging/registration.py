@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.imaging.frame import Pixels
+from edge.imaging.resize import resized
 
 SIDE_PX = 128
 """Fields are compared as grey pictures so long along their longer side."""
@@ -180,8 +181,7 @@ def look_at(field: Pixels) -> Look:
     """
     factor = SIDE_PX / max(field.shape[:2])
     size = (max(16, round(field.shape[1] * factor)), max(16, round(field.shape[0] * factor)))
-    step = max(1, int(0.5 / factor))
-    small = cv2.resize(field[::step, ::step], size, interpolation=cv2.INTER_AREA)
+    small = resized(field, *size)
     green = cv2.extractChannel(small, 1).astype(np.float32)
     grey = green - cv2.blur(green, (33, 33))
     return Look(grey, np.fft.rfft2(grey, (2 * size[1], 2 * size[0])), factor)  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +9,7 @@ from edge.imaging.cells import HEAT_LOGIT, Cell, Maps, find_cells, red_cell_px
 from edge.imaging.frame import Pixels
 from edge.imaging.lamp import WHITE_LEVELS, Lamp
 from edge.imaging.maps import CELL_STRIDE_PX, SIDE_MULTIPLE_PX
+from edge.imaging.resize import resized
 from edge.model.network import Network, NetworkFile
 
 FIRST_SIDE_PX = 192
@@ -98,12 +98,7 @@ class CellFinder:
     def _picture(self, field: Pixels, lamp: Lamp, scale: float) -> tuple[Pixels, int, int]:
         """The field at a scale, neutral, padded with white to the sides that the network takes; its own size."""
         width, height = (max(8, round(side * scale)) for side in (field.shape[1], field.shape[0]))
-        small = field
-        step = int(0.5 / scale)
-        if step > 1:
-            small = field[::step, ::step]
-        flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        small = cv2.resize(small, (width, height), interpolation=flags)  # type: ignore[assignment]
+        small = resized(field, width, height)
         m = SIDE_MULTIPLE_PX
         canvas = np.full((-(-height // m) * m, -(-width // m) * m, 3), round(WHITE_LEVELS), np.uint8)
         canvas[:height, :width] = lamp.neutral(small)
