@@ -252,6 +252,21 @@ def decode_field(payload: bytes) -> FieldRecord:
         raise InputError(f"record of a field does not fit the schema: {error}") from error
 
 
+def decode_sent(payload: bytes) -> Record | FieldRecord:
+    """Read what an outbox holds: the record of a cell, or of a field.
+
+    Raises:
+        InputError: it is neither; the message is that of `decode_record`.
+    """
+    try:
+        return decode_record(payload)
+    except InputError as error:
+        try:
+            return decode_field(payload)
+        except InputError:
+            raise error from None
+
+
 def uuid7() -> str:
     """A UUIDv7 (RFC 9562 §5.7): milliseconds, 12 bits of their fraction (§6.2, method 3), then random bits."""
     milliseconds, rest_ns = divmod(time.time_ns(), 1_000_000)

@@ -1,14 +1,25 @@
 """Whole fields in the daemon: one record a field, and one for each of its white cells that was not seen before."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 
+from edge.cameras.optics import Correction
+from edge.cameras.settings import LARGEST_SIDE_PX, CameraSettings
 from edge.daemon.pipeline import Pipeline
 from edge.imaging.frame import Frame, Pixels
-from edge.imaging.registration import Walk
+from edge.imaging.registration import Placed, Walk
+from edge.model.classifier import Classifier
 from edge.model.fields import FieldClassifier, JudgedCell
+from edge.model.file import ModelFile
+from edge.mqtt.publisher import Publisher
+from edge.mqtt.settings import MqttSettings
+from edge.outbox.queue import Outbox
 from edge.records import FieldRecord, FieldReference, Record, rfc3339, uuid7
+
+FILE_SUFFIX = ".fields"
+"""The outbox of the fields' records lies beside that of the cells', its name longer by this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +41,46 @@ class FieldPipeline:
     Cells that the border cuts give no record: the next field shows them whole, and a cell must not count twice.
 
     Args:
-        fields: judges them.
+        model, classifier: what judges the cells.
+        camera: scale and calibration of the frames.
         pipeline: writes records.
         device: the box's name.
+
+    Raises:
+        InputError: a network is missing, or the calibration was made with other settings.
     """
 
-    def __init__(self, fields: FieldClassifier, pipeline: Pipeline, device: str):
-        self._fields, self._pipeline, self._device = fields, pipeline, device
+    def __init__(
+        self, model: ModelFile, classifier: Classifier, camera: CameraSettings, pipeline: Pipeline, device: str
+    ):
+        self._fields = FieldClassifier(model, classifier, microns_per_pixel=camera.microns_per_pixel)
+        self._pipeline, self._device = pipeline, device
+        file = camera.calibration
+        self._correction = Correction(Path(file), camera, LARGEST_SIDE_PX) if file else None
         self._walk = Walk()
 
-    def results(self, frame: Frame, pixels: Pixels) -> FieldResults:
-        """Judge one frame.
+    @property
+    def fault(self) -> str:
+        """Why the calibration no longer fits, or ""."""
+        return self._correction.fault if self._correction is not None else ""
+
+    def results(self, frame: Frame, asked: bool = False) -> FieldResults | None:
+        """Judge one frame; None if the field has not moved since the last one, and nothing new can be in it.
 
         Args:
             frame: as the camera gave it.
-            pixels: of it, (H, W, 3) uint8 RGB, corrected where there is a calibration.
+            asked: somebody has asked for a result: judge it all the same.
 
         Raises:
-            InputError: they are not (H, W, 3) uint8.
+            InputError: it is not (H, W, 3) uint8, or not of the size that the calibration is for.
         """
+        pixels = frame.pixels if self._correction is None else self._correction.apply(frame.pixels)
+        placed = self._walk.place(pixels, frame.specimen)
+        if not placed.moved and not asked:
+            return None
         judged = self._fields.judge(pixels, frame.specimen)
         whole = [cell for cell in judged.cells if not cell.cell.at_edge]
-        new = self._new(pixels, frame.specimen, whole)
+        new = self._new(placed, whole)
         field = FieldRecord(
             id=uuid7(),
             device=self._device,
@@ -67,8 +96,7 @@ class FieldPipeline:
         )
         return FieldResults(field, [(self._record(frame, field.id, cell), cell.crop) for cell in new])
 
-    def _new(self, pixels: Pixels, specimen: str, cells: list[JudgedCell]) -> list[JudgedCell]:
-        placed = self._walk.place(pixels, specimen)
+    def _new(self, placed: Placed, cells: list[JudgedCell]) -> list[JudgedCell]:
         widths = [max(cell.cell.box[2:]) for cell in cells]
         answers = self._walk.new(placed, [cell.cell.centre for cell in cells], widths)
         return [cell for cell, is_new in zip(cells, answers, strict=True) if is_new]
@@ -78,3 +106,32 @@ class FieldPipeline:
         left, top, width, height = cell.box_px
         reference = FieldReference(id=field, box=(left, top, width, height))
         return msgspec.structs.replace(record, field=reference, kind=cell.kind)
+
+
+class FieldStream:
+    """The records of fields on their way to the broker: an outbox and a publisher of their own.
+
+    Args:
+        cells: file of the outbox of the cells' records.
+        max_mb: as of that one.
+
+    Raises:
+        LeukoscopeError: the outbox cannot be opened.
+        InputError: a password or certificate file cannot be read.
+    """
+
+    def __init__(self, settings: MqttSettings, device: str, cells: Path, max_mb: int):
+        self.outbox = Outbox(cells.with_name(cells.name + FILE_SUFFIX), max_mb)
+        self.publisher = Publisher(settings, device, self.outbox, topic="fields")
+
+    def close(self, drain_s: float, timeout_s: float) -> None:
+        """Send what the broker takes in this time, keep the rest.
+
+        Raises:
+            LeukoscopeError: the disk refuses.
+        """
+        self.outbox.flush()
+        if self.publisher.connected.is_set():
+            self.publisher.wait_drained(drain_s)
+        self.publisher.stop(timeout_s)
+        self.outbox.close()
