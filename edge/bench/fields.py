@@ -50,7 +50,9 @@ def drawn_field(width: int, height: int, cells: int, red_px: float, seed: int = 
     if columns * rows < cells:
         raise InputError(f"a field of {width}x{height} has no room for {cells} cells")
     places = random.permutation(columns * rows)[:cells]
-    whites = [((n % columns + 0.5) * full[0] / columns, (n // columns + 0.5) * full[1] / rows) for n in places]
+    whites = [
+        ((n % columns + 0.5) * full[0] / columns, (n // columns + 0.5) * full[1] / rows) for n in places
+    ]
     field = smear_field(random, *full, whites)
     small = cv2.resize(field, (width, height), interpolation=cv2.INTER_AREA)
     return np.clip(small + random.normal(0, 2, small.shape), 0, 255).astype(np.uint8)
@@ -78,7 +80,9 @@ def bench_fields(model: ModelFile, images: list[Pixels], runs: int, threads: int
     for number, image in enumerate(chosen):
         before = conditions()
         judged = [fields.judge(image, f"bench {number}") for _ in range(WARM_UP_RUNS + runs)][WARM_UP_RUNS:]
-        results.append(_result(model, image, judged, threads) | {"conditions": {"before": before, "after": conditions()}})
+        results.append(
+            _result(model, image, judged, threads) | {"conditions": {"before": before, "after": conditions()}}
+        )
     return results
 
 
@@ -107,12 +111,19 @@ def _result(model: ModelFile, image: Pixels, judged: list[JudgedField], threads:
 def format_table(results: list[dict[str, Any]]) -> str:
     """For people: a line a field."""
     head = "".join(f"{stage:>10}" for stage in STAGES)
-    lines = [f"{results[0]['model']} on {results[0]['machine']}; milliseconds a field, p50", f"{'':<26}{head}"]
+    lines = [
+        f"{results[0]['model']} on {results[0]['machine']}; milliseconds a field, p50",
+        f"{'':<26}{head}",
+    ]
     for result in results:
         width, height = result["field_px"]
         name = f"{width}x{height}, {result['cells']} cells"
-        lines.append(f"{name:<26}" + "".join(f"{result['stages_ms'][stage]['p50']:>10.2f}" for stage in STAGES))
+        lines.append(
+            f"{name:<26}" + "".join(f"{result['stages_ms'][stage]['p50']:>10.2f}" for stage in STAGES)
+        )
     for result in results:
         total = result["stages_ms"]["total"]
-        lines.append(f"total of {result['cells']} cells: fastest {total['min']:.2f}, p95 {total['p95']:.2f} ms")
+        lines.append(
+            f"total of {result['cells']} cells: fastest {total['min']:.2f}, p95 {total['p95']:.2f} ms"
+        )
     return "\n".join([*lines, f"peak memory {results[-1]['peak_rss_mb']:.0f} MB"])

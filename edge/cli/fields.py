@@ -21,7 +21,9 @@ def classify(options: argparse.Namespace) -> int:
     settings = settings_file.load(options.config) if options.config else settings_file.Settings()
     named = options.model or (Path(settings.model.file) if settings.model.file else default_model())
     model = read_model(named)
-    classifier = Classifier(model, settings.model.threads, settings.model.refer_below, limits=settings.quality)
+    classifier = Classifier(
+        model, settings.model.threads, settings.model.refer_below, limits=settings.quality
+    )
     fields = FieldClassifier(model, classifier, microns_per_pixel=settings.camera.microns_per_pixel)
     failed = 0
     if not options.json:

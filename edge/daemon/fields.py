@@ -51,7 +51,12 @@ class FieldPipeline:
     """
 
     def __init__(
-        self, model: ModelFile, classifier: Classifier, camera: CameraSettings, pipeline: Pipeline, device: str
+        self,
+        model: ModelFile,
+        classifier: Classifier,
+        camera: CameraSettings,
+        pipeline: Pipeline,
+        device: str,
     ):
         self._fields = FieldClassifier(model, classifier, microns_per_pixel=camera.microns_per_pixel)
         self._pipeline, self._device = pipeline, device

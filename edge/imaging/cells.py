@@ -37,7 +37,7 @@ MIN_WIDTH_IN_REDS = 0.75
 EDGE_PX = 1.5
 """A cell whose box comes so near to the border, in pixels of the finder's picture, is cut by it."""
 
-MASK_LOGIT = np.float32(-2.0)
+MASK_LOGIT = np.float32(-1.5)
 """A position whose mask logit is less lies outside of every cell."""
 
 NOTHING = np.float32(-8.0)
@@ -142,7 +142,8 @@ def _apart(peaks: list[_Centre]) -> list[_Centre]:
     for peak in peaks:
         near = (
             np.hypot((peak.x - other.x) / other.width, (peak.y - other.y) / other.height) * 2 < SAME_CELL_PART
-            or np.hypot((peak.x - other.x) / peak.width, (peak.y - other.y) / peak.height) * 2 < SAME_CELL_PART
+            or np.hypot((peak.x - other.x) / peak.width, (peak.y - other.y) / peak.height) * 2
+            < SAME_CELL_PART
             for other in kept
         )
         if not any(near):

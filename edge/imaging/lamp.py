@@ -107,7 +107,9 @@ def small_look(field: Pixels) -> Pixels:
     """
     height, width = field.shape[:2]
     longer = max(height, width)
-    size = [max(BLOCK_PX, round(side * LOOK_SIDE_PX / longer / BLOCK_PX) * BLOCK_PX) for side in (width, height)]
+    size = [
+        max(BLOCK_PX, round(side * LOOK_SIDE_PX / longer / BLOCK_PX) * BLOCK_PX) for side in (width, height)
+    ]
     return resized(field, *size)
 
 

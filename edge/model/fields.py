@@ -7,7 +7,6 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from edge.errors import InputError
 from edge.imaging import fieldquality
@@ -24,8 +23,8 @@ from edge.model.network import Network, read_network, shipped_network
 
 Kind = Literal["lymphoid", "other", "unclear"]
 
-KIND_SIDE_PX = 64
-KIND_CELL_PX = 44.0
+KIND_SIDE_PX = 80
+KIND_CELL_PX = 55.0
 """Before its kind is asked every cell is made so wide (the circle of its area): its size must not be a cue."""
 
 NOT_ASKED = {"ALL": 0.5, "HEM": 0.5}
@@ -88,7 +87,7 @@ class KindGate:
         self._network = network
 
     def ask(self, pictures: list[Pixels]) -> list[tuple[Kind, float]]:
-        """Kind and logit of "other" of each picture, (64, 64, 3) uint8 RGB as `kind_picture` makes them."""
+        """Kind and logit of "other" of each picture, (80, 80, 3) uint8 RGB as `kind_picture` makes them."""
         told: list[tuple[Kind, float]] = []
         for picture in pictures:  # one by one: a batch of another size would be allocated anew each time
             logit = float(self._network.run(picture[None]).ravel()[0])
@@ -102,7 +101,7 @@ class KindGate:
 
 
 def kind_picture(crop: Pixels, mask: Mask) -> Pixels:
-    """A cell for the gate: on black, centred, always of the same size; (64, 64, 3) uint8 RGB."""
+    """A cell for the gate: on black, centred, always of the same size; (80, 80, 3) uint8 RGB."""
     moments = cv2.moments(mask, True)
     area = max(1.0, moments["m00"])
     factor = KIND_CELL_PX / np.sqrt(area * 4 / np.pi)
@@ -243,5 +242,3 @@ class _Watch:
 
     def times_ms(self) -> dict[str, float]:
         return {**self._times, "total": (time.perf_counter_ns() - self._started) / 1e6}
-
-

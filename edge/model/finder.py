@@ -16,15 +16,21 @@ FIRST_SIDE_PX = 192
 """Before anything is known of a field's scale, its longer side is shown so long."""
 
 RULER_RED_PX = 11.0
-"""Width of red cells in the picture that the ruler is read from: there the network sees many of them at once, and is
-within 5 %; at twice the size it is 15 % too small."""
+"""Width of red cells in the picture that the ruler is read from: there the network sees many of them at once."""
 
-RULER_RANGE_PX = (8.5, 14.0)
-"""If a look finds them outside of it, another one is taken at the right scale."""
+RULER_RANGE_PX = (9.8, 12.3)
+"""If a look finds them outside of it, another one is taken at a better scale."""
 
-LOOKS = 4
+UNDERSTATED = 2.2
+"""By so much the network understates how far a picture is off the right scale: red cells of 8 px it calls 9.4, those of
+11 px 11.0, those of 14 px 12.0 (logarithms, medians of three sets)."""
 
-FIND_RED_PX = 20.0
+STEP = 1.0
+"""A look goes by this power of what the last one said to the next: farther than it said, not so far as to overshoot."""
+
+LOOKS = 6
+
+FIND_RED_PX = 15.0
 """Width of red cells in the picture that white cells are looked for in."""
 
 MAX_SIDE_PX = 1280
@@ -77,11 +83,11 @@ class CellFinder:
         for _ in range(LOOKS):
             maps, lit, _, _ = self._look(self._ruler, field, lamp, scale)
             red = red_cell_px(maps, lit)
-            better = _within(field, scale * RULER_RED_PX / red)
-            if RULER_RANGE_PX[0] <= red <= RULER_RANGE_PX[1] or abs(np.log2(better / scale)) < 0.1:
+            better = _within(field, float(scale * (RULER_RED_PX / red) ** STEP))
+            if RULER_RANGE_PX[0] <= red <= RULER_RANGE_PX[1] or abs(np.log2(better / scale)) < 0.05:
                 break
             scale = better
-        return red / scale
+        return float(RULER_RED_PX / scale * (red / RULER_RED_PX) ** UNDERSTATED)
 
     def _look(
         self, network: Network, field: Pixels, lamp: Lamp, scale: float

@@ -134,13 +134,23 @@ class Network:
         self.manifest = file.manifest
         self._interpreter = make_interpreter(file.flatbuffer, threads)
         entry, out = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()[0]
-        for name, details, wanted in (("input", entry, file.manifest.input), ("output", out, file.manifest.output)):
+        for name, details, wanted in (
+            ("input", entry, file.manifest.input),
+            ("output", out, file.manifest.output),
+        ):
             scale, zero_point = details["quantization"]
-            if details["dtype"] is not np.int8 or not np.isclose(scale, wanted.scale) or zero_point != wanted.zero_point:
+            if (
+                details["dtype"] is not np.int8
+                or not np.isclose(scale, wanted.scale)
+                or zero_point != wanted.zero_point
+            ):
                 raise InputError(f"{file.path}: its {name} is not what the manifest says")
         self._input, self._output = entry["index"], out["index"]
         self._shape = tuple(int(side) for side in entry["shape"])
-        self._scale, self._zero_point = np.float32(file.manifest.output.scale), file.manifest.output.zero_point
+        self._scale, self._zero_point = (
+            np.float32(file.manifest.output.scale),
+            file.manifest.output.zero_point,
+        )
 
     @property
     def input_side_px(self) -> int:

@@ -47,7 +47,16 @@ TYPED_RED_PX = 79.0
 KEPT_SHARE = 0.975
 """The threshold of "other" keeps this share of the lymphoid cells that did not train …"""
 
-CELL_PLANES = ["mask upper left", "mask upper right", "mask lower left", "mask lower right", "centre", "width", "height", "red cells"]
+CELL_PLANES = [
+    "mask upper left",
+    "mask upper right",
+    "mask lower left",
+    "mask lower right",
+    "centre",
+    "width",
+    "height",
+    "red cells",
+]
 
 
 def train(options: argparse.Namespace) -> int:
@@ -96,18 +105,18 @@ def _train_kind(folders: Folders, steps: int, options: argparse.Namespace) -> Pa
     from train.fields import kind
     from train.fields.export import to_int8
     from train.fields.judge_kind import summary
-    from train.fields.lymphocytes import lymphocytes
 
     if folders.typed is None:
         raise InputError("--task kind: no folder of typed cells (lymphocyte, neutrophil, …) below --data")
     finder = CellFinder(read_network(shipped_network("cells"), "cells"))
     listed = folders.listed()
     training = [*kind.of_typed(folders.typed, finder, "train")]
-    training += kind.of_fields(side_of(listed, "train"), finder, *lymphocytes())
+    training += kind.of_fields(side_of(listed, "train"), finder, "raabin")
+    training += kind.of_fields(listed, finder, "pbc")
     training += kind.of_nothing(side_of(listed, "train")[::4], finder, options.seed)
     training += kind.of_cnmc(_cnmc_files(folders.cells, CNMC_KIND_CELLS))
     kept = kind.of_typed(folders.typed, finder, "validation")
-    kept += kind.of_fields(side_of(listed, "validation"), finder, *lymphocytes())
+    kept += kind.of_fields(side_of(listed, "validation"), finder, "raabin")
     log.info("%d cells train, %d validate", len(training), len(kept))
     model = kind.train(training, steps, options.seed)
     model.save_weights(options.out / "kind.weights.h5")

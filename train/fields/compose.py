@@ -185,8 +185,13 @@ class Composer:
             spread = red * random.uniform(0.1, 1.2)
             for _ in range(grains):
                 at = (int(x + random.normal(0, spread)), int(y + random.normal(0, spread)))
-                axes = (max(1, round(red * random.uniform(0.03, 0.2))), max(1, round(red * random.uniform(0.03, 0.2))))
-                cv2.ellipse(layer, at, axes, float(random.uniform(0, 180)), 0, 360, float(random.uniform(0.4, 1)), -1)
+                axes = (
+                    max(1, round(red * random.uniform(0.03, 0.2))),
+                    max(1, round(red * random.uniform(0.03, 0.2))),
+                )
+                cv2.ellipse(
+                    layer, at, axes, float(random.uniform(0, 180)), 0, 360, float(random.uniform(0.4, 1)), -1
+                )
         layer = cv2.GaussianBlur(layer, (0, 0), max(0.4, red * 0.03))  # type: ignore[assignment]
         layer[cells > 0] = 0
         density = random.uniform((0.4, 0.7, 0.2), (1.1, 1.5, 0.7))
@@ -226,7 +231,9 @@ class Composer:
         out = np.clip(lit, 0, 255).astype(np.uint8)
         if random.random() < JPEG_SHARE:
             quality = int(random.integers(35, 95))
-            out = cv2.imdecode(cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)  # type: ignore[assignment]
+            out = cv2.imdecode(
+                cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR
+            )  # type: ignore[assignment]
         return out
 
     def _rim(self, lit: npt.NDArray[Any], cells: Labels) -> tuple[npt.NDArray[Any], Labels]:
@@ -264,7 +271,13 @@ def _erased(picture: Pixels, cells: Labels) -> tuple[Pixels, Labels]:
 
 
 def _paste(
-    picture: Pixels, cells: Labels, cut: Cut, factor: float, angle: float, at: tuple[float, float], number: int
+    picture: Pixels,
+    cells: Labels,
+    cut: Cut,
+    factor: float,
+    angle: float,
+    at: tuple[float, float],
+    number: int,
 ) -> None:
     height, width = cut.mask.shape
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, factor)

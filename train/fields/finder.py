@@ -142,4 +142,4 @@ def loss(truth: tf.Tensor, said: tf.Tensor) -> tf.Tensor:
     size = tf.reduce_sum(tf.abs(said[..., SIZE[0] : SIZE[1]] - truth[..., 7:9]) * near)
     size /= tf.maximum(tf.reduce_sum(near), 1.0)
     scale = tf.reduce_mean(tf.abs(said[..., SCALE] - truth[..., 10]))
-    return 4.0 * mask + focal + 0.3 * size + 0.6 * scale
+    return 4.0 * mask + focal + 0.3 * size + 2.0 * scale

@@ -84,7 +84,13 @@ def train(
     for number, (pictures, wanted) in enumerate(_batches(fields, cuts, steps, seed), 1):
         total += float(step(tf.constant(pictures), tf.constant(wanted, tf.float32)))
         if number % LOG_STEPS == 0:
-            log.info("step %d of %d: loss %.4f, %.0f s", number, steps, total / LOG_STEPS, time.monotonic() - started)
+            log.info(
+                "step %d of %d: loss %.4f, %.0f s",
+                number,
+                steps,
+                total / LOG_STEPS,
+                time.monotonic() - started,
+            )
             total = 0.0
             if checkpoint is not None:
                 model.save_weights(checkpoint)

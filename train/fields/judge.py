@@ -22,7 +22,7 @@ from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
 from edge.imaging.lamp import find_lamp
 from edge.model.finder import CellFinder
-from edge.model.network import Network, read_network, shipped_network
+from edge.model.network import read_network, shipped_network
 from train.fields.folders import Folders
 from train.fields.labelled import Box, Listed, red_px, side_of
 
@@ -111,12 +111,16 @@ def found_in(fields: Iterable[Listed], find: Find) -> tuple[dict[str, Count], li
     return counts, times_ms
 
 
-def _match(count: Count, boxes: list[Box], cells: list[tuple[float, float, bool]], width: int, height: int) -> None:
+def _match(
+    count: Count, boxes: list[Box], cells: list[tuple[float, float, bool]], width: int, height: int
+) -> None:
     used: set[int] = set()
     for left, top, right, bottom in boxes:
         at_edge = left <= EDGE_PX or top <= EDGE_PX or right >= width - EDGE_PX or bottom >= height - EDGE_PX
         hits = [
-            n for n, (x, y, _) in enumerate(cells) if n not in used and left <= x <= right and top <= y <= bottom
+            n
+            for n, (x, y, _) in enumerate(cells)
+            if n not in used and left <= x <= right and top <= y <= bottom
         ]
         if hits:
             used.add(hits[0])
@@ -156,7 +160,9 @@ def main() -> None:
     parser.add_argument("--kind", type=Path, metavar="FILE", help="default: the gate that ships")
     parser.add_argument("--side", choices=("validation", "train", "all"), default="validation")
     parser.add_argument("--rules", action="store_true", help="also colour rules, to compare with")
-    parser.add_argument("--failures", action="store_true", help="name the fields with a missed or a wrong cell")
+    parser.add_argument(
+        "--failures", action="store_true", help="name the fields with a missed or a wrong cell"
+    )
     options = parser.parse_args()
     folders = Folders.below(options.data)
     listed = folders.listed()
@@ -169,10 +175,27 @@ def main() -> None:
             if options.failures:
                 line["failures"] = count.failures
             print(json.dumps(line))
-        print(json.dumps({"by": name, "ms_median": round(float(np.median(times_ms)), 2), "ms_min": round(min(times_ms), 2)}))
+        print(
+            json.dumps(
+                {
+                    "by": name,
+                    "ms_median": round(float(np.median(times_ms)), 2),
+                    "ms_min": round(min(times_ms), 2),
+                }
+            )
+        )
     if folders.masks:
         overlaps = dice(folders.masks, finder)
-        print(json.dumps({"masks": len(overlaps), "dice_mean": round(float(np.mean(overlaps)), 4), "dice_median": round(float(np.median(overlaps)), 4), "not_found": sum(o == 0 for o in overlaps)}))
+        print(
+            json.dumps(
+                {
+                    "masks": len(overlaps),
+                    "dice_mean": round(float(np.mean(overlaps)), 4),
+                    "dice_median": round(float(np.median(overlaps)), 4),
+                    "not_found": sum(o == 0 for o in overlaps),
+                }
+            )
+        )
     if folders.typed:
         from train.fields.judge_kind import judge_kind
 

@@ -10,7 +10,6 @@ from edge.model.network import Network, read_network, shipped_network
 from train.fields.folders import Folders
 from train.fields.kind import LYMPHOID, KindCell, of_fields, of_typed, pictures_of
 from train.fields.labelled import side_of
-from train.fields.lymphocytes import lymphocytes
 
 
 def judge_kind(folders: Folders, finder: CellFinder, file: Path | None = None) -> dict[str, Any]:
@@ -19,7 +18,7 @@ def judge_kind(folders: Folders, finder: CellFinder, file: Path | None = None) -
     gate = KindGate(Network(read_network(file or shipped_network("kind"), "kind")))
     cells = of_typed(folders.typed, finder, "validation")
     if folders.fields is not None:
-        cells += of_fields(side_of(folders.listed(), "validation"), finder, *lymphocytes())
+        cells += of_fields(side_of(folders.listed(), "validation"), finder, "raabin")
     return summary(gate, cells)
 
 

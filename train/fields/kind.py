@@ -21,6 +21,7 @@ from edge.imaging.frame import Pixels
 from edge.imaging.lamp import WHITE_LEVELS, find_lamp
 from edge.model.fields import KIND_CELL_PX, KIND_SIDE_PX, kind_picture
 from edge.model.finder import CellFinder
+from train.fields.lymphocytes import lymphocytes
 from train.fields.labelled import VALIDATION_PART, Listed, Side
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,8 @@ LYMPHOID_TYPES = ("lymphocyte",)
 NOT_FOUND_TYPES = ("platelet",)
 """Types that the finder does not take, and the gate is not asked about."""
 
-STORED_SIDE_PX = 96
-STORED_CELL_PX = 60.0
+STORED_SIDE_PX = 112
+STORED_CELL_PX = 72.0
 
 BATCH = 32
 PEAK_RATE = 2e-3
@@ -40,12 +41,14 @@ UNCLEAR_LOGITS = 0.6
 """Width of the band between "lymphoid" and "other"."""
 
 GROUP_SHARES = {
-    ("typed", LYMPHOID): 0.17,
+    ("typed", LYMPHOID): 0.14,
+    ("pbc", LYMPHOID): 0.08,
     ("raabin", LYMPHOID): 0.15,
-    ("cnmc", LYMPHOID): 0.16,
-    ("typed", OTHER): 0.3,
+    ("cnmc", LYMPHOID): 0.13,
+    ("typed", OTHER): 0.24,
+    ("pbc", OTHER): 0.05,
     ("raabin", OTHER): 0.17,
-    ("nothing", OTHER): 0.05,
+    ("nothing", OTHER): 0.04,
 }
 """What a batch is made of. C-NMC has lymphoid cells only: a larger share would make its look the cue."""
 
@@ -55,8 +58,8 @@ class KindCell:
     """One cell of known kind.
 
     Attributes:
-        picture: (96, 96, 3) uint8 RGB, neutral, not blackened, the cell 60 px wide in its middle.
-        mask: (96, 96) uint8, 0 or 1.
+        picture: (112, 112, 3) uint8 RGB, neutral, not blackened, the cell 72 px wide in its middle.
+        mask: (112, 112) uint8, 0 or 1.
         label: 0 lymphoid, 1 other.
         set, type: where it is from and what its data set calls it.
     """
@@ -84,21 +87,22 @@ def of_typed(folder: Path, finder: CellFinder, side: Side) -> list[KindCell]:
     return found
 
 
-def of_fields(listed: Iterable[Listed], finder: CellFinder, lymphocytes: set[str], unsure: set[str]) -> list[KindCell]:
-    """Cells of the set `raabin`, told by the list of its lymphocytes."""
+def of_fields(listed: Iterable[Listed], finder: CellFinder, set_name: str) -> list[KindCell]:
+    """Cells of the set `raabin` or `pbc`, told by the list of its lymphocytes."""
+    yes, unsure = lymphocytes(set_name)
     found = []
     for field in listed:
         number = field.file.stem
-        if field.set != "raabin" or number in unsure or not field.white:
+        if field.set != set_name or number in unsure or not field.white:
             continue
         picture = read_image(field.file)
-        label = LYMPHOID if number in lymphocytes else OTHER
+        label = LYMPHOID if number in yes else OTHER
         box = max(field.white, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
         for cell in finder.find(picture, find_lamp(picture)).cells:
             x, y = cell.centre
             if box[0] <= x <= box[2] and box[1] <= y <= box[3] and not cell.at_edge:
                 name = "lymphocyte" if label == LYMPHOID else "other"
-                found.append(_kind_cell(picture, cell, label, "raabin", name, field.name))
+                found.append(_kind_cell(picture, cell, label, set_name, name, field.name))
                 break
     return found
 
@@ -136,12 +140,18 @@ def of_nothing(listed: Iterable[Listed], finder: CellFinder, seed: int) -> list[
         if 2 * width >= min(picture.shape[:2]):
             continue
         x, y = random.uniform(width, np.array(picture.shape[1::-1]) - width)
-        far = all(np.hypot(x - c.centre[0], y - c.centre[1]) > width / 2 + max(c.box[2:]) / 2 for c in seen.cells)
+        far = all(
+            np.hypot(x - c.centre[0], y - c.centre[1]) > width / 2 + max(c.box[2:]) / 2 for c in seen.cells
+        )
         if far:
             grid = np.linspace(-1, 1, 24)
             outline = (1 - grid[:, None] ** 2 - grid**2).astype(np.float32)
             box = (x - width / 2, y - width / 2, width, width)
-            found.append(_kind_cell(picture, Cell(box, 1.0, False, outline, box), OTHER, "nothing", "nothing", field.name))
+            found.append(
+                _kind_cell(
+                    picture, Cell(box, 1.0, False, outline, box), OTHER, "nothing", "nothing", field.name
+                )
+            )
     return found
 
 
@@ -162,10 +172,10 @@ def _kind_cell(field: Pixels, cell: Cell, label: float, set_name: str, type_name
 
 
 def gate() -> keras.Model:
-    """(N, 64, 64, 3) float32 in -1…1 to (N, 1) float32: the logit of "other"."""
+    """(N, 80, 80, 3) float32 in -1…1 to (N, 1) float32: the logit of "other"."""
     image = keras.Input((KIND_SIDE_PX, KIND_SIDE_PX, 3))
     x = image
-    for filters, strides in ((16, 2), (24, 2), (32, 1), (48, 2), (64, 1), (96, 2), (96, 1)):
+    for filters, strides in ((16, 2), (24, 1), (32, 2), (40, 1), (56, 2), (64, 1), (96, 2), (96, 1)):
         x = layers.Conv2D(filters, 3, strides, padding="same", use_bias=False)(x)
         x = layers.ReLU(6.0)(layers.BatchNormalization(momentum=0.97)(x))
     x = layers.GlobalAveragePooling2D()(x)
@@ -184,7 +194,9 @@ def altered(cell: KindCell, random: np.random.Generator) -> Pixels:
     picture = cell.picture
     if cell.set == "cnmc":
         mask = cv2.bitwise_and(mask, (cell.picture.max(axis=2) > 0).astype(np.uint8))  # type: ignore[assignment]
-    turn = cv2.getRotationMatrix2D((STORED_SIDE_PX / 2 - 0.5,) * 2, random.uniform(0, 360), random.uniform(0.93, 1.07))
+    turn = cv2.getRotationMatrix2D(
+        (STORED_SIDE_PX / 2 - 0.5,) * 2, random.uniform(0, 360), random.uniform(0.93, 1.07)
+    )
     size = (STORED_SIDE_PX, STORED_SIDE_PX)
     picture = cv2.warpAffine(picture, turn, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)  # type: ignore[assignment]
     mask = cv2.warpAffine(mask, turn, size, flags=cv2.INTER_NEAREST)  # type: ignore[assignment]
@@ -217,7 +229,9 @@ def train(cells: list[KindCell], steps: int, seed: int = 0) -> keras.Model:
     shares = np.array([GROUP_SHARES[key] for key in keys])
     shares /= shares.sum()
     model = gate()
-    schedule = keras.optimizers.schedules.CosineDecay(PEAK_RATE / 20, steps, 0.01, warmup_target=PEAK_RATE, warmup_steps=100)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        PEAK_RATE / 20, steps, 0.01, warmup_target=PEAK_RATE, warmup_steps=100
+    )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=5e-4)
     optimizer.build(model.trainable_variables)
 
@@ -248,7 +262,7 @@ def _drawn(types: dict[str, list[KindCell]], random: np.random.Generator) -> Kin
 
 
 def pictures_of(cells: Iterable[KindCell]) -> Pixels:
-    """(N, 64, 64, 3) uint8 RGB: cells as the gate sees them, unaltered."""
+    """(N, 80, 80, 3) uint8 RGB: cells as the gate sees them, unaltered."""
     return np.stack([kind_picture(cell.picture, cell.mask) for cell in cells])
 
 
@@ -270,11 +284,28 @@ def thresholds(logits: npt.NDArray[np.float32], cells: list[KindCell], kept: flo
     "Other" begins where this share of the lymphoid cells of every set is below; "lymphoid" ends a little under it.
     """
     highest = [
-        float(np.quantile([v for v, c in zip(logits, cells, strict=True) if c.set == name and c.label == LYMPHOID], kept))
+        float(
+            np.quantile(
+                [v for v, c in zip(logits, cells, strict=True) if c.set == name and c.label == LYMPHOID], kept
+            )
+        )
         for name in sorted({cell.set for cell in cells if cell.label == LYMPHOID})
     ]
     other = max(highest)
-    return {"lymphoid_below": round(other - UNCLEAR_LOGITS / 2, 3), "other_above": round(other + UNCLEAR_LOGITS / 2, 3)}
+    return {
+        "lymphoid_below": round(other - UNCLEAR_LOGITS / 2, 3),
+        "other_above": round(other + UNCLEAR_LOGITS / 2, 3),
+    }
 
 
-__all__ = ["KIND_CELL_PX", "KindCell", "gate", "of_cnmc", "of_fields", "of_nothing", "of_typed", "scores", "train"]
+__all__ = [
+    "KIND_CELL_PX",
+    "KindCell",
+    "gate",
+    "of_cnmc",
+    "of_fields",
+    "of_nothing",
+    "of_typed",
+    "scores",
+    "train",
+]

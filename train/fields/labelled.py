@@ -4,20 +4,20 @@ The last fifth of each set, in name order, is kept apart: it validates and never
 """
 
 import csv
-import xml.etree.ElementTree as ElementTree
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from edge.errors import InputError
-from edge.imaging.frame import Pixels
 from edge.imaging.files import read_image
+from edge.imaging.frame import Pixels
 from edge.imaging.lamp import find_lamp
 
 VALIDATION_PART = 0.2
@@ -79,7 +79,9 @@ def listed_fields(fields: Path, smears: Path) -> list[Listed]:
     """
     found = [*_of_csv(fields), *_of_xml(smears)]
     if not found:
-        raise InputError(f"{fields} and {smears}: no boxes.csv and no Annotations; give the folders of the fields")
+        raise InputError(
+            f"{fields} and {smears}: no boxes.csv and no Annotations; give the folders of the fields"
+        )
     return found
 
 
@@ -104,7 +106,9 @@ def _of_csv(folder: Path) -> list[Listed]:
             box = tuple(float(row[key]) for key in ("x0", "y0", "x1", "y1"))
             boxes[row["file"]][row["label"]].append(box)  # type: ignore[arg-type]
     with (folder / "images.csv").open(newline="") as file:
-        return [_listed(folder / r["file"], r["file"], r["set"], boxes[r["file"]]) for r in csv.DictReader(file)]
+        return [
+            _listed(folder / r["file"], r["file"], r["set"], boxes[r["file"]]) for r in csv.DictReader(file)
+        ]
 
 
 def _of_xml(folder: Path) -> list[Listed]:
@@ -115,7 +119,9 @@ def _of_xml(folder: Path) -> list[Listed]:
             continue
         boxes: dict[str, list[Box]] = defaultdict(list)
         for item in ElementTree.parse(annotation).getroot().iter("object"):  # noqa: S314 - files of ours
-            box = tuple(float(item.findtext(f"bndbox/{key}", "nan")) for key in ("xmin", "ymin", "xmax", "ymax"))
+            box = tuple(
+                float(item.findtext(f"bndbox/{key}", "nan")) for key in ("xmin", "ymin", "xmax", "ymax")
+            )
             boxes[item.findtext("name", "")].append(box)  # type: ignore[arg-type]
         boxes["platelet"] = boxes.pop("Platelets", [])
         found.append(_listed(file, f"smears/{file.name}", "smears", boxes))
@@ -214,7 +220,8 @@ def _grab(crop: npt.NDArray[Any], inner: tuple[int, int, int, int]) -> npt.NDArr
     cv2.ellipse(state, (middle, (width * 0.4, height * 0.4), 0.0), cv2.GC_FGD, -1)
     cv2.setRNGSeed(0)
     try:
-        cv2.grabCut(crop, state, None, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)
+        whole = (0, 0, crop.shape[1], crop.shape[0])  # not used where a mask is given
+        cv2.grabCut(crop, state, whole, np.zeros((1, 65)), np.zeros((1, 65)), 4, cv2.GC_INIT_WITH_MASK)
     except cv2.error:
         return np.zeros(crop.shape[:2], np.uint8)
     mask = ((state == cv2.GC_FGD) | (state == cv2.GC_PR_FGD)).astype(np.uint8)

@@ -43,7 +43,9 @@ class Pasted:
     name: str
 
 
-def pasted(folders: Folders, classifier: Classifier, model_red_px: float, count: int, mode: str) -> Iterator[Pasted]:
+def pasted(
+    folders: Folders, classifier: Classifier, model_red_px: float, count: int, mode: str
+) -> Iterator[Pasted]:
     """`count` cells, evenly over those of C-NMC, on the validation fields of three sets in turn."""
     assert folders.cells is not None
     files = sorted((folders.cells / "training_data").rglob("*.png"))
@@ -154,7 +156,18 @@ def main() -> None:
     classifier = Classifier(model)
     fields = FieldClassifier(model, classifier)
     for mode in options.modes:
-        print(json.dumps({"model": model.manifest.name, "mode": mode, **study(folders, classifier, fields, model.manifest.microns_per_pixel, options.cells, mode)}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "model": model.manifest.name,
+                    "mode": mode,
+                    **study(
+                        folders, classifier, fields, model.manifest.microns_per_pixel, options.cells, mode
+                    ),
+                }
+            ),
+            flush=True,
+        )
 
 
 def study(
@@ -177,7 +190,9 @@ def study(
         off.append(abs(prediction.probabilities["ALL"] - one.original.probabilities["ALL"]))
         for name, change in alterations().items():
             again = _judged(fields, change(one.picture), one.box)
-            same = again is not None and likelier(classifier.classify_crop(again.crop)) == likelier(prediction)
+            same = again is not None and likelier(classifier.classify_crop(again.crop)) == likelier(
+                prediction
+            )
             altered[name].append(same)
     shares = {name: round(float(np.mean(same)), 4) for name, same in altered.items()}
     return {

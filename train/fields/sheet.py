@@ -1,6 +1,6 @@
 """A contact sheet of validation fields with boxes, kinds and verdicts; the fields with a wrong or missed cell last.
 
-    python -m train.fields.sheet --data ../shared --out docs/figures/fields.jpg [--model FILE]
+python -m train.fields.sheet --data ../shared --out docs/figures/fields.jpg [--model FILE]
 """
 
 import argparse
@@ -22,11 +22,14 @@ from train.fields.labelled import Listed, side_of
 
 TILE_PX, COLUMNS = 300, 5
 FAILURES = 10
-COLOURS = {"lymphoid": (20, 130, 220), "other": (230, 130, 20), "unclear": (150, 60, 180), None: (110, 110, 110)}
+COLOURS = {
+    "lymphoid": (20, 130, 220),
+    "other": (230, 130, 20),
+    "unclear": (150, 60, 180),
+    None: (110, 110, 110),
+}
 TRUTH = (0, 170, 0)
-ATTRIBUTION = (
-    "phone: CC0 1.0; raabin: Raabin-WBC (MIT, TXL-PBC); pbc: Acevedo et al. 2020, CC BY 4.0; smears: Alam & Islam 2019, MIT"
-)
+ATTRIBUTION = "phone: CC0 1.0; raabin: Raabin-WBC (MIT, TXL-PBC); pbc: Acevedo et al. 2020, CC BY 4.0; smears: Alam & Islam 2019, MIT"
 
 
 def tile(listed: Listed, fields: FieldClassifier) -> Pixels:

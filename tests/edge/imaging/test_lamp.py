@@ -24,7 +24,8 @@ def lit(picture: Pixels, red: float, green: float, blue: float, fall: float = 0.
 
 @pytest.mark.parametrize("file", smears(), ids=lambda file: file.stem)
 @pytest.mark.parametrize(
-    "lamp", [(1.05, 1, 0.95, 0), (0.95, 1, 1.05, 0), (0.85, 0.85, 0.85, 0), (1.1, 1.1, 1.1, 0), (1, 1, 1, 0.2)]
+    "lamp",
+    [(1.05, 1, 0.95, 0), (0.95, 1, 1.05, 0), (0.85, 0.85, 0.85, 0), (1.1, 1.1, 1.1, 0), (1, 1, 1, 0.2)],
 )
 def test_another_lamp_gives_the_same_field(file: Path, lamp: tuple[float, float, float, float]) -> None:
     picture = read_image(file)

@@ -62,7 +62,11 @@ def test_every_white_cell_of_the_samples_is_found(fields: FieldClassifier, file:
 
 def test_the_ruler_is_that_of_the_red_cells(fields: FieldClassifier) -> None:
     with (FIELDS / "boxes.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["label"] == "RBC" and row["file"].startswith("smear_00031")]
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if row["label"] == "RBC" and row["file"].startswith("smear_00031")
+        ]
     widths = [np.sqrt((float(r["x1"]) - float(r["x0"])) * (float(r["y1"]) - float(r["y0"]))) for r in rows]
     seen = judged(fields, read_image(FIELDS / "smear_00031.jpg"))
     assert seen.red_cell_px == pytest.approx(float(np.median(widths)), rel=0.25)
@@ -141,7 +145,17 @@ def test_a_network_for_another_task_or_an_altered_one_is_refused(tmp_path: Path)
 def test_classify_field_prints_one_json_line_a_field(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_bytes(b"no picture")
     (tmp_path / "a.jpg").write_bytes((FIELDS / "smear_00031.jpg").read_bytes())
-    command = [sys.executable, "-m", "edge", "classify", str(tmp_path), "--field", "--json", "--model", str(MODEL)]
+    command = [
+        sys.executable,
+        "-m",
+        "edge",
+        "classify",
+        str(tmp_path),
+        "--field",
+        "--json",
+        "--model",
+        str(MODEL),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 1

@@ -43,7 +43,9 @@ def walk(smear: Pixels) -> list[Pixels]:
         for x in columns if row % 2 == 0 else reversed(columns):
             light = 0.95 if len(fields) % 2 else 1.0
             noise = np.random.default_rng(len(fields)).normal(0, 2, (HEIGHT, WIDTH, 3))
-            fields.append(np.clip(smear[y : y + HEIGHT, x : x + WIDTH] * light + noise, 0, 255).astype(np.uint8))
+            fields.append(
+                np.clip(smear[y : y + HEIGHT, x : x + WIDTH] * light + noise, 0, 255).astype(np.uint8)
+            )
     return fields
 
 
@@ -65,7 +67,9 @@ def test_a_walk_over_a_smear_counts_each_cell_once(smear: Pixels) -> None:
         results = fields.results(frame(pixels))
         assert results is not None
         assert results.field.new_cells == len(results.cells)
-        assert all(record.field is not None and record.field.id == results.field.id for record, _ in results.cells)
+        assert all(
+            record.field is not None and record.field.id == results.field.id for record, _ in results.cells
+        )
         counted += len(results.cells)
         seen += results.field.cells
     assert seen > 1.5 * CELLS
