@@ -183,14 +183,14 @@ def encode(message: Record | FieldRecord | Status) -> bytes:
         raise InputError(f"{type(message).__name__} cannot be written as JSON: {error}") from error
 
 
-def encode_checked(record: Record) -> bytes:
-    """A record as JSON that `decode_record` reads back equal.
+def encode_checked(record: Record | FieldRecord) -> bytes:
+    """A record as JSON that `decode_sent` reads back equal.
 
     Raises:
         InputError: a reader would refuse it; the message names the field.
     """
     payload = encode(record)
-    if decode_record(payload) != record:
+    if decode_sent(payload) != record:
         raise InputError("record is not read back as it was written")
     return payload
 

@@ -1,5 +1,7 @@
 """Whole fields in the daemon: one record a field, and one for each of its white cells that was not seen before."""
 
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,15 +10,18 @@ import msgspec
 from edge.cameras.optics import Correction
 from edge.cameras.settings import LARGEST_SIDE_PX, CameraSettings
 from edge.daemon.pipeline import Pipeline
+from edge.errors import LeukoscopeError
 from edge.imaging.frame import Frame, Pixels
 from edge.imaging.registration import Placed, Walk
 from edge.model.classifier import Classifier
 from edge.model.fields import FieldClassifier, JudgedCell
 from edge.model.file import ModelFile
 from edge.mqtt.publisher import Publisher
-from edge.mqtt.settings import MqttSettings
 from edge.outbox.queue import Outbox
-from edge.records import FieldRecord, FieldReference, Record, rfc3339, uuid7
+from edge.records import FieldRecord, FieldReference, Record, fitting, rfc3339, uuid7
+from edge.settings import Settings
+
+log = logging.getLogger(__name__)
 
 FILE_SUFFIX = ".fields"
 """The outbox of the fields' records lies beside that of the cells', its name longer by this."""
@@ -91,7 +96,7 @@ class FieldPipeline:
             device=self._device,
             sequence=0,
             captured_at=rfc3339(frame.captured_at_ns),
-            specimen=frame.specimen,
+            specimen=fitting(frame.specimen),
             size=(pixels.shape[1], pixels.shape[0]),
             cells=len(judged.cells),
             new_cells=len(new),
@@ -117,26 +122,30 @@ class FieldStream:
     """The records of fields on their way to the broker: an outbox and a publisher of their own.
 
     Args:
+        settings: of the box.
         cells: file of the outbox of the cells' records.
-        max_mb: as of that one.
 
     Raises:
         LeukoscopeError: the outbox cannot be opened.
         InputError: a password or certificate file cannot be read.
     """
 
-    def __init__(self, settings: MqttSettings, device: str, cells: Path, max_mb: int):
-        self.outbox = Outbox(cells.with_name(cells.name + FILE_SUFFIX), max_mb)
-        self.publisher = Publisher(settings, device, self.outbox, topic="fields")
+    def __init__(self, settings: Settings, cells: Path):
+        file = cells.with_name(cells.name + FILE_SUFFIX)
+        self.outbox = Outbox(file, settings.outbox.max_mb, settings.outbox.resend_s)
+        self.publisher = Publisher(settings.mqtt, settings.device.id, self.outbox, topic="fields")
+
+    def watched(self) -> dict[str, Callable[[], str]]:
+        """What the watchdog asks, by name."""
+        return {"publisher of fields": self.publisher.hangs, "outbox of fields": self.outbox.hangs}
 
     def close(self, drain_s: float, timeout_s: float) -> None:
-        """Send what the broker takes in this time, keep the rest.
-
-        Raises:
-            LeukoscopeError: the disk refuses.
-        """
-        self.outbox.flush()
-        if self.publisher.connected.is_set():
-            self.publisher.wait_drained(drain_s)
-        self.publisher.stop(timeout_s)
-        self.outbox.close()
+        """Send what the broker takes in this time, keep the rest."""
+        try:
+            self.outbox.flush()
+            if self.publisher.connected.is_set():
+                self.publisher.wait_drained(drain_s)
+            self.publisher.stop(timeout_s)
+            self.outbox.close()
+        except LeukoscopeError as error:  # such as a full disk; the cells' records still have their turn
+            log.error("%s", error)

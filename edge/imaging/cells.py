@@ -85,7 +85,13 @@ def red_cell_px(maps: Maps, lit: npt.NDArray[np.bool_] | None = None) -> float:
 
 
 def find_cells(
-    maps: Maps, width: int, height: int, scale: float, red_px: float, threshold: float = HEAT_LOGIT
+    maps: Maps,
+    width: int,
+    height: int,
+    scale: float,
+    red_px: float,
+    threshold: float = HEAT_LOGIT,
+    finer: tuple[Maps, float] | None = None,
 ) -> list[Cell]:
     """Every white cell that the finder's output shows, the surest first.
 
@@ -95,10 +101,16 @@ def find_cells(
         scale: pixels of the finder's picture for one of the field.
         red_px: width of a red cell in the finder's picture.
         threshold: logit of a centre.
+        finer: the output for a larger picture of the same field, which outlines the cells, and its scale.
     """
     centres = _apart(_peaks(maps, width, height, threshold))
     if not centres:
         return []
+    if finer is not None:
+        factor = finer[1] / scale
+        maps, scale, red_px = finer[0], finer[1], red_px * factor
+        width, height = round(width * factor), round(height * factor)
+        centres = [centre.enlarged(factor) for centre in centres]
     mask = _fine_mask(maps) - MASK_LOGIT
     mask = mask[: -(-height // MASK_STRIDE_PX), : -(-width // MASK_STRIDE_PX)]
     owner = _owners(mask.shape[0], mask.shape[1], centres)
@@ -120,6 +132,10 @@ class _Centre:
     width: float
     height: float
     logit: float
+
+    def enlarged(self, factor: float) -> "_Centre":
+        """The same cell in a larger picture."""
+        return _Centre(self.x * factor, self.y * factor, self.width * factor, self.height * factor, self.logit)
 
 
 def _peaks(maps: Maps, width: int, height: int, threshold: float) -> list[_Centre]:

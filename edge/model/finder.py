@@ -31,7 +31,11 @@ STEP = 1.0
 LOOKS = 6
 
 FIND_RED_PX = 15.0
-"""Width of red cells in the picture that white cells are looked for in."""
+"""Width of red cells in the picture that white cells are looked for in: in a larger one lobed nuclei are taken for two
+cells, in a smaller one platelets for cells."""
+
+OUTLINE_RED_PX = 22.0
+"""Width of red cells in the picture that the cells found are outlined in."""
 
 MAX_SIDE_PX = 1280
 MAX_ENLARGED = 1.7
@@ -56,8 +60,8 @@ class CellFinder:
     """
 
     def __init__(self, file: NetworkFile, threads: int = 1):
-        # One for each of the two sizes that a field is shown at: a change of size costs some milliseconds.
-        self._ruler, self._network = Network(file, threads), Network(file, threads)
+        # One for each of the three sizes that a field is shown at: a change of size costs some milliseconds.
+        self._ruler, self._network, self._outlines = (Network(file, threads) for _ in range(3))
         self._threshold = file.manifest.thresholds.get("heat_logit", HEAT_LOGIT)
 
     def find(self, field: Pixels, lamp: Lamp, red_px: float = 0.0) -> Found:
@@ -71,7 +75,9 @@ class CellFinder:
         red_px = red_px or self.red_px(field, lamp)
         scale = _within(field, FIND_RED_PX / red_px)
         maps, _, width, height = self._look(self._network, field, lamp, scale)
-        return Found(find_cells(maps, width, height, scale, red_px * scale, self._threshold), red_px)
+        large = _within(field, OUTLINE_RED_PX / red_px)
+        finer = (self._look(self._outlines, field, lamp, large)[0], large) if large > scale else None
+        return Found(find_cells(maps, width, height, scale, red_px * scale, self._threshold, finer), red_px)
 
     def red_px(self, field: Pixels, lamp: Lamp, about_px: float = 0.0) -> float:
         """Width of the red cells of a field, pixels of the field.
@@ -113,4 +119,4 @@ class CellFinder:
 
 def _within(field: Pixels, scale: float) -> float:
     """The scale, but no picture larger than the network can be shown, and none enlarged beyond what is in it."""
-    return min(scale, MAX_SIDE_PX / max(field.shape[:2]), MAX_ENLARGED)
+    return float(min(scale, MAX_SIDE_PX / max(field.shape[:2]), MAX_ENLARGED))
