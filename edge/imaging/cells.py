@@ -34,8 +34,8 @@ MIN_FILLED = 0.35
 MIN_WIDTH_IN_REDS = 0.75
 """What is narrower than this part of a red cell is a platelet or a grain of stain, where it is not cut."""
 
-EDGE_PX = 1.5
-"""A cell whose box comes so near to the border, in pixels of the finder's picture, is cut by it."""
+EDGE_IN_REDS = 0.12
+"""A cell whose box comes so near to the border, in widths of a red cell, is cut by it."""
 
 MASK_LOGIT = np.float32(-1.5)
 """A position whose mask logit is less lies outside of every cell."""
@@ -116,7 +116,7 @@ def find_cells(
     owner = _owners(mask.shape[0], mask.shape[1], centres)
     cells = []
     for number, centre in enumerate(centres):
-        cell = _cell(mask, owner, number, centre, (width, height), scale)
+        cell = _cell(mask, owner, number, centre, (width, height), scale, EDGE_IN_REDS * red_px)
         widest = max(cell.box[2], cell.box[3]) * scale
         if cell.at_edge or widest >= MIN_WIDTH_IN_REDS * red_px:
             cells.append(cell)
@@ -209,6 +209,7 @@ def _cell(
     centre: _Centre,
     size: tuple[int, int],
     scale: float,
+    edge_px: float,
 ) -> Cell:
     left, top, right, bottom = _reach(centre, *mask.shape)
     own = owner[top:bottom, left:right] == number
@@ -226,7 +227,7 @@ def _cell(
     s = MASK_STRIDE_PX
     x0, y0 = (left + int(columns[0])) * s, (top + int(rows[0])) * s
     x1, y1 = min((left + int(columns[-1]) + 1) * s, size[0]), min((top + int(rows[-1]) + 1) * s, size[1])
-    at_edge = min(x0, y0) < EDGE_PX or x1 > size[0] - EDGE_PX or y1 > size[1] - EDGE_PX
+    at_edge = min(x0, y0) < edge_px or x1 > size[0] - edge_px or y1 > size[1] - edge_px
     covered = (left * s / scale, top * s / scale, outline.shape[1] * s / scale, outline.shape[0] * s / scale)
     return Cell(
         box=(x0 / scale, y0 / scale, (x1 - x0) / scale, (y1 - y0) / scale),
