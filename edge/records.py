@@ -148,7 +148,7 @@ class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
     size: tuple[_Count, _Count]
     cells: _Count
     new_cells: _Count = 0
-    reasons: Annotated[list[str], Meta(max_length=MOST_REASONS)] = []
+    reasons: Annotated[list[_Text], Meta(max_length=MOST_ENTRIES)] = []
     ruler: Annotated[dict[_Plain, float | None], Meta(max_length=_MOST_MEASURES)] | None = None
     timings_ms: Annotated[dict[_Plain, float], Meta(max_length=_MOST_MEASURES)]
 

@@ -55,7 +55,8 @@ def drawn_field(width: int, height: int, cells: int, red_px: float, seed: int = 
     ]
     field = smear_field(random, *full, whites)
     small = cv2.resize(field, (width, height), interpolation=cv2.INTER_AREA)
-    return np.clip(small + random.normal(0, 2, small.shape), 0, 255).astype(np.uint8)
+    noisy: Pixels = np.clip(small + random.normal(0, 2, small.shape), 0, 255).astype(np.uint8)
+    return noisy
 
 
 def _drawn() -> list[Pixels]:

@@ -82,9 +82,10 @@ def _for_people(line: dict[str, Any]) -> list[str]:
     lines = [head + (f"  ({reasons})" if reasons else "")]
     for cell in line["cells"]:
         left, top, width, height = cell["box"]
+        label = next(iter(cell["probabilities"]))
         why = f"  ({'; '.join(cell['reasons'])})" if cell["reasons"] else ""
         lines.append(
-            f"  {cell['verdict']:5}  ALL {cell['probabilities']['ALL']:.3f}  {cell['kind'] or '-':8}  "
+            f"  {cell['verdict']:5}  {label} {cell['probabilities'][label]:.3f}  {cell['kind'] or '-':8}  "
             f"{width}x{height} at {left},{top}{why}"
         )
     return lines

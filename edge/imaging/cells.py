@@ -135,7 +135,9 @@ class _Centre:
 
     def enlarged(self, factor: float) -> "_Centre":
         """The same cell in a larger picture."""
-        return _Centre(self.x * factor, self.y * factor, self.width * factor, self.height * factor, self.logit)
+        return _Centre(
+            self.x * factor, self.y * factor, self.width * factor, self.height * factor, self.logit
+        )
 
 
 def _peaks(maps: Maps, width: int, height: int, threshold: float) -> list[_Centre]:

@@ -184,4 +184,4 @@ def look_at(field: Pixels) -> Look:
     small = resized(field, *size)
     green = cv2.extractChannel(small, 1).astype(np.float32)
     grey = green - cv2.blur(green, (33, 33))
-    return Look(grey, np.fft.rfft2(grey, (2 * size[1], 2 * size[0])), factor)  # type: ignore[arg-type]
+    return Look(grey, np.fft.rfft2(grey, (2 * size[1], 2 * size[0])), factor)

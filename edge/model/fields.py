@@ -27,9 +27,6 @@ KIND_SIDE_PX = 80
 KIND_CELL_PX = 55.0
 """Before its kind is asked every cell is made so wide (the circle of its area): its size must not be a cue."""
 
-NOT_ASKED = {"ALL": 0.5, "HEM": 0.5}
-"""The probabilities of a cell that the classifier was not asked about."""
-
 
 @dataclass(frozen=True, slots=True)
 class JudgedCell:
@@ -141,6 +138,8 @@ class FieldClassifier:
         self._finder = CellFinder(read_network(finder or shipped_network("cells"), "cells"), threads)
         self._gate = KindGate(Network(read_network(gate or shipped_network("kind"), "kind"), threads))
         self._ruler = Ruler(microns_per_pixel)
+        # Of a cell that the classifier was not asked about every class is as likely.
+        self._unknown = {label: 1 / len(model.manifest.labels) for label in model.manifest.labels}
 
     def judge(self, field: Pixels, specimen: str = "") -> JudgedField:
         """Find and judge every white cell of a field.
@@ -183,6 +182,9 @@ class FieldClassifier:
         """The next field is of another specimen or source: its ruler begins anew."""
         self._ruler.forget()
 
+    def _not_asked(self, reason: str) -> Prediction:
+        return Prediction("refer", dict(self._unknown), [reason], {}, {"preprocess": 0.0, "invoke": 0.0})
+
     def _red_px(self, field: Pixels, lamp: Lamp, specimen: str) -> float:
         """Width of a red cell, pixels of the field: as it is set, or as this and the frames before it tell."""
         if self._ruler.fixed_px:
@@ -194,10 +196,10 @@ class FieldClassifier:
         black = blackened(crop, mask)
         if told is None:
             reason = f"too small to judge: {_width_px(cell):.0f} px wide, under {MIN_CELL_PX:.0f}"
-            return JudgedCell(cell, None, float("nan"), _not_asked(reason), black)
+            return JudgedCell(cell, None, float("nan"), self._not_asked(reason), black)
         kind, logit = told
         if kind == "other":
-            return JudgedCell(cell, kind, logit, _not_asked("not lymphoid: another kind of cell"), black)
+            return JudgedCell(cell, kind, logit, self._not_asked("not lymphoid: another kind of cell"), black)
         prediction = self._classifier.classify_crop(black)
         sharpness = fieldquality.sharpness(crop, self._geometry.crop)
         prediction = replace(prediction, quality={**prediction.quality, "sharpness": round(sharpness, 4)})
@@ -216,10 +218,6 @@ class FieldClassifier:
 def _width_px(cell: Cell) -> float:
     """Diameter of the circle of a cell's area, pixels of the field."""
     return float(np.sqrt(area_px(cell) * 4 / np.pi))
-
-
-def _not_asked(reason: str) -> Prediction:
-    return Prediction("refer", dict(NOT_ASKED), [reason], {}, {"preprocess": 0.0, "invoke": 0.0})
 
 
 def _field_reasons(cells: list[Cell], red_px: float) -> list[str]:

@@ -21,8 +21,8 @@ from edge.imaging.frame import Pixels
 from edge.imaging.lamp import WHITE_LEVELS, find_lamp
 from edge.model.fields import KIND_CELL_PX, KIND_SIDE_PX, kind_picture
 from edge.model.finder import CellFinder
-from train.fields.lymphocytes import lymphocytes
 from train.fields.labelled import VALIDATION_PART, Listed, Side
+from train.fields.lymphocytes import lymphocytes
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ The smear is made of fields of the set `smears` whose white cells all lie whole 
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,7 @@ def main() -> None:
 
 def _compared(cells: list[tuple[float, float]], counted: list[tuple[float, float]]) -> dict[str, int]:
     """Cells that were counted never, once and more than once; what was counted elsewhere lies on seams of the smear."""
-    times = [sum(np.hypot(x - a, y - b) < SAME_PX for a, b in counted) for x, y in cells]
+    times = [sum(math.hypot(x - a, y - b) < SAME_PX for a, b in counted) for x, y in cells]
     return {
         "cells": len(cells),
         "once": times.count(1),
