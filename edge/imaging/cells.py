@@ -19,7 +19,7 @@ from edge.imaging.maps import (
 
 Maps = npt.NDArray[np.float32]
 
-HEAT_LOGIT = -0.4
+HEAT_LOGIT = -0.15
 """A position whose centre logit is less is no cell's centre: probability 0.4."""
 
 SAME_CELL_PART = 0.62
@@ -31,13 +31,13 @@ REACH = 1.35
 MIN_FILLED = 0.35
 """A cell whose mask fills less than this part of its ellipse is drawn as the ellipse."""
 
-MIN_WIDTH_IN_REDS = 0.75
+MIN_WIDTH_IN_REDS = 0.9
 """What is narrower than this part of a red cell is a platelet or a grain of stain, where it is not cut."""
 
 EDGE_IN_REDS = 0.12
 """A cell whose box comes so near to the border, in widths of a red cell, is cut by it."""
 
-MASK_LOGIT = np.float32(-1.5)
+MASK_LOGIT = np.float32(-1.25)
 """A position whose mask logit is less lies outside of every cell."""
 
 NOTHING = np.float32(-8.0)

@@ -13,7 +13,7 @@ from edge.imaging import fieldquality
 from edge.imaging.cells import Cell
 from edge.imaging.cutout import Mask, area_px, blackened, cut_out
 from edge.imaging.frame import Pixels
-from edge.imaging.lamp import Lamp, find_lamp, small_look
+from edge.imaging.lamp import find_lamp, small_look
 from edge.imaging.preprocess import expect_rgb
 from edge.imaging.ruler import MIN_CELL_PX, RANGE_PX, Ruler, model_red_cell_px
 from edge.model.classifier import Classifier, Prediction
@@ -159,24 +159,26 @@ class FieldClassifier:
             return JudgedField([], 0.0, 0.0, reasons, watch.times_ms())
         lamp = find_lamp(field, look)
         watch.note("lamp")
-        red_px = self._red_px(field, lamp, specimen)
+        ruler = self._ruler
+        seen = self._finder.look(field, lamp, ruler.known_px(specimen))
+        red_px = ruler.fixed_px or ruler.measured(seen.red_px, specimen)
         scale = red_px / self._model_red_px
         watch.note("ruler")
-        found = self._finder.find(field, lamp, red_px)
+        found = self._finder.find(field, lamp, seen, red_px)
         watch.note("find")
         side_px = self._geometry.crop * scale
-        cuts = [cut_out(field, lamp, cell, side_px, self._geometry.size) for cell in found.cells]
+        cuts = [cut_out(field, lamp, cell, side_px, self._geometry.size) for cell in found]
         watch.note("cut")
-        asked = [n for n, cell in enumerate(found.cells) if _width_px(cell) >= MIN_CELL_PX]
+        asked = [n for n, cell in enumerate(found) if _width_px(cell) >= MIN_CELL_PX]
         told = self._gate.ask([kind_picture(*cuts[n]) for n in asked])
         kinds: dict[int, tuple[Kind, float]] = dict(zip(asked, told, strict=True))
         watch.note("kind")
         cells = [
             self._judged(cell, *cut, kinds.get(number))
-            for number, (cell, cut) in enumerate(zip(found.cells, cuts, strict=True))
+            for number, (cell, cut) in enumerate(zip(found, cuts, strict=True))
         ]
         watch.note("classes")
-        return JudgedField(cells, red_px, scale, _field_reasons(found.cells, red_px), watch.times_ms())
+        return JudgedField(cells, red_px, scale, _field_reasons(found, red_px), watch.times_ms())
 
     def forget(self) -> None:
         """The next field is of another specimen or source: its ruler begins anew."""
@@ -184,13 +186,6 @@ class FieldClassifier:
 
     def _not_asked(self, reason: str) -> Prediction:
         return Prediction("refer", dict(self._unknown), [reason], {}, {"preprocess": 0.0, "invoke": 0.0})
-
-    def _red_px(self, field: Pixels, lamp: Lamp, specimen: str) -> float:
-        """Width of a red cell, pixels of the field: as it is set, or as this and the frames before it tell."""
-        if self._ruler.fixed_px:
-            return self._ruler.fixed_px
-        measured = self._finder.red_px(field, lamp, self._ruler.known_px(specimen))
-        return self._ruler.measured(measured, specimen)
 
     def _judged(self, cell: Cell, crop: Pixels, mask: Mask, told: tuple[Kind, float] | None) -> JudgedCell:
         black = blackened(crop, mask)

@@ -15,27 +15,21 @@ from edge.model.network import Network, NetworkFile
 FIRST_SIDE_PX = 192
 """Before anything is known of a field's scale, its longer side is shown so long."""
 
-RULER_RED_PX = 11.0
-"""Width of red cells in the picture that the ruler is read from: there the network sees many of them at once."""
+RULER_RED_PX, RULER_READS_PX = 20.0, 17.5
+"""Width of red cells in the picture that the ruler is read from and the cells are outlined in; and what the network
+reads there, the median of three sets: it was trained most on smaller ones, and understates these."""
 
-RULER_RANGE_PX = (9.8, 12.3)
-"""If a look finds them outside of it, another one is taken at a better scale."""
+RULER_SLOPE = 1.05
+"""How what it reads grows with the true width there (logarithms)."""
 
-UNDERSTATED = 2.2
-"""By so much the network understates how far a picture is off the right scale: red cells of 8 px it calls 9.4, those of
-11 px 11.0, those of 14 px 12.0 (logarithms, medians of three sets)."""
+RULER_RANGE_PX = (15.5, 20.0)
+"""If a look reads a width outside of it, another one is taken at a better scale."""
 
-STEP = 1.0
-"""A look goes by this power of what the last one said to the next: farther than it said, not so far as to overshoot."""
+LOOKS = 5
 
-LOOKS = 6
-
-FIND_RED_PX = 15.0
+FIND_RED_PX = 16.0
 """Width of red cells in the picture that white cells are looked for in: in a larger one lobed nuclei are taken for two
 cells, in a smaller one platelets for cells."""
-
-OUTLINE_RED_PX = 22.0
-"""Width of red cells in the picture that the cells found are outlined in."""
 
 MAX_SIDE_PX = 1280
 MAX_ENLARGED = 1.7
@@ -44,10 +38,17 @@ RIM_LEVELS = 70
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The white cells of a field, and the width of its red cells in its own pixels."""
+class Look:
+    """What the network says of a field at the scale of the ruler: it tells the red cells and outlines the white ones.
 
-    cells: list[Cell]
+    Attributes:
+        maps: its output.
+        scale: pixels of the network's picture for one of the field.
+        red_px: width of a red cell, pixels of the field.
+    """
+
+    maps: Maps
+    scale: float
     red_px: float
 
 
@@ -60,40 +61,43 @@ class CellFinder:
     """
 
     def __init__(self, file: NetworkFile, threads: int = 1):
-        # One for each of the three sizes that a field is shown at: a change of size costs some milliseconds.
-        self._ruler, self._network, self._outlines = (Network(file, threads) for _ in range(3))
+        # One for each of the two sizes that a field is shown at: a change of size costs some milliseconds.
+        self._ruler, self._network = Network(file, threads), Network(file, threads)
         self._threshold = file.manifest.thresholds.get("heat_logit", HEAT_LOGIT)
 
-    def find(self, field: Pixels, lamp: Lamp, red_px: float = 0.0) -> Found:
-        """Every white cell of a field.
+    def look(self, field: Pixels, lamp: Lamp, about_px: float = 0.0) -> Look:
+        """How large the red cells of a field are.
 
         Args:
             field: (H, W, 3) uint8 RGB.
             lamp: of this field.
-            red_px: width of a red cell, pixels of the field; 0 to measure it first.
-        """
-        red_px = red_px or self.red_px(field, lamp)
-        scale = _within(field, FIND_RED_PX / red_px)
-        maps, _, width, height = self._look(self._network, field, lamp, scale)
-        large = _within(field, OUTLINE_RED_PX / red_px)
-        finer = (self._look(self._outlines, field, lamp, large)[0], large) if large > scale else None
-        return Found(find_cells(maps, width, height, scale, red_px * scale, self._threshold, finer), red_px)
-
-    def red_px(self, field: Pixels, lamp: Lamp, about_px: float = 0.0) -> float:
-        """Width of the red cells of a field, pixels of the field.
-
-        Args:
-            about_px: what it was in the fields before; 0 if there were none.
+            about_px: width of the red cells in the fields before, pixels of the field; 0 if there were none.
         """
         scale = _within(field, RULER_RED_PX / about_px if about_px else FIRST_SIDE_PX / max(field.shape[:2]))
         for _ in range(LOOKS):
             maps, lit, _, _ = self._look(self._ruler, field, lamp, scale)
-            red = red_cell_px(maps, lit)
-            better = _within(field, float(scale * (RULER_RED_PX / red) ** STEP))
-            if RULER_RANGE_PX[0] <= red <= RULER_RANGE_PX[1] or abs(np.log2(better / scale)) < 0.05:
+            reads = red_cell_px(maps, lit)
+            better = _within(field, scale * RULER_READS_PX / reads)
+            if RULER_RANGE_PX[0] <= reads <= RULER_RANGE_PX[1] or abs(np.log2(better / scale)) < 0.05:
                 break
             scale = better
-        return float(RULER_RED_PX / scale * (red / RULER_RED_PX) ** UNDERSTATED)
+        red = RULER_RED_PX * (reads / RULER_READS_PX) ** (1 / RULER_SLOPE)
+        return Look(maps, scale, float(red / scale))
+
+    def find(self, field: Pixels, lamp: Lamp, look: Look, red_px: float = 0.0) -> list[Cell]:
+        """Every white cell of a field, the surest first.
+
+        Args:
+            field: (H, W, 3) uint8 RGB.
+            lamp: of this field.
+            look: at this field.
+            red_px: width of a red cell, pixels of the field, if it is known better than by this look.
+        """
+        red_px = red_px or look.red_px
+        scale = _within(field, FIND_RED_PX / red_px)
+        maps, _, width, height = self._look(self._network, field, lamp, scale)
+        finer = (look.maps, look.scale) if look.scale > scale else None
+        return find_cells(maps, width, height, scale, red_px * scale, self._threshold, finer)
 
     def _look(
         self, network: Network, field: Pixels, lamp: Lamp, scale: float

@@ -44,7 +44,7 @@ CNMC_KIND_CELLS = 800
 TYPED_RED_PX = 79.0
 """Width of red cells in the pictures of typed cells, which have no boxes: that of `pbc`, the same laboratory."""
 
-KEPT_SHARE = 0.975
+KEPT_SHARE = 0.97
 """The threshold of "other" keeps this share of the lymphoid cells that did not train …"""
 
 CELL_PLANES = [

@@ -27,7 +27,8 @@ from train.fields.folders import Folders
 from train.fields.labelled import Box, Listed, red_px, side_of
 
 EDGE_PX = 2.0
-MASK_SIDE_PX = 240
+USUAL_WIDTH_IN_REDS = 1.6
+"""Width of a white cell; single cells show no red ones."""
 
 
 @dataclass
@@ -62,8 +63,9 @@ def by_network(finder: CellFinder) -> Find:
     """The finder as it runs on the box, each field by itself."""
 
     def find(picture: Pixels) -> tuple[list[tuple[float, float, bool]], float]:
-        found = finder.find(picture, find_lamp(picture))
-        return [(*cell.centre, cell.at_edge) for cell in found.cells], found.red_px
+        lamp = find_lamp(picture)
+        look = finder.look(picture, lamp)
+        return [(*cell.centre, cell.at_edge) for cell in finder.find(picture, lamp, look)], look.red_px
 
     return find
 
@@ -141,7 +143,8 @@ def dice(masks: Path, finder: CellFinder) -> list[float]:
         truth = read_image(file.with_name(f"{file.stem}_mask.png"))[..., 0] > 60
         width = float(np.sqrt(truth.sum() * 4 / np.pi))
         lamp = find_lamp(picture)
-        cells = finder.find(picture, lamp, width / 1.6).cells
+        red_px = width / USUAL_WIDTH_IN_REDS
+        cells = finder.find(picture, lamp, finder.look(picture, lamp, red_px), red_px)
         found.append(max((_dice(cell, truth) for cell in cells), default=0.0))
     return found
 

@@ -1,6 +1,7 @@
 """The gate that tells lymphoid cells from others: its cells, its network, its training."""
 
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,8 +38,8 @@ STORED_CELL_PX = 72.0
 BATCH = 32
 PEAK_RATE = 2e-3
 LABEL_SMOOTHING = 0.05
-UNCLEAR_LOGITS = 0.6
-"""Width of the band between "lymphoid" and "other"."""
+MARGIN_LOGITS, UNCLEAR_LOGITS = 0.1, 0.5
+"""Room above the last lymphoid cell, and the width of the band between "lymphoid" and "other"."""
 
 GROUP_SHARES = {
     ("typed", LYMPHOID): 0.14,
@@ -98,7 +99,8 @@ def of_fields(listed: Iterable[Listed], finder: CellFinder, set_name: str) -> li
         picture = read_image(field.file)
         label = LYMPHOID if number in yes else OTHER
         box = max(field.white, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
-        for cell in finder.find(picture, find_lamp(picture)).cells:
+        lamp = find_lamp(picture)
+        for cell in finder.find(picture, lamp, finder.look(picture, lamp)):
             x, y = cell.centre
             if box[0] <= x <= box[2] and box[1] <= y <= box[3] and not cell.at_edge:
                 name = "lymphocyte" if label == LYMPHOID else "other"
@@ -135,13 +137,14 @@ def of_nothing(listed: Iterable[Listed], finder: CellFinder, seed: int) -> list[
         if field.set == "phone":
             continue
         picture = read_image(field.file)
-        seen = finder.find(picture, find_lamp(picture))
-        width = seen.red_px * float(random.uniform(0.8, 2))
+        lamp = find_lamp(picture)
+        look = finder.look(picture, lamp)
+        width = look.red_px * float(random.uniform(0.8, 2))
         if 2 * width >= min(picture.shape[:2]):
             continue
         x, y = random.uniform(width, np.array(picture.shape[1::-1]) - width)
         far = all(
-            np.hypot(x - c.centre[0], y - c.centre[1]) > width / 2 + max(c.box[2:]) / 2 for c in seen.cells
+            np.hypot(x - c.centre[0], y - c.centre[1]) > width / 2 + max(c.box[2:]) / 2 for c in finder.find(picture, lamp, look)
         )
         if far:
             grid = np.linspace(-1, 1, 24)
@@ -158,7 +161,8 @@ def of_nothing(listed: Iterable[Listed], finder: CellFinder, seed: int) -> list[
 def _middle(field: Pixels, finder: CellFinder) -> Cell | None:
     """The found cell nearest to the middle of a field, if it lies there."""
     height, width = field.shape[:2]
-    cells = finder.find(field, find_lamp(field)).cells
+    lamp = find_lamp(field)
+    cells = finder.find(field, lamp, finder.look(field, lamp))
     ways = [np.hypot(c.centre[0] - width / 2, c.centre[1] - height / 2) for c in cells]
     if not ways or min(ways) > 0.25 * min(width, height):
         return None
@@ -281,21 +285,11 @@ def fixed_size(model: keras.Model) -> keras.Model:
 def thresholds(logits: npt.NDArray[np.float32], cells: list[KindCell], kept: float) -> dict[str, float]:
     """Where "lymphoid" ends and "other" begins, chosen on cells that did not train.
 
-    "Other" begins where this share of the lymphoid cells of every set is below; "lymphoid" ends a little under it.
+    "Lymphoid" ends a little above the logit that this share of the lymphoid cells does not exceed.
     """
-    highest = [
-        float(
-            np.quantile(
-                [v for v, c in zip(logits, cells, strict=True) if c.set == name and c.label == LYMPHOID], kept
-            )
-        )
-        for name in sorted({cell.set for cell in cells if cell.label == LYMPHOID})
-    ]
-    other = max(highest)
-    return {
-        "lymphoid_below": round(other - UNCLEAR_LOGITS / 2, 3),
-        "other_above": round(other + UNCLEAR_LOGITS / 2, 3),
-    }
+    lymphoid = sorted(float(v) for v, c in zip(logits, cells, strict=True) if c.label == LYMPHOID)
+    end = lymphoid[math.ceil(kept * len(lymphoid)) - 1] + MARGIN_LOGITS
+    return {"lymphoid_below": round(end, 3), "other_above": round(end + UNCLEAR_LOGITS, 3)}
 
 
 __all__ = [

@@ -27,7 +27,7 @@ WORK_RED_PX = 48.0
 """Fields are kept in memory with red cells this wide, so that those of all microscopes have a like size."""
 
 PHONE_RED_PX = 11.0
-"""Of `phone`, whose red cells have no boxes: measured by hand on twenty fields."""
+"""Of `phone`, whose red cells have no boxes: half the width of its white cells, a rough guess that training took."""
 
 OUTLINE_SIDE_PX = 72
 """A cell is outlined in a picture in which its box is so wide."""
