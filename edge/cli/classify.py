@@ -44,6 +44,10 @@ def command(options: argparse.Namespace) -> int:
         LeukoscopeError: model, settings or paths are wrong, or a file cannot be written.
         KeyboardInterrupt: it was stopped; what was done is in the table and the contact sheet.
     """
+    if options.field:
+        from edge.cli import fields
+
+        return fields.classify(options)
     reader = Reader(options)
     paths = find_images(options.paths)[: options.limit]
     report = _Report(options, reader.model)

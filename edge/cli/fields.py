@@ -10,25 +10,25 @@ import msgspec
 from edge import settings as settings_file
 from edge.errors import LeukoscopeError
 from edge.imaging.files import find_images, read_image, shown
-from edge.model.classifier import Classifier, default_model
+from edge.model.classifier import Classifier
 from edge.model.fields import FieldClassifier, JudgedCell, JudgedField
 from edge.model.file import ModelFile, read_model
+from edge.model.installed import find_model
 from edge.notice import NOTICE
 
 
 def classify(options: argparse.Namespace) -> int:
     """One line a field; 1 where an image could not be read."""
     settings = settings_file.load(options.config) if options.config else settings_file.Settings()
-    named = options.model or (Path(settings.model.file) if settings.model.file else default_model())
-    model = read_model(named)
+    model = read_model(find_model(options.model or settings.model.file))
     classifier = Classifier(
         model, settings.model.threads, settings.model.refer_below, limits=settings.quality
     )
     fields = FieldClassifier(model, classifier, microns_per_pixel=settings.camera.microns_per_pixel)
     failed = 0
-    if not options.json:
+    if not (options.json or options.quiet):
         print(f"{model.manifest.name}: {NOTICE}", file=sys.stderr)
-    for path in find_images(options.paths):
+    for path in find_images(options.paths)[: options.limit]:
         line = _one(path, fields, model)
         failed += "error" in line
         if options.json:

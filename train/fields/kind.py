@@ -144,7 +144,8 @@ def of_nothing(listed: Iterable[Listed], finder: CellFinder, seed: int) -> list[
             continue
         x, y = random.uniform(width, np.array(picture.shape[1::-1]) - width)
         far = all(
-            np.hypot(x - c.centre[0], y - c.centre[1]) > width / 2 + max(c.box[2:]) / 2 for c in finder.find(picture, lamp, look)
+            np.hypot(x - c.centre[0], y - c.centre[1]) > width / 2 + max(c.box[2:]) / 2
+            for c in finder.find(picture, lamp, look)
         )
         if far:
             grid = np.linspace(-1, 1, 24)

@@ -21,9 +21,10 @@ from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
 from edge.imaging.lamp import WHITE_LEVELS, find_lamp
 from edge.imaging.ruler import model_red_cell_px
-from edge.model.classifier import Classifier, Prediction, default_model
+from edge.model.classifier import Classifier, Prediction
 from edge.model.fields import FieldClassifier, JudgedCell, JudgedField
 from edge.model.file import read_model
+from edge.model.installed import find_model
 from train.fields.folders import Folders
 from train.fields.labelled import Box, Listed, red_px, side_of
 
@@ -152,7 +153,7 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", default=["lamp", "raw"], choices=("lamp", "raw"))
     options = parser.parse_args()
     folders = Folders.below(options.data)
-    model = read_model(options.model or default_model())
+    model = read_model(find_model(options.model))
     classifier = Classifier(model)
     fields = FieldClassifier(model, classifier)
     for mode in options.modes:

@@ -11,10 +11,11 @@ import numpy as np
 
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
-from edge.model.classifier import Classifier, default_model
+from edge.model.classifier import Classifier
 from edge.model.fields import FieldClassifier, JudgedCell
 from edge.model.file import read_model
 from edge.model.finder import CellFinder
+from edge.model.installed import find_model
 from edge.model.network import read_network, shipped_network
 from train.fields.folders import Folders
 from train.fields.judge import by_network, found_in
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.jpg")
     parser.add_argument("--model", type=Path, metavar="FILE")
     options = parser.parse_args()
-    model = read_model(options.model or default_model())
+    model = read_model(find_model(options.model))
     fields = FieldClassifier(model, Classifier(model))
     chosen = side_of(Folders.below(options.data).listed(), "validation")
     finder = CellFinder(read_network(shipped_network("cells"), "cells"))

@@ -17,8 +17,9 @@ from edge.daemon.fields import FieldPipeline
 from edge.daemon.pipeline import Pipeline
 from edge.imaging.files import read_image
 from edge.imaging.frame import Frame, Pixels
-from edge.model.classifier import Classifier, default_model
+from edge.model.classifier import Classifier
 from edge.model.file import read_model
+from edge.model.installed import find_model
 from train.fields.folders import Folders
 from train.fields.labelled import Listed, side_of
 
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, metavar="FILE")
     parser.add_argument("--walks", type=int, default=3, metavar="N")
     options = parser.parse_args()
-    model = read_model(options.model or default_model())
+    model = read_model(find_model(options.model))
     classifier = Classifier(model)
     fields = [f for f in side_of(Folders.below(options.data).listed(), "validation") if f.set == "smears"]
     for seed in range(options.walks):
