@@ -5,14 +5,22 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.imaging.cells import HEAT_LOGIT, Cell, Maps, find_cells, red_cell_px
+from edge.imaging.cells import (
+    COARSE_HEAT_LOGIT,
+    COARSE_RED_PX,
+    HEAT_LOGIT,
+    Cell,
+    Maps,
+    find_cells,
+    red_cell_px,
+)
 from edge.imaging.frame import Pixels
 from edge.imaging.lamp import WHITE_LEVELS, Lamp
 from edge.imaging.maps import CELL_STRIDE_PX, SIDE_MULTIPLE_PX
 from edge.imaging.resize import resized
 from edge.model.network import Network, NetworkFile
 
-FIRST_SIDE_PX = 192
+FIRST_SIDE_PX = 416
 """Before anything is known of a field's scale, its longer side is shown so long."""
 
 RULER_RED_PX, RULER_READS_PX = 20.0, 17.5
@@ -63,7 +71,6 @@ class CellFinder:
     def __init__(self, file: NetworkFile, threads: int = 1):
         # One for each of the two sizes that a field is shown at: a change of size costs some milliseconds.
         self._ruler, self._network = Network(file, threads), Network(file, threads)
-        self._threshold = file.manifest.thresholds.get("heat_logit", HEAT_LOGIT)
 
     def look(self, field: Pixels, lamp: Lamp, about_px: float = 0.0) -> Look:
         """How large the red cells of a field are.
@@ -97,7 +104,8 @@ class CellFinder:
         scale = _within(field, FIND_RED_PX / red_px)
         maps, _, width, height = self._look(self._network, field, lamp, scale)
         finer = (look.maps, look.scale) if look.scale > scale else None
-        return find_cells(maps, width, height, scale, red_px * scale, self._threshold, finer)
+        threshold = HEAT_LOGIT if red_px >= COARSE_RED_PX else COARSE_HEAT_LOGIT
+        return find_cells(maps, width, height, scale, red_px * scale, threshold, finer)
 
     def _look(
         self, network: Network, field: Pixels, lamp: Lamp, scale: float
