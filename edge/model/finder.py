@@ -40,7 +40,9 @@ FIND_RED_PX = 16.0
 cells, in a smaller one platelets for cells."""
 
 MAX_SIDE_PX = 1280
-MAX_ENLARGED = 1.7
+COARSE_ENLARGED, MAX_ENLARGED = 1.4, 1.7
+"""A coarse field is enlarged at least so much: its ruler may be half as long again as it should be."""
+
 RIM_LEVELS = 70
 """Green under it, where the picture is neutral, is the black rim of an eyepiece; no red cell tells its scale there."""
 
@@ -101,10 +103,11 @@ class CellFinder:
             red_px: width of a red cell, pixels of the field, if it is known better than by this look.
         """
         red_px = red_px or look.red_px
-        scale = _within(field, FIND_RED_PX / red_px)
+        coarse = red_px < COARSE_RED_PX
+        scale = _within(field, max(FIND_RED_PX / red_px, COARSE_ENLARGED if coarse else 0.0))
         maps, _, width, height = self._look(self._network, field, lamp, scale)
         finer = (look.maps, look.scale) if look.scale > scale else None
-        threshold = HEAT_LOGIT if red_px >= COARSE_RED_PX else COARSE_HEAT_LOGIT
+        threshold = COARSE_HEAT_LOGIT if coarse else HEAT_LOGIT
         return find_cells(maps, width, height, scale, red_px * scale, threshold, finer)
 
     def _look(
