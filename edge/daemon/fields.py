@@ -11,8 +11,8 @@ from edge.cameras.optics import Correction
 from edge.cameras.settings import LARGEST_SIDE_PX, CameraSettings
 from edge.daemon.pipeline import Pipeline
 from edge.errors import LeukoscopeError
+from edge.imaging.field.registration import Placed, Walk
 from edge.imaging.frame import Frame, Pixels
-from edge.imaging.registration import Placed, Walk
 from edge.model.classifier import Classifier
 from edge.model.fields import FieldClassifier, JudgedCell
 from edge.model.file import ModelFile

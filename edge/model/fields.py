@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 
 from edge.errors import InputError
-from edge.imaging import fieldquality
-from edge.imaging.cells import Cell
-from edge.imaging.cutout import Mask, area_px, blackened, cut_out
+from edge.imaging.field import fieldquality
+from edge.imaging.field.cells import Cell
+from edge.imaging.field.cutout import Mask, area_px, blackened, cut_out
+from edge.imaging.field.lamp import find_lamp, small_look
+from edge.imaging.field.ruler import MIN_CELL_PX, RANGE_PX, Ruler, model_red_cell_px
 from edge.imaging.frame import Pixels
-from edge.imaging.lamp import find_lamp, small_look
 from edge.imaging.preprocess import expect_rgb
-from edge.imaging.ruler import MIN_CELL_PX, RANGE_PX, Ruler, model_red_cell_px
 from edge.model.classifier import Classifier, Prediction
 from edge.model.file import ModelFile
 from edge.model.finder import CellFinder

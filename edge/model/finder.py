@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.imaging.cells import (
+from edge.imaging.field.cells import (
     COARSE_HEAT_LOGIT,
     COARSE_RED_PX,
     HEAT_LOGIT,
@@ -14,10 +14,10 @@ from edge.imaging.cells import (
     find_cells,
     red_cell_px,
 )
+from edge.imaging.field.lamp import WHITE_LEVELS, Lamp
+from edge.imaging.field.maps import CELL_STRIDE_PX, SIDE_MULTIPLE_PX
+from edge.imaging.field.resize import resized
 from edge.imaging.frame import Pixels
-from edge.imaging.lamp import WHITE_LEVELS, Lamp
-from edge.imaging.maps import CELL_STRIDE_PX, SIDE_MULTIPLE_PX
-from edge.imaging.resize import resized
 from edge.model.network import Network, NetworkFile
 
 FIRST_SIDE_PX = 416

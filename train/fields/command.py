@@ -14,10 +14,10 @@ import numpy as np
 
 from edge.errors import InputError
 from edge.host.durable import replace_file
+from edge.imaging.field.lamp import find_lamp
+from edge.imaging.field.ruler import MODEL_RED_CELL_PX
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
-from edge.imaging.lamp import find_lamp
-from edge.imaging.ruler import MODEL_RED_CELL_PX
 from edge.model.file import make_interpreter
 from edge.model.finder import CellFinder
 from edge.model.network import (

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.imaging.field.lamp import WHITE_LEVELS
 from edge.imaging.frame import Pixels
-from edge.imaging.lamp import WHITE_LEVELS
 from train.fields.labelled import Field, Labels
 
 SIDE_PX = 160

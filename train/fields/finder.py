@@ -6,7 +6,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras import layers
 
-from edge.imaging.maps import (
+from edge.imaging.field.maps import (
     CELL_STRIDE_PX,
     CHANNELS,
     HEAT,
@@ -38,7 +38,7 @@ def finder(side: int | None = None) -> keras.Model:
 
     Returns:
         A model from (N, H, W, 3) float32 in -1…1, H and W multiples of 32, to (N, H / 4, W / 4, 8) float32; see
-        `edge.imaging.maps`.
+        `edge.imaging.field.maps`.
     """
     image = keras.Input((side, side, 3))
     half = _conv(image, 16, 3, 2)

@@ -16,11 +16,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.imaging.cells import Cell
-from edge.imaging.cutout import mask_of
+from edge.imaging.field.cells import Cell
+from edge.imaging.field.cutout import mask_of
+from edge.imaging.field.lamp import find_lamp
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
-from edge.imaging.lamp import find_lamp
 from edge.model.finder import CellFinder
 from edge.model.network import read_network, shipped_network
 from train.fields.folders import Folders

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras import layers
 
-from edge.imaging.cells import Cell
-from edge.imaging.cutout import area_px, cut_out
+from edge.imaging.field.cells import Cell
+from edge.imaging.field.cutout import area_px, cut_out
+from edge.imaging.field.lamp import WHITE_LEVELS, find_lamp
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
-from edge.imaging.lamp import WHITE_LEVELS, find_lamp
 from edge.model.fields import KIND_CELL_PX, KIND_SIDE_PX, kind_picture
 from edge.model.finder import CellFinder
 from train.fields.labelled import VALIDATION_PART, Listed, Side

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import InputError
+from edge.imaging.field.lamp import find_lamp
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
-from edge.imaging.lamp import find_lamp
 
 VALIDATION_PART = 0.2
 """The last fifth of each set, in name order."""

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from edge.imaging import maps as m
-from edge.imaging.cells import Maps, find_cells, length_px, red_cell_px
-from edge.imaging.cutout import area_px, centroid, cut_out, mask_of
-from edge.imaging.lamp import find_lamp
+from edge.imaging.field import maps as m
+from edge.imaging.field.cells import Maps, find_cells, length_px, red_cell_px
+from edge.imaging.field.cutout import area_px, centroid, cut_out, mask_of
+from edge.imaging.field.lamp import find_lamp
 
 SIDE = 160
 RED_PX = 20.0

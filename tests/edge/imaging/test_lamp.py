@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.imaging.field.lamp import WHITE_LEVELS, find_lamp
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
-from edge.imaging.lamp import WHITE_LEVELS, find_lamp
 
 FIELDS = Path(__file__).resolve().parents[3] / "samples" / "fields"
 

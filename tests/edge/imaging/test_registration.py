@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from edge.bench.fields import drawn_field
+from edge.imaging.field.registration import Walk, look_at, shift_between
 from edge.imaging.frame import Pixels
-from edge.imaging.registration import Walk, look_at, shift_between
 
 WIDTH, HEIGHT = 320, 240
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from edge.errors import InputError
+from edge.imaging.field.ruler import Ruler
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
-from edge.imaging.ruler import Ruler
 from edge.model.bundle import split
 from edge.model.classifier import Classifier
 from edge.model.fields import FieldClassifier, JudgedField
@@ -67,7 +67,8 @@ def test_most_cells_of_a_phones_field_are_found_and_nothing_else(fields: FieldCl
     cells = judged(fields, read_image(file)).cells
     truth = boxes()[file.name]
     in_boxes = [
-        any(b[0] <= c.cell.centre[0] <= b[2] and b[1] <= c.cell.centre[1] <= b[3] for b in truth) for c in cells
+        any(b[0] <= c.cell.centre[0] <= b[2] and b[1] <= c.cell.centre[1] <= b[3] for b in truth)
+        for c in cells
     ]
     assert sum(in_boxes) >= len(truth) // 2
     assert all(in_boxes)

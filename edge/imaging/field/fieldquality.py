@@ -42,7 +42,7 @@ def reasons(look: Pixels) -> list[str]:
     """Why no cell can be found in a field; empty if nothing speaks against it.
 
     Args:
-        look: (h, w, 3) uint8 RGB, the field as `edge.imaging.lamp.small_look` shows it.
+        look: (h, w, 3) uint8 RGB, the field as `edge.imaging.field.lamp.small_look` shows it.
     """
     green = cv2.extractChannel(look, 1)
     white = int(cv2.resize(green, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA).max())

@@ -1,6 +1,6 @@
 """Count once, measured: a walk in overlapping steps over a large smear that is put together from real fields.
 
-    python -m train.fields.walk --data ../shared [--model FILE]
+    python -m train.fields.studies.walk --data ../shared [--model FILE]
 
 The smear is made of fields of the set `smears` whose white cells all lie whole in them, so that the truth is known.
 """

@@ -1,6 +1,6 @@
 """A contact sheet of validation fields with boxes, kinds and verdicts; the fields with a wrong or missed cell last.
 
-python -m train.fields.sheet --data ../shared --out docs/figures/fields.jpg [--model FILE]
+python -m train.fields.studies.sheet --data ../shared --out docs/figures/fields.jpg [--model FILE]
 """
 
 import argparse

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.imaging.field.resize import resized
 from edge.imaging.frame import Pixels
-from edge.imaging.resize import resized
 
 SIDE_PX = 128
 """Fields are compared as grey pictures so long along their longer side."""

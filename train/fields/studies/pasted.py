@@ -1,7 +1,7 @@
 """C-NMC cells on real fields, where the truth is known: is the verdict on the cut-out that on the original, and does
 the lamp change it?
 
-    python -m train.fields.pasted --data ../shared [--model FILE] [--cells 300]
+    python -m train.fields.studies.pasted --data ../shared [--model FILE] [--cells 300]
 
 A cell is pasted at the scale of the field's red cells and under the field's lamp ("lamp"), or with its own pixels
 as they are ("raw"), away from the field's own white cells.
@@ -17,10 +17,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from edge.imaging.field.lamp import WHITE_LEVELS, find_lamp
+from edge.imaging.field.ruler import model_red_cell_px
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
-from edge.imaging.lamp import WHITE_LEVELS, find_lamp
-from edge.imaging.ruler import model_red_cell_px
 from edge.model.classifier import Classifier, Prediction
 from edge.model.fields import FieldClassifier, JudgedCell, JudgedField
 from edge.model.file import read_model

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.imaging.field.resize import resized
 from edge.imaging.frame import Pixels
-from edge.imaging.resize import resized
 
 WHITE_LEVELS = 220.0
 """What the background becomes, in all three channels; levels."""

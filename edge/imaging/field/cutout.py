@@ -4,12 +4,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.imaging.cells import NOTHING, Cell
+from edge.imaging.field.cells import NOTHING, Cell
+from edge.imaging.field.lamp import WHITE_LEVELS, Lamp
+from edge.imaging.field.resize import resized
 from edge.imaging.frame import Pixels
-from edge.imaging.lamp import Lamp
-from edge.imaging.resize import resized
 
 Mask = npt.NDArray[np.uint8]
+
+BACKGROUND_LEVELS = 0.86 * WHITE_LEVELS
+"""Green over it is background, where the field is neutral."""
 
 
 def centroid(cell: Cell) -> tuple[float, float]:
@@ -48,7 +51,7 @@ def cut_out(field: Pixels, lamp: Lamp, cell: Cell, side_px: float, size: int) ->
     left, top = round(x - side / 2), round(y - side / 2)
     crop = resized(_square(field, left, top, side), size, size)
     crop = lamp.neutral(crop, (left, top, left + side, top + side))
-    return crop, mask_of(cell, left, top, side, size)
+    return crop, _without_background(crop, mask_of(cell, left, top, side, size))
 
 
 def mask_of(cell: Cell, left: float, top: float, side: float, size: int) -> Mask:
@@ -69,6 +72,19 @@ def mask_of(cell: Cell, left: float, top: float, side: float, size: int) -> Mask
         borderValue=float(NOTHING),
     )
     return (outline > 0).astype(np.uint8)
+
+
+def _without_background(crop: Pixels, mask: Mask) -> Mask:
+    """The mask without what is as bright as background at its rim, its holes filled: a bright rim on black would be
+    the first thing that the classifier sees."""
+    dark = cv2.threshold(cv2.extractChannel(crop, 1), BACKGROUND_LEVELS, 1, cv2.THRESH_BINARY_INV)[1]
+    kept = cv2.bitwise_and(mask, dark)
+    outlines, _ = cv2.findContours(kept, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not outlines:
+        return mask
+    filled = np.zeros_like(mask)
+    cv2.drawContours(filled, [max(outlines, key=cv2.contourArea)], -1, 1, cv2.FILLED)
+    return filled
 
 
 def blackened(crop: Pixels, mask: Mask) -> Pixels:

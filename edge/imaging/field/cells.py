@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.imaging.maps import (
+from edge.imaging.field.maps import (
     CELL_STRIDE_PX,
     HEAT,
     MASK,
@@ -41,7 +41,7 @@ MIN_WIDTH_IN_REDS = 0.9
 EDGE_IN_REDS = 0.12
 """A cell whose box comes so near to the border, in widths of a red cell, is cut by it."""
 
-MASK_LOGIT = np.float32(-1.25)
+MASK_LOGIT = np.float32(-0.4)
 """A position whose mask logit is less lies outside of every cell."""
 
 NOTHING = np.float32(-8.0)
@@ -100,7 +100,7 @@ def find_cells(
     """Every white cell that the finder's output shows, the surest first.
 
     Args:
-        maps: (h, w, 8) float32 as `edge.imaging.maps` says.
+        maps: (h, w, 8) float32 as `edge.imaging.field.maps` says.
         width, height: of the field itself in the finder's picture; beyond them it is padded.
         scale: pixels of the finder's picture for one of the field.
         red_px: width of a red cell in the finder's picture.
