@@ -170,11 +170,11 @@ class FieldClassifier:
         cuts = [cut_out(field, lamp, cell, side_px, self._geometry.size) for cell in found]
         watch.note("cut")
         asked = [n for n, cell in enumerate(found) if _width_px(cell) >= MIN_CELL_PX]
-        told = self._gate.ask([kind_picture(*cuts[n]) for n in asked])
+        told = self._gate.ask([kind_picture(cuts[n][0], cuts[n][2]) for n in asked])
         kinds: dict[int, tuple[Kind, float]] = dict(zip(asked, told, strict=True))
         watch.note("kind")
         cells = [
-            self._judged(cell, *cut, kinds.get(number))
+            self._judged(cell, cut[0], cut[1], kinds.get(number))
             for number, (cell, cut) in enumerate(zip(found, cuts, strict=True))
         ]
         watch.note("classes")

@@ -172,7 +172,7 @@ def _middle(field: Pixels, finder: CellFinder) -> Cell | None:
 
 def _kind_cell(field: Pixels, cell: Cell, label: float, set_name: str, type_name: str, name: str) -> KindCell:
     side = np.sqrt(area_px(cell) * 4 / np.pi) * STORED_SIDE_PX / STORED_CELL_PX
-    crop, mask = cut_out(field, find_lamp(field), cell, side, STORED_SIDE_PX)
+    crop, _, mask = cut_out(field, find_lamp(field), cell, side, STORED_SIDE_PX)
     return KindCell(crop, mask, label, set_name, type_name, name)
 
 

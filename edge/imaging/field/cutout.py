@@ -11,6 +11,9 @@ from edge.imaging.frame import Pixels
 
 Mask = npt.NDArray[np.uint8]
 
+ROOM_LOGIT = -1.6
+"""Of an outline that leaves some room around its cell."""
+
 BACKGROUND_LEVELS = 0.86 * WHITE_LEVELS
 """Green over it is background, where the field is neutral."""
 
@@ -33,8 +36,10 @@ def area_px(cell: Cell) -> float:
     return float((cell.outline > 0).mean() * width * height)
 
 
-def cut_out(field: Pixels, lamp: Lamp, cell: Cell, side_px: float, size: int) -> tuple[Pixels, Mask]:
-    """The square around a cell, even and neutral, and the cell's mask; blacken with `blackened`.
+def cut_out(
+    field: Pixels, lamp: Lamp, cell: Cell, side_px: float, size: int
+) -> tuple[Pixels, Mask, Mask]:
+    """The square around a cell, even and neutral, and the cell's masks; blacken with `blackened`.
 
     Args:
         field: (H, W, 3) uint8 RGB.
@@ -44,17 +49,21 @@ def cut_out(field: Pixels, lamp: Lamp, cell: Cell, side_px: float, size: int) ->
         size: of the result.
 
     Returns:
-        (size, size, 3) uint8 RGB and (size, size) uint8, 0 or 1.
+        (size, size, 3) uint8 RGB; (size, size) uint8, 1 on the cell: tight, for the classifier, whose training cells
+        are cut tightly; and the same with room around, for the gate of kinds, which learnt so.
     """
     x, y = centroid(cell)
     side = max(2, round(side_px))
     left, top = round(x - side / 2), round(y - side / 2)
     crop = resized(_square(field, left, top, side), size, size)
     crop = lamp.neutral(crop, (left, top, left + side, top + side))
-    return crop, _without_background(crop, mask_of(cell, left, top, side, size))
+    tight = _without_background(crop, mask_of(cell, left, top, side, size))
+    return crop, tight, mask_of(cell, left, top, side, size, ROOM_LOGIT)
 
 
-def mask_of(cell: Cell, left: float, top: float, side: float, size: int) -> Mask:
+def mask_of(
+    cell: Cell, left: float, top: float, side: float, size: int, level: float = 0.0
+) -> Mask:
     """(size, size) uint8: 1 on the cell, in the square of the field at `left`, `top`; 0 elsewhere."""
     outline_left, outline_top, width, height = cell.outline_box
     rows, columns = cell.outline.shape
@@ -71,7 +80,7 @@ def mask_of(cell: Cell, left: float, top: float, side: float, size: int) -> Mask
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=float(NOTHING),
     )
-    return (outline > 0).astype(np.uint8)
+    return (outline > level).astype(np.uint8)
 
 
 def _without_background(crop: Pixels, mask: Mask) -> Mask:

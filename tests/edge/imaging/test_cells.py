@@ -76,17 +76,18 @@ def test_an_empty_field_has_no_cells_but_a_scale() -> None:
 def test_a_cut_out_cell_is_centred_and_its_mask_has_its_size() -> None:
     (cell,) = find_cells(drawn_maps([(70, 90, 40)]), SIDE, SIDE, 0.5, RED_PX)
     field = np.full((320, 320, 3), 210, np.uint8)
-    crop, mask = cut_out(field, find_lamp(field), cell, 160, 128)
+    crop, mask, room = cut_out(field, find_lamp(field), cell, 160, 128)
     rows, columns = np.nonzero(mask)
     assert crop.shape == (128, 128, 3)
     assert (rows.mean(), columns.mean()) == pytest.approx((63.5, 63.5), abs=1.5)
     assert mask.sum() == pytest.approx(np.pi * 32**2, rel=0.1)
+    assert room.sum() >= mask.sum()
 
 
 def test_beyond_the_border_a_cut_out_is_black() -> None:
     (cell,) = find_cells(drawn_maps([(10, 90, 40)]), SIDE, SIDE, 1.0, RED_PX)
     field = np.full((160, 160, 3), 210, np.uint8)
-    crop, _ = cut_out(field, find_lamp(field), cell, 100, 50)
+    crop, _, _ = cut_out(field, find_lamp(field), cell, 100, 50)
     assert crop[:, :5].max() == 0
     assert crop[25, 40].min() > 150
 

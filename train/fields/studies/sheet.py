@@ -79,7 +79,8 @@ def main() -> None:
     for set_name in ("smears", "pbc", "raabin", "phone"):
         members = [f for f in chosen if f.set == set_name and f.name not in failed]
         rows += [tile(f, fields) for f in members[:: max(1, len(members) // COLUMNS)][:COLUMNS]]
-    rows += [tile(f, fields) for f in chosen if f.name in failed][:FAILURES]
+    wrong = sorted((f for f in chosen if f.name in failed), key=lambda f: f.set == "phone")
+    rows += [tile(f, fields) for f in wrong][:FAILURES]
     rows += [np.full_like(rows[0], 255)] * (-len(rows) % COLUMNS)
     sheet = np.vstack([np.hstack(rows[i : i + COLUMNS]) for i in range(0, len(rows), COLUMNS)])
     foot = np.full((18, sheet.shape[1], 3), 255, np.uint8)
