@@ -80,29 +80,30 @@ def bench_fields(model: ModelFile, images: list[Pixels], runs: int, threads: int
     results = []
     for number, image in enumerate(chosen):
         before = conditions()
-        judged = [fields.judge(image, f"bench {number}") for _ in range(WARM_UP_RUNS + runs)][WARM_UP_RUNS:]
-        results.append(
-            _result(model, image, judged, threads) | {"conditions": {"before": before, "after": conditions()}}
-        )
+        times: list[dict[str, float]] = []
+        for _ in range(WARM_UP_RUNS + runs):
+            judged = fields.judge(image, f"bench {number}")
+            times.append(judged.timings_ms)  # only these: the cut-outs of many runs would fill the memory
+        result = _result(model, image, judged, times[WARM_UP_RUNS:], threads)
+        results.append(result | {"conditions": {"before": before, "after": conditions()}})
     return results
 
 
-def _result(model: ModelFile, image: Pixels, judged: list[JudgedField], threads: int) -> dict[str, Any]:
+def _result(
+    model: ModelFile, image: Pixels, last: JudgedField, times: list[dict[str, float]], threads: int
+) -> dict[str, Any]:
     from edge.bench import percentiles
 
-    last = judged[-1]
     return {
         "model": model.manifest.name,
         "model_sha256": model.sha256,
-        "runs": len(judged),
+        "runs": len(times),
         "threads": threads,
         "field_px": [image.shape[1], image.shape[0]],
         "cells": len(last.cells),
         "lymphoid": sum(cell.kind == "lymphoid" for cell in last.cells),
         "red_cell_px": round(last.red_cell_px, 1),
-        "stages_ms": {
-            stage: percentiles([field.timings_ms.get(stage, 0.0) for field in judged]) for stage in STAGES
-        },
+        "stages_ms": {stage: percentiles([run.get(stage, 0.0) for run in times]) for stage in STAGES},
         "peak_rss_mb": round(peak_rss_mb(), 1),
         "machine": machine(),
         "versions": versions(),
