@@ -61,6 +61,7 @@ def dataset_split(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     """`leukoscope train`."""
     import train.quiet  # noqa: F401 - before TensorFlow is loaded
+
     if options.task != "classes":
         from train.fields.command import train as train_fields
 

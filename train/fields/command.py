@@ -90,7 +90,7 @@ def _train_cells(folders: Folders, steps: int, options: argparse.Namespace) -> P
     fixed.set_weights(model.get_weights())
     composer = Composer(fields, cuts, options.seed + 1)
     flatbuffer = to_int8(fixed, np.stack([composer.compose().picture for _ in range(CALIBRATION_PICTURES)]))
-    file = options.out / "cells.tflite"
+    file: Path = options.out / "cells.tflite"
     _write(file, flatbuffer, "cells", CELL_PLANES, {}, {"fields": len(training), "steps": steps}, {})
     made = CellFinder(read_network(file, "cells"))
     counts, _ = found_in(side_of(listed, "validation")[: options.limit], by_network(made))
@@ -124,7 +124,7 @@ def _train_kind(folders: Folders, steps: int, options: argparse.Namespace) -> Pa
     chosen = [training[int(n)] for n in random.integers(0, len(training), CALIBRATION_PICTURES)]
     fixed = kind.fixed_size(model)
     flatbuffer = to_int8(fixed, np.stack([kind.altered(cell, random) for cell in chosen]))
-    file = options.out / "kind.tflite"
+    file: Path = options.out / "kind.tflite"
     facts = {"cells": len(training), "steps": steps}
     _write(file, flatbuffer, "kind", ["other"], {"lymphoid_below": 0.0, "other_above": 0.0}, facts, {})
     network = Network(read_network(file, "kind"))

@@ -151,7 +151,7 @@ class Composer:
         if random.random() < 0.5:
             picture, cells = picture[:, ::-1], cells[:, ::-1]
         if random.random() < ERASED_SHARE:
-            picture, cells = _erased(picture, cells)
+            picture, cells = _erased(picture, cells)  # type: ignore[arg-type]
         return picture, cells, field.outlined  # type: ignore[return-value]
 
     def _paste_cells(self, picture: Pixels, cells: Labels, name: str, red: float) -> None:
@@ -228,12 +228,11 @@ class Composer:
         if random.random() < 0.5:
             lit = cv2.GaussianBlur(lit, (0, 0), random.uniform(0.3, 1.2))
         lit += random.normal(0, random.uniform(0, 6), lit.shape)
-        out = np.clip(lit, 0, 255).astype(np.uint8)
+        out: Pixels = np.clip(lit, 0, 255).astype(np.uint8)
         if random.random() < JPEG_SHARE:
             quality = int(random.integers(35, 95))
-            out = cv2.imdecode(
-                cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR
-            )  # type: ignore[assignment]
+            jpeg = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+            out = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)  # type: ignore[assignment]
         return out
 
     def _rim(self, lit: npt.NDArray[Any], cells: Labels) -> tuple[npt.NDArray[Any], Labels]:

@@ -73,7 +73,7 @@ def train(
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4, clipnorm=10.0)
     optimizer.build(model.trainable_variables)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def step(pictures: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             value = loss(wanted, model(tf.cast(pictures, tf.float32) / 128 - 1, training=True))

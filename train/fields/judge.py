@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edge.imaging.field.cells import Cell
 from edge.imaging.field.cutout import mask_of
@@ -76,7 +77,7 @@ def by_rules(picture: Pixels) -> tuple[list[tuple[float, float, bool]], float]:
     red = cv2.GaussianBlur(cv2.extractChannel(neutral, 0), (0, 0), max(1.0, max(picture.shape) / 300))
     lit = cv2.extractChannel(neutral, 1) > 20
     limit, _ = cv2.threshold(red[lit].reshape(1, -1), 0, 255, cv2.THRESH_OTSU)
-    dark = ((red < limit) & lit).astype(np.uint8)
+    dark: npt.NDArray[Any] = ((red < limit) & lit).astype(np.uint8)
     side = max(3, round(max(picture.shape[:2]) / 80)) | 1
     dark = cv2.morphologyEx(dark, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
     dark = cv2.morphologyEx(dark, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))

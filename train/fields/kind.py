@@ -115,7 +115,7 @@ def of_cnmc(files: Iterable[Path]) -> list[KindCell]:
     for file in files:
         picture = read_image(file)
         mask = (picture.max(axis=2) > 0).astype(np.uint8)
-        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))  # type: ignore[assignment]
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
         moments = cv2.moments(mask, True)
         factor = STORED_CELL_PX / np.sqrt(moments["m00"] * 4 / np.pi)
         x, y = moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
@@ -220,7 +220,9 @@ def _stained(picture: Pixels, random: np.random.Generator) -> Pixels:
     mix = np.eye(3) + random.normal(0, 0.09, (3, 3))
     density = density @ (mix * np.exp(random.normal(0, 0.22, (3, 1)))).astype(np.float32)
     density *= float(np.exp(random.normal(0, 0.28)))
-    return np.clip(np.exp(-density) * WHITE_LEVELS * np.exp(random.normal(0, 0.06)), 0, 255).astype(np.uint8)
+    lit = np.exp(-density) * WHITE_LEVELS * np.exp(random.normal(0, 0.06))
+    stained: Pixels = np.clip(lit, 0, 255).astype(np.uint8)
+    return stained
 
 
 def train(cells: list[KindCell], steps: int, seed: int = 0) -> keras.Model:
@@ -240,7 +242,7 @@ def train(cells: list[KindCell], steps: int, seed: int = 0) -> keras.Model:
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=5e-4)
     optimizer.build(model.trainable_variables)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def step(pictures: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits = model(tf.cast(pictures, tf.float32) / 128 - 1, training=True)[:, 0]

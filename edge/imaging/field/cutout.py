@@ -36,9 +36,7 @@ def area_px(cell: Cell) -> float:
     return float((cell.outline > 0).mean() * width * height)
 
 
-def cut_out(
-    field: Pixels, lamp: Lamp, cell: Cell, side_px: float, size: int
-) -> tuple[Pixels, Mask, Mask]:
+def cut_out(field: Pixels, lamp: Lamp, cell: Cell, side_px: float, size: int) -> tuple[Pixels, Mask, Mask]:
     """The square around a cell, even and neutral, and the cell's masks; blacken with `blackened`.
 
     Args:
@@ -61,9 +59,7 @@ def cut_out(
     return crop, tight, mask_of(cell, left, top, side, size, ROOM_LOGIT)
 
 
-def mask_of(
-    cell: Cell, left: float, top: float, side: float, size: int, level: float = 0.0
-) -> Mask:
+def mask_of(cell: Cell, left: float, top: float, side: float, size: int, level: float = 0.0) -> Mask:
     """(size, size) uint8: 1 on the cell, in the square of the field at `left`, `top`; 0 elsewhere."""
     outline_left, outline_top, width, height = cell.outline_box
     rows, columns = cell.outline.shape

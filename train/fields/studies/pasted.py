@@ -16,6 +16,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edge.imaging.field.lamp import WHITE_LEVELS, find_lamp
 from edge.imaging.field.ruler import model_red_cell_px
@@ -113,12 +114,17 @@ def alterations() -> dict[str, Callable[[Pixels], Pixels]]:
 
 
 def _times(picture: Pixels, red: float, green: float, blue: float) -> Pixels:
-    return np.clip(picture * np.array((red, green, blue)) + 0.5, 0, 255).astype(np.uint8)
+    return _levels(picture * np.array((red, green, blue)))
+
+
+def _levels(lit: npt.NDArray[np.float64]) -> Pixels:
+    levels: Pixels = np.clip(lit + 0.5, 0, 255).astype(np.uint8)
+    return levels
 
 
 def _gradient(picture: Pixels) -> Pixels:
     slope = np.linspace(0.8, 1.0, picture.shape[1])[None, :, None]
-    return np.clip(picture * slope + 0.5, 0, 255).astype(np.uint8)
+    return _levels(picture * slope)
 
 
 def _kelvin(change: float) -> tuple[float, float, float]:
