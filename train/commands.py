@@ -65,6 +65,12 @@ def dataset_split(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     """`leukoscope train`."""
     import train.quiet  # noqa: F401 - before TensorFlow is loaded
+
+    if options.task != "classes":
+        from train.fields.command import train as train_fields
+
+        return train_fields(options)
+
     from train.fit import training as fit
     from train.fit.run import Run
     from train.fit.start import check_start, resumed_limit

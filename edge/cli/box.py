@@ -46,6 +46,9 @@ def _demo(add: Add) -> None:
         help="classify each image in DIR once, then end (default: the samples of a source checkout, else "
         "simulated cells)",
     )
+    p.add_argument(
+        "--field", action="store_true", help="images are whole fields: find and judge every white cell"
+    )
     p.add_argument("--simulate", action="store_true", help="simulated cells, even if there are samples")
     p.add_argument("--seed", type=whole, default=0, metavar="N", help="of the simulated cells (default: 0)")
     p.add_argument(
@@ -113,6 +116,9 @@ def _classify(add: Add) -> None:
         metavar="FILE",
         help="use model, crop, calibration and limits of this settings file, as the daemon would",
     )
+    p.add_argument(
+        "--field", action="store_true", help="images are whole fields: find and judge every white cell"
+    )
     p.add_argument("--limit", type=count, metavar="N", help="the first N images only")
     json_option(p, "print one JSON line per image")
     p.add_argument("--csv", type=out_file, metavar="FILE", help="write a table for a spreadsheet")
@@ -176,6 +182,11 @@ def _bench_instead(p: argparse.ArgumentParser) -> None:
         metavar="RESULTS",
         help="instead: does memory stay flat over this many simulated results to a broker? Exit status 1 if not; "
         "--seconds bounds it (default: 900)",
+    )
+    p.add_argument(
+        "--field",
+        action="store_true",
+        help="instead: whole fields, stage by stage: finding, cutting, kind and classes",
     )
     p.add_argument(
         "--start",

@@ -21,6 +21,12 @@ def _train(add: Add) -> None:
     p = add("train", "train.commands:train", "Train MobileNet_M", example)
     _data_option(p)
     p.add_argument(
+        "--task",
+        choices=("classes", "cells", "kind"),
+        default="classes",
+        help="cells: what finds white cells in whole fields; kind: what tells lymphoid cells from others",
+    )
+    p.add_argument(
         "--fold", choices=("0", "1", "2", "all"), help="all: with --split none, train on every cell"
     )
     p.add_argument("--split", choices=("image", "subject", "none"), help="none: train on every cell")

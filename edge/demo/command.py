@@ -135,13 +135,22 @@ def _wait(event: threading.Event, stop: threading.Event, timeout_s: float) -> bo
     return event.is_set()
 
 
+def _fields(options: argparse.Namespace) -> str:
+    """Where whole fields come from: DIR, the samples of a source checkout once each, or the simulator."""
+    folder = options.images or SAMPLES.parent / "fields"
+    simulated = options.simulate or not folder.is_dir()
+    return "simulator" if simulated else f"files:{folder.resolve()}"
+
+
 def _settings(
     folder: Path, device: str, host: str, port: int, model: Path, options: argparse.Namespace
 ) -> Path:
     """The daemon's settings file."""
     text = json.dumps  # a JSON string is a TOML string
     camera = f"source = {text('simulator')}\n"
-    if options.images:
+    if options.field:
+        camera = f'view = "field"\nsource = {text(_fields(options))}\n'
+    elif options.images:
         camera = f"source = {text(f'files:{options.images.resolve()}')}\n"
     elif SAMPLES.is_dir() and not options.simulate:
         camera = (
@@ -151,7 +160,8 @@ def _settings(
     file = folder / "leukoscope.toml"
     file.write_text(
         f"[device]\nid = {text(device)}\n[model]\nfile = {text(str(model.resolve()))}\n"
-        f"[camera]\n{camera}[simulator]\nseed = {options.seed}\n[mqtt]\nhost = {text(host)}\nport = {port}\n"
+        f"[camera]\n{camera}[simulator]\nkind = {text('field' if options.field else 'cell')}\n"
+        f"seed = {options.seed}\n[mqtt]\nhost = {text(host)}\nport = {port}\n"
         f"[outbox]\nfile = {text(str(folder / 'outbox.db'))}\n",
         encoding="utf-8",
     )
