@@ -11,7 +11,7 @@ from edge.notice import NOTICE
 from edge.specimen.counting import COUNTED, column
 from edge.specimen.summary import Summary
 
-SHOWN_CELLS = 84
+SHOWN_CELLS = 72
 """Pictures in the gallery: what fits on one and a half sides of A4."""
 _TEMPLATES = Path(__file__).with_name("templates")
 
