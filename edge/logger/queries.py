@@ -52,6 +52,7 @@ class Results:
     Attributes:
         name: what it is, without secrets.
         sql, engine, tables: SQLAlchemy, its engine and the tables of today, for further questions.
+        columns: of `cells`, in the order of CELL_COLUMNS.
 
     Raises:
         InputError: it is not such an address, or holds no results.
@@ -79,7 +80,7 @@ class Results:
         if not found:
             raise InputError(f"{self.name} holds no results; leukoscope log writes them")
         # A database that no logger of this version has opened yet lacks the latest columns.
-        self._columns = [
+        self.columns = [
             self._cells.c[name] if name in columns else sqlalchemy.null().label(name) for name in CELL_COLUMNS
         ]
         self._kind = self._cells.c.kind if "kind" in columns else sqlalchemy.null()
@@ -105,7 +106,7 @@ class Results:
         ]
         first, last = sql.func.min(cells.c.captured_at), sql.func.max(cells.c.captured_at)
         query = (
-            sql.select(key, sql.func.count(), *counts, sql.func.avg(self._probability()), first, last)
+            sql.select(key, sql.func.count(), *counts, sql.func.avg(self.probability()), first, last)
             .where(*self._where(**conditions))
             .group_by(key)
             .order_by(first)
@@ -116,7 +117,7 @@ class Results:
         """Whole rows in the order of device and sequence; conditions as for `totals`."""
         cells = self._cells
         query = (
-            self.sql.select(*self._columns)
+            self.sql.select(*self.columns)
             .where(*self._where(**conditions))
             .order_by(cells.c.device, cells.c.sequence)
         )
@@ -138,7 +139,8 @@ class Results:
         """Give the connections back."""
         self.engine.dispose()
 
-    def _probability(self) -> Any:
+    def probability(self) -> Any:
+        """The probability of ALL, as a column of a query."""
         sql, column = self.sql, self._cells.c.probabilities
         if self.engine.dialect.name == "sqlite":
             return sql.func.json_extract(column, "$.ALL")

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge.cli.report import summary_of
+from edge.specimen.gather import summary_of
 from edge.errors import InputError
 from edge.logger import reviews
 from edge.logger.queries import Results

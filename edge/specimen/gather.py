@@ -1,0 +1,86 @@
+"""A specimen put together from a results database, the picture archive and the model's card."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge.errors import InputError, LeukoscopeError
+from edge.host.text import harmless
+from edge.logger import reviews
+from edge.logger.queries import Results
+from edge.model.classifier import default_model
+from edge.model.file import read_model
+from edge.records import ImageReference, Record
+from edge.specimen.summary import ModelErrors, ReportCell, Review, Summary, summarise
+
+LARGEST_PICTURE_BYTES = 4 * 2**20
+
+
+def summary_of(results: Results, specimen: str, pictures: Path | None, model: Path | None) -> Summary:
+    """Read one specimen from a database.
+
+    Args:
+        results: the database.
+        specimen: its name; "" for cells without one.
+        pictures: folder of the box's archive, or None.
+        model: a model file whose card gives the errors, if it is the one that made the records; None for the
+            default one.
+
+    Raises:
+        InputError: the database has no cell of this specimen.
+    """
+    found = list(results.records(specimen=specimen))
+    if not found:
+        known = ", ".join(harmless(total.key) or '""' for total in results.totals("specimen")[-5:])
+        raise InputError(
+            f"{results.name} has no cell of specimen {harmless(specimen)!r}; the last ones: {known}"
+        )
+    said = reviews.of_specimen(results, specimen)
+    return summarise(
+        specimen, _cells(found, said, pictures), reviews.checked(results), errors_of(found[-1], model)
+    )
+
+
+def _cells(
+    records: list[Record], said: dict[str, reviews.Review], pictures: Path | None
+) -> Iterator[ReportCell]:
+    for record in records:
+        review = said.get(record.id)
+        newest = None if review is None else Review(review.label, review.reviewer, review.at, review.comment)
+        yield ReportCell(record, newest, _picture(pictures, record.image))
+
+
+def errors_of(record: Record, model: Path | None) -> ModelErrors | None:
+    """Sensitivity and specificity by the card of the model file that made the record, or None.
+
+    Args:
+        record: a result.
+        model: a model file; another one than the record's says nothing.
+    """
+    try:
+        file = read_model(model or default_model())
+    except LeukoscopeError:
+        if model is not None:
+            raise
+        return None
+    if file.sha256 != record.model.sha256:
+        return None
+    band = (file.manifest.calibration or {}).get("with_band", {})
+    sensitivity, specificity = band.get("sensitivity"), band.get("specificity")
+    if not isinstance(sensitivity, float) or not isinstance(specificity, float):
+        return None
+    return ModelErrors(sensitivity, specificity)
+
+
+def _picture(folder: Path | None, image: ImageReference | None) -> bytes | None:
+    """The archived picture; None if it is not there. A record's own text never leads out of the folder."""
+    if folder is None or image is None:
+        return None
+    try:
+        file = (folder / image.name).resolve()
+        if not file.is_relative_to(folder.resolve()) or not file.is_file():
+            return None
+        if file.stat().st_size > LARGEST_PICTURE_BYTES:
+            return None
+        return file.read_bytes()
+    except (OSError, ValueError):
+        return None

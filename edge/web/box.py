@@ -1,0 +1,151 @@
+"""The box as the page sees it: what it publishes over MQTT, and commands with their answers."""
+
+import asyncio
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from paho.mqtt.client import MQTTMessage
+
+from edge.errors import LeukoscopeError
+from edge.host import threads
+from edge.mqtt.client import BrokerClient
+from edge.mqtt.connection import Connection
+from edge.mqtt.settings import MqttSettings
+
+log = logging.getLogger(__name__)
+
+ANSWER_S = 10.0
+# While a browser shows the live picture the box is asked for it again and again; it stops by itself.
+VIEW_S, VIEW_RENEWAL_S = 20, 10.0
+VIEWS_PER_S = 4
+LARGEST_MESSAGE_BYTES = 512 * 1024
+_FOLLOWED = ("status", "health", "cells", "fields", "specimen", "view")
+_KEPT = ("status", "health", "specimen")
+
+OnEvent = Callable[[str, Any, bool], None]
+"""Name, JSON values, whether it is kept for browsers that come later."""
+
+
+class BoxError(LeukoscopeError):
+    """The box cannot be asked, refused, or did not answer."""
+
+
+class Box:
+    """One box behind a broker.
+
+    Args:
+        settings: the broker.
+        device: the box's id.
+        on_event: takes what the box publishes; called in the network thread.
+    """
+
+    def __init__(self, settings: MqttSettings, device: str, on_event: OnEvent):
+        self._root = f"{settings.topic}/{device}"
+        name = secrets.token_hex(6)
+        self._answers = f"answers/web-{name}"
+        self._on_event = on_event
+        self._waiting: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Future[dict[str, Any]]]] = {}
+        self._lock = threading.Lock()
+        self.device = device
+        self.seen: dict[str, Any] = {}
+        self._connection = Connection(
+            settings,
+            f"leukoscope-web-{name}",
+            on_connected=self._on_connected,
+            on_message=self._on_message,
+        )
+
+    def start(self) -> None:
+        """Begin to follow the box."""
+        self._connection.start()
+
+    def stop(self) -> None:
+        """Leave the broker."""
+        self._connection.stop()
+
+    def broker(self) -> str:
+        """The state of the connection to the broker, in words."""
+        return self._connection.state()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there."""
+        return self._connection.connected.is_set()
+
+    async def command(self, name: str, **request: Any) -> Any:
+        """Send a command and wait for its answer's result.
+
+        Raises:
+            BoxError: there is no broker, the box refuses, or no answer comes.
+        """
+        session = self._connection.session
+        if session is None:
+            raise BoxError(f"the broker is not there: {self._connection.state()}")
+        correlation = secrets.token_hex(8)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[dict[str, Any]] = loop.create_future()
+        with self._lock:
+            self._waiting[correlation] = loop, future
+        try:
+            payload = msgspec.json.encode(
+                {**request, "response_topic": self._answers, "correlation": correlation}
+            )
+            session.send(f"{self._root}/commands/{name}", payload)
+            answer = await asyncio.wait_for(future, ANSWER_S)
+        except asyncio.TimeoutError:  # noqa: UP041 - Python 3.10 has two of them
+            raise BoxError(f"the box {self.device} does not answer; is it running?") from None
+        finally:
+            with self._lock:
+                self._waiting.pop(correlation, None)
+        if not answer.get("ok"):
+            raise BoxError(str(answer.get("error") or "the box refused"))
+        return answer.get("result")
+
+    async def keep_view(self, watched: Callable[[], bool]) -> None:
+        """Ask for the live picture as long as somebody watches; ends when it is cancelled."""
+        while True:
+            session = self._connection.session
+            if watched() and session is not None:
+                request = msgspec.json.encode({"seconds": VIEW_S, "per_second": VIEWS_PER_S})
+                session.send(f"{self._root}/commands/view", request, qos=0)
+            await asyncio.sleep(VIEW_RENEWAL_S if watched() else 1.0)
+
+    def _on_connected(self, client: BrokerClient) -> None:
+        topics = [(f"{self._root}/{name}", 0 if name == "view" else 1) for name in _FOLLOWED]
+        client.subscribe([*topics, (self._answers, 1)])
+        self._on_event("broker", {"connected": True, "text": "connected"}, True)
+
+    def _on_message(self, client: BrokerClient, message: MQTTMessage) -> None:
+        client.ack(message.mid, message.qos)
+        if len(message.payload) > LARGEST_MESSAGE_BYTES:
+            log.warning("a message of %d bytes was not taken", len(message.payload))
+            return
+        try:
+            body = msgspec.json.decode(message.payload) if message.payload else None
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return
+        if message.topic == self._answers:
+            self._answered(body)
+            return
+        name = message.topic.removeprefix(f"{self._root}/")
+        if name in _FOLLOWED:
+            if name in _KEPT:
+                self.seen[name] = {"at": time.time(), "body": body}
+            self._on_event(name, body, name in _KEPT)
+
+    def _answered(self, body: Any) -> None:
+        correlation = body.get("correlation") if isinstance(body, dict) else None
+        with self._lock:
+            loop, future = self._waiting.pop(str(correlation), (None, None))
+        if loop is not None and future is not None:
+            loop.call_soon_threadsafe(threads.guarded("answer of the box", _settle), future, body)
+
+
+def _settle(future: "asyncio.Future[dict[str, Any]]", body: dict[str, Any]) -> None:
+    if not future.done():
+        future.set_result(body)
