@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 from datetime import datetime
-from pathlib import Path
 
 from edge.host.durable import replace_file
 from edge.host.text import harmless

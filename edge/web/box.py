@@ -97,7 +97,7 @@ class Box:
             )
             session.send(f"{self._root}/commands/{name}", payload)
             answer = await asyncio.wait_for(future, ANSWER_S)
-        except asyncio.TimeoutError:  # noqa: UP041 - Python 3.10 has two of them
+        except asyncio.TimeoutError:
             raise BoxError(f"the box {self.device} does not answer; is it running?") from None
         finally:
             with self._lock:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from edge.specimen.gather import summary_of
 from edge.errors import InputError, LeukoscopeError
 from edge.host import secrets
 from edge.mqtt.settings import host_and_port
 from edge.notice import NOTICE
 from edge.settings import Settings, read
+from edge.specimen.gather import summary_of
 from edge.specimen.page import render
 from edge.web.access import Password, Sessions, host_names, is_loopback
 from edge.web.app import Parts, make_app

@@ -60,7 +60,7 @@ class Events:
             while True:
                 try:
                     yield await asyncio.wait_for(queue.get(), BEAT_S)
-                except asyncio.TimeoutError:  # noqa: UP041 - Python 3.10 has two of them
+                except asyncio.TimeoutError:
                     yield ": still here\n\n"
         finally:
             self._queues.discard(queue)

@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge.specimen.gather import summary_of
 from edge.errors import InputError
 from edge.logger import reviews
 from edge.logger.queries import Results
 from edge.logger.sinks import open_sink
 from edge.records import ImageReference, ModelReference, Record, uuid7
 from edge.specimen import fhir, page
+from edge.specimen.gather import summary_of
 from edge.specimen.summary import CHECKED_FROM, ModelErrors, summarise
 
 pytest.importorskip("sqlalchemy")
