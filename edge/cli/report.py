@@ -1,4 +1,4 @@
-"""`leukoscope report SPECIMEN`: one specimen as a page that prints, or as FHIR."""
+"""`leukoscope report SPECIMEN`: one specimen as a page that prints, as FHIR, or its cells as CSV."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from edge.host.durable import replace_file
 from edge.host.text import harmless
 from edge.logger.queries import Results
 from edge.notice import NOTICE
-from edge.specimen import fhir, page
+from edge.specimen import fhir, page, table
 from edge.specimen.gather import summary_of
 
 
@@ -21,8 +21,10 @@ def command(options: argparse.Namespace) -> int:
     finally:
         results.close()
     now = datetime.now().astimezone()
-    kind = options.format or ("fhir" if options.out.suffix == ".json" else "html")
-    if kind == "fhir":
+    kind = options.format or {".json": "fhir", ".csv": "csv"}.get(options.out.suffix, "html")
+    if kind == "csv":
+        text = table.cells(summary)
+    elif kind == "fhir":
         text = json.dumps(fhir.bundle(summary, now), indent=2, ensure_ascii=False) + "\n"
     else:
         text = page.render(summary, now)

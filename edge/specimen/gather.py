@@ -7,23 +7,24 @@ from edge.errors import InputError, LeukoscopeError
 from edge.host.text import harmless
 from edge.logger import reviews
 from edge.logger.queries import Results
-from edge.model.classifier import default_model
 from edge.model.file import read_model
+from edge.model.installed import find_model
 from edge.records import ImageReference, Record
-from edge.specimen.summary import ModelErrors, ReportCell, Review, Summary, summarise
+from edge.specimen.agreement import agreements
+from edge.specimen.summary import ModelErrors, ReportCell, Review, Summary, errors_in, summarise
 
 LARGEST_PICTURE_BYTES = 4 * 2**20
 
 
-def summary_of(results: Results, specimen: str, pictures: Path | None, model: Path | None) -> Summary:
+def summary_of(results: Results, specimen: str, pictures: Path | None, model: str) -> Summary:
     """Read one specimen from a database.
 
     Args:
         results: the database.
         specimen: its name; "" for cells without one.
         pictures: folder of the box's archive, or None.
-        model: a model file whose card gives the errors, if it is the one that made the records; None for the
-            default one.
+        model: a model file, or the name of an installed one, whose card gives the errors if it is the one that
+            made the records; "" for the default one.
 
     Raises:
         InputError: the database has no cell of this specimen.
@@ -34,9 +35,14 @@ def summary_of(results: Results, specimen: str, pictures: Path | None, model: Pa
         raise InputError(
             f"{results.name} has no cell of specimen {harmless(specimen)!r}; the last ones: {known}"
         )
-    said = reviews.of_specimen(results, specimen)
+    said = reviews.of_each_person(reviews.all_of(results, specimen))
+    newest = {review.cell: review for review in said}
     return summarise(
-        specimen, _cells(found, said, pictures), reviews.checked(results), errors_of(found[-1], model)
+        specimen,
+        _cells(found, newest, pictures),
+        reviews.checked(results),
+        errors_of(found[-1], model),
+        agreements((review.cell, review.reviewer, review.label) for review in said),
     )
 
 
@@ -49,26 +55,22 @@ def _cells(
         yield ReportCell(record, newest, _picture(pictures, record.image))
 
 
-def errors_of(record: Record, model: Path | None) -> ModelErrors | None:
+def errors_of(record: Record, model: str) -> ModelErrors | None:
     """Sensitivity and specificity by the card of the model file that made the record, or None.
 
     Args:
         record: a result.
-        model: a model file; another one than the record's says nothing.
+        model: as for `summary_of`; another one than the record's says nothing.
     """
     try:
-        file = read_model(model or default_model())
+        file = read_model(find_model(model))
     except LeukoscopeError:
-        if model is not None:
+        if model:
             raise
         return None
     if file.sha256 != record.model.sha256:
         return None
-    band = (file.manifest.calibration or {}).get("with_band", {})
-    sensitivity, specificity = band.get("sensitivity"), band.get("specificity")
-    if not isinstance(sensitivity, float) or not isinstance(specificity, float):
-        return None
-    return ModelErrors(sensitivity, specificity)
+    return errors_in(file.manifest.calibration)
 
 
 def _picture(folder: Path | None, image: ImageReference | None) -> bytes | None:

@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edge.records import Record
+from edge.specimen.agreement import Agreement
 from edge.specimen.counting import ALL, HEM, OTHER, REFER, Estimate, column, count, estimate
 
 CHECKED_FROM = 20
@@ -46,6 +47,15 @@ class ModelErrors(NamedTuple):
     specificity: float
 
 
+def errors_in(calibration: dict[str, Any]) -> ModelErrors | None:
+    """The errors as a model file's manifest tells them; None if it does not."""
+    band = calibration.get("with_band") or {}
+    sensitivity, specificity = band.get("sensitivity"), band.get("specificity")
+    if not isinstance(sensitivity, float) or not isinstance(specificity, float):
+        return None
+    return ModelErrors(sensitivity, specificity)
+
+
 @dataclass(frozen=True)
 class Summary:
     """A specimen.
@@ -63,6 +73,7 @@ class Summary:
         first, last: when the first and the last cell was captured, RFC 3339; "" if there is none.
         errors: of the model, as its card says; None if they are not known.
         simulated: whether drawn cells are among them.
+        reviewers: how far every two people agree who reviewed the same cells.
     """
 
     specimen: str
@@ -80,6 +91,7 @@ class Summary:
     last: str
     errors: ModelErrors | None = None
     simulated: bool = field(default=False)
+    reviewers: Sequence[Agreement] = ()
 
 
 def summarise(
@@ -87,6 +99,7 @@ def summarise(
     cells: Iterable[ReportCell],
     checked: dict[str, int],
     errors: ModelErrors | None = None,
+    reviewers: Sequence[Agreement] = (),
 ) -> Summary:
     """Put a specimen together.
 
@@ -96,6 +109,7 @@ def summarise(
         checked: sha256 of a model file to the number of its cells, of all specimens, that were reviewed as ALL
             or HEM in this laboratory.
         errors: of the model, if it is one and its card is known.
+        reviewers: how far they agree.
     """
     ordered = sorted(cells, key=_order)
     records = [cell.record for cell in ordered]
@@ -121,6 +135,7 @@ def summarise(
         last=moments[-1] if moments else "",
         errors=known,
         simulated=any(record.source.startswith(SIMULATOR) for record in records),
+        reviewers=reviewers,
     )
 
 

@@ -31,7 +31,7 @@ BODY_LIMIT_BYTES = 64 * 1024
 # Wrong passwords of one address before it has to wait, and the longest wait.
 FREE_TRIES, LONGEST_WAIT_S = 5, 60.0
 ADDRESSES_LIMIT = 1000
-OPEN_PATHS = ("/login", "/static/")
+OPEN_PATHS = ("/login", "/language", "/static/")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -190,7 +190,11 @@ class Guard:
                 known = {name.lower() for name, _ in message["headers"]}
                 message["headers"] = [
                     *message["headers"],
-                    *((name.encode(), value.encode()) for name, value in HEADERS.items()),
+                    *(
+                        (name.encode(), value.encode())
+                        for name, value in HEADERS.items()
+                        if name.lower().encode() not in known  # a report has a policy of its own
+                    ),
                     *([] if b"cache-control" in known else [(b"cache-control", b"no-store")]),
                 ]
             await send(message)
@@ -202,20 +206,20 @@ class Guard:
 
     def _refusal(self, request: Request) -> Response | None:
         if not self._knows_host(request.headers.get("host", "")):
-            return refused("this name is not known here; add it to [web] hosts", 421)
+            return refused("this name is not known here; add it to [web] hosts", 421, "host")
         if int_or(request.headers.get("content-length"), 0) > BODY_LIMIT_BYTES:
-            return refused("the request is too large", 413)
+            return refused("the request is too large", 413, "too_large")
         token = self._sessions.token(request.cookies.get(COOKIE, ""))
         request.scope["leukoscope_token"] = token
-        path = request.url.path
-        if path.startswith(OPEN_PATHS) and (path != "/login" or request.method in ("GET", "HEAD")):
+        reads, path = request.method in ("GET", "HEAD"), request.url.path
+        if reads and path.startswith(OPEN_PATHS):
             return None
         if self._password.needed and not token and path != "/login":
-            if request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", ""):
+            if reads and "text/html" in request.headers.get("accept", ""):
                 return RedirectResponse("/login", 303)
-            return refused("log in first", 401)
-        if request.method not in ("GET", "HEAD") and not self._is_own(request, token):
-            return refused("the request does not come from this page; load it again", 403)
+            return refused("log in first", 401, "login")
+        if not reads and not self._is_own(request, token):
+            return refused("the request does not come from this page; load it again", 403, "foreign")
         return None
 
     def _knows_host(self, header: str) -> bool:
@@ -237,9 +241,9 @@ class Guard:
         return bool(token) and hmac.compare_digest(given.encode(), token.encode())
 
 
-def refused(why: str, status: int) -> Response:
-    """A refusal, as JSON."""
-    return JSONResponse({"error": why}, status)
+def refused(why: str, status: int, code: str) -> Response:
+    """A refusal, as JSON: its words in English, and the code of its text in every language."""
+    return JSONResponse({"error": why, "code": code}, status)
 
 
 def int_or(text: str | None, otherwise: int) -> int:

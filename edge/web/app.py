@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import (
@@ -30,18 +28,24 @@ from edge.host.text import harmless
 from edge.notice import NOTICE
 from edge.records import Record
 from edge.web.access import COOKIE, SESSION_S, Attempts, Guard, Password, Sessions, body_of, refused
-from edge.web.box import Box, BoxError
+from edge.web.box import Box
 from edge.web.events import WATCHERS_LIMIT, Events
+from edge.web.faults import PageError
 from edge.web.pictures import Pictures
 from edge.web.store import Store
 from edge.web.texts import NAMES, catalogue, chosen
 
 HERE = Path(__file__).parent
+# A report has its style within it, and no script.
+REPORT_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+)
 LANGUAGE_COOKIE = "leukoscope_language"
 PAGES = ("live", "cells", "specimens", "health", "settings")
 NAME_LIMIT, COMMENT_LIMIT = 200, 1000
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+Answering = Callable[["Page", Request], Awaitable[Response]]
 
 
 @dataclass
@@ -96,6 +100,9 @@ def make_app(parts: Parts, names: set[str], loopback: bool) -> Any:
         Route("/api/cells/{cell}/map", page.heat_map),
         Route("/api/cells/{cell}/review", page.review, methods=["POST"]),
         Route("/api/specimens", page.specimens),
+        Route("/api/review", page.to_review),
+        Route("/api/agreement", page.agreement),
+        Route("/api/checked", page.checked),
         Route("/api/commands/{name}", page.command, methods=["POST"]),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
@@ -103,19 +110,20 @@ def make_app(parts: Parts, names: set[str], loopback: bool) -> Any:
     return Guard(app, parts.password, parts.sessions, names, loopback)
 
 
-def _answers(endpoint: "Callable[[Page, Request], Awaitable[Response]]") -> "Callable[[Page, Request], Awaitable[Response]]":
-    """What a person did wrong, or what is not there at the moment, as JSON with its words."""
+def _answers(endpoint: "Answering") -> "Answering":
+    """What a person did wrong, or what is not there at the moment, as JSON with its words and their code."""
 
     @wraps(endpoint)
     async def call(page: "Page", request: Request) -> Response:
         try:
             return await endpoint(page, request)
-        except BoxError as error:
-            return refused(harmless(error, 500), 503)
+        except PageError as error:
+            return refused(harmless(error, 500), error.status, error.code)
         except LeukoscopeError as error:
-            if error.exit_status == 1:
-                page.parts.store.close()
-            return refused(harmless(error, 500), 400 if error.exit_status == 2 else 503)
+            if error.exit_status == 2:
+                return refused(harmless(error, 500), 404, "not_found")
+            page.parts.store.close()  # opened anew by the next request
+            return refused(harmless(error, 500), 503, "database")
 
     return call
 
@@ -127,7 +135,10 @@ class Page:
         self.parts = parts
         self._attempts = Attempts()
         self._templates = Environment(
-            loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+            loader=FileSystemLoader(HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
         )
         self._templates.filters["safe_text"] = harmless
 
@@ -164,12 +175,14 @@ class Page:
         if not token and not parts.password.needed:
             key, token = parts.sessions.begin()
         language = chosen(
-            request.cookies.get(LANGUAGE_COOKIE, ""), request.headers.get("accept-language", ""), parts.language
+            request.cookies.get(LANGUAGE_COOKIE, ""),
+            request.headers.get("accept-language", ""),
+            parts.language,
         )
         texts = catalogue(language)
         html = self._templates.get_template(f"{name}.html").render(
             t=texts,
-            texts_json=Markup(json.dumps(texts, ensure_ascii=True).replace("<", "\\u003c")),
+            texts=texts,
             language=language,
             languages=NAMES,
             pages=PAGES,
@@ -202,7 +215,7 @@ class Page:
         """Begins a session for who knows the password."""
         address = request.client.host if request.client else ""
         if (wait_s := self._attempts.wait_s(address)) > 0:
-            answer = refused("too many wrong passwords; wait", 429)
+            answer = refused("too many wrong passwords; wait", 429, "wait")
             answer.headers["retry-after"] = str(int(wait_s) + 1)
             return answer
         right = self.parts.password.needed and self.parts.password.fits(
@@ -210,7 +223,7 @@ class Page:
         )
         self._attempts.note(address, right)
         if not right:
-            return refused("wrong password", 401)
+            return refused("wrong password", 401, "password")
         key, _ = self.parts.sessions.begin()
         response = JSONResponse({"ok": True})
         self._set_session(response, key)
@@ -225,7 +238,7 @@ class Page:
         """Remembers a language."""
         language = str((await body_of(request)).get("language", ""))
         if language not in NAMES:
-            return refused("no such language", 400)
+            return refused("no such language", 400, "language")
         response = JSONResponse({"ok": True})
         response.set_cookie(
             LANGUAGE_COOKIE, language, max_age=365 * 86400, samesite="strict", secure=self.parts.secure
@@ -235,13 +248,15 @@ class Page:
     async def events(self, _request: Request) -> Response:
         """What happens on the box, as it happens."""
         if self.parts.events.watchers >= WATCHERS_LIMIT:
-            return refused(f"{WATCHERS_LIMIT} browsers watch already", 503)
+            return refused(f"{WATCHERS_LIMIT} browsers watch already", 503, "watchers")
         return StreamingResponse(self.parts.events.listen(), media_type="text/event-stream")
 
     @_answers
     async def cells(self, request: Request) -> Response:
         """A page of cells."""
-        filters = {name: value[:NAME_LIMIT] for name, value in request.query_params.items() if name != "before"}
+        filters = {
+            name: value[:NAME_LIMIT] for name, value in request.query_params.items() if name != "before"
+        }
         before = request.query_params.get("before", "")[:NAME_LIMIT]
         shown, following = await asyncio.to_thread(self.parts.store.cells, filters, before)
         return JSONResponse({"cells": shown, "next": following, "notice": NOTICE})
@@ -254,7 +269,7 @@ class Page:
         """One cell."""
         record = await self._record(request)
         if record is None:
-            return refused("there is no such cell", 404)
+            return refused("there is no such cell", 404, "cell")
         return JSONResponse(await asyncio.to_thread(self.parts.store.shown, record) | {"notice": NOTICE})
 
     @_answers
@@ -263,7 +278,7 @@ class Page:
         record = await self._record(request)
         file = None if record is None else self.parts.pictures.file(record)
         if file is None:
-            return refused("the picture of this cell was not kept", 404)
+            return refused("the picture of this cell was not kept", 404, "picture")
         return FileResponse(file, media_type="image/png", headers={"cache-control": "private, max-age=86400"})
 
     @_answers
@@ -271,7 +286,7 @@ class Page:
         """Where its verdict comes from."""
         record = await self._record(request)
         if record is None:
-            return refused("there is no such cell", 404)
+            return refused("there is no such cell", 404, "cell")
         png = await asyncio.to_thread(self.parts.pictures.heat_map, record)
         return Response(png, media_type="image/png", headers={"cache-control": "private, max-age=86400"})
 
@@ -281,8 +296,8 @@ class Page:
         body = await body_of(request)
         reviewer = str(body.get("reviewer", "")).strip()[:NAME_LIMIT]
         if not reviewer:
-            return refused("say who reviews", 400)
-        await asyncio.to_thread(
+            return refused("say who reviews", 400, "who")
+        record = await asyncio.to_thread(
             self.parts.store.review,
             request.path_params["cell"],
             str(body.get("label", "")),
@@ -290,21 +305,51 @@ class Page:
             str(body.get("comment", ""))[:COMMENT_LIMIT],
             time.time_ns(),
         )
-        return JSONResponse({"ok": True})
+        return JSONResponse({"ok": True, **_verdict(record), "notice": NOTICE})
+
+    @_answers
+    async def to_review(self, request: Request) -> Response:
+        """Cells that wait for this person; without what the model says of them, unless the settings allow it."""
+        asked = request.query_params
+        reviewer = asked.get("reviewer", "").strip()[:NAME_LIMIT]
+        if not reviewer:
+            return refused("say who reviews", 400, "who")
+        found = await asyncio.to_thread(
+            self.parts.store.to_review,
+            asked.get("specimen", "")[:NAME_LIMIT],
+            asked.get("order", ""),
+            reviewer,
+            asked.get("second") == "1",
+        )
+        cells = [{"id": record.id} | ({} if self.parts.blind else _verdict(record)) for record in found]
+        return JSONResponse({"cells": cells, "notice": NOTICE})
+
+    @_answers
+    async def agreement(self, request: Request) -> Response:
+        """How far the reviewers of a specimen agree."""
+        specimen = request.query_params.get("specimen", "")[:NAME_LIMIT]
+        found = await asyncio.to_thread(self.parts.store.agreements, specimen)
+        return JSONResponse({"agreements": [agreement._asdict() for agreement in found]})
+
+    @_answers
+    async def checked(self, request: Request) -> Response:
+        """Whether this laboratory has reviewed enough cells of a model file."""
+        sha256 = request.query_params.get("model", "")[:NAME_LIMIT]
+        return JSONResponse(await asyncio.to_thread(self.parts.store.checked, sha256))
 
     @_answers
     async def specimens(self, _request: Request) -> Response:
         """The last specimens."""
-        return JSONResponse({"specimens": await asyncio.to_thread(self.parts.store.specimens), "notice": NOTICE})
+        return JSONResponse(
+            {"specimens": await asyncio.to_thread(self.parts.store.specimens), "notice": NOTICE}
+        )
 
     @_answers
     async def report(self, request: Request) -> Response:
         """A specimen's report; a page of its own, with its own policy within it."""
         specimen = request.query_params.get("specimen", "")[:NAME_LIMIT]
         text = await asyncio.to_thread(self.parts.report, specimen)
-        response = HTMLResponse(text)
-        response.headers["x-leukoscope-report"] = "1"
-        return response
+        return HTMLResponse(text, headers={"content-security-policy": REPORT_POLICY})
 
     @_answers
     async def command(self, request: Request) -> Response:
@@ -314,9 +359,13 @@ class Page:
         if name == "specimen_start":
             given["specimen"] = str(body.get("specimen", ""))[:NAME_LIMIT].strip()
             if not given["specimen"]:
-                return refused("give the specimen a name", 400)
+                return refused("give the specimen a name", 400, "name")
             if isinstance(target := body.get("target"), int):
                 given["target"] = target
         elif name not in ("specimen_stop", "capture"):
-            return refused("the page sends no such command", 404)
+            return refused("the page sends no such command", 404, "command")
         return JSONResponse({"ok": True, "result": await self.parts.box.command(name, **given)})
+
+
+def _verdict(record: Record) -> dict[str, Any]:
+    return {"verdict": record.verdict, "kind": record.kind, "probabilities": record.probabilities}

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 from paho.mqtt.client import MQTTMessage
 
-from edge.errors import LeukoscopeError
 from edge.host import threads
 from edge.mqtt.client import BrokerClient
 from edge.mqtt.connection import Connection
 from edge.mqtt.settings import MqttSettings
+from edge.web.faults import PageError
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,11 @@ OnEvent = Callable[[str, Any, bool], None]
 """Name, JSON values, whether it is kept for browsers that come later."""
 
 
-class BoxError(LeukoscopeError):
+class BoxError(PageError):
     """The box cannot be asked, refused, or did not answer."""
+
+    def __init__(self, message: str, code: str):
+        super().__init__(message, code, 503)
 
 
 class Box:
@@ -51,8 +54,8 @@ class Box:
         self._on_event = on_event
         self._waiting: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Future[dict[str, Any]]]] = {}
         self._lock = threading.Lock()
+        self._told_connected: bool | None = None
         self.device = device
-        self.seen: dict[str, Any] = {}
         self._connection = Connection(
             settings,
             f"leukoscope-web-{name}",
@@ -72,10 +75,9 @@ class Box:
         """The state of the connection to the broker, in words."""
         return self._connection.state()
 
-    @property
-    def connected(self) -> bool:
-        """Whether the broker is there."""
-        return self._connection.connected.is_set()
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until the broker is there; False if it is not after `timeout_s`."""
+        return self._connection.connected.wait(timeout_s)
 
     async def command(self, name: str, **request: Any) -> Any:
         """Send a command and wait for its answer's result.
@@ -85,7 +87,7 @@ class Box:
         """
         session = self._connection.session
         if session is None:
-            raise BoxError(f"the broker is not there: {self._connection.state()}")
+            raise BoxError(f"the broker is not there: {self._connection.state()}", "broker")
         correlation = secrets.token_hex(8)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[dict[str, Any]] = loop.create_future()
@@ -98,27 +100,38 @@ class Box:
             session.send(f"{self._root}/commands/{name}", payload)
             answer = await asyncio.wait_for(future, ANSWER_S)
         except asyncio.TimeoutError:
-            raise BoxError(f"the box {self.device} does not answer; is it running?") from None
+            raise BoxError(f"the box {self.device} does not answer; is it running?", "silent") from None
         finally:
             with self._lock:
                 self._waiting.pop(correlation, None)
         if not answer.get("ok"):
-            raise BoxError(str(answer.get("error") or "the box refused"))
+            raise BoxError(str(answer.get("error") or "the box refused"), "refused")
         return answer.get("result")
 
     async def keep_view(self, watched: Callable[[], bool]) -> None:
         """Ask for the live picture as long as somebody watches; ends when it is cancelled."""
+        due_s = 0.0
         while True:
+            self._look_at_broker()
             session = self._connection.session
-            if watched() and session is not None:
+            if not watched():
+                due_s = 0.0
+            elif session is not None and time.monotonic() >= due_s:
                 request = msgspec.json.encode({"seconds": VIEW_S, "per_second": VIEWS_PER_S})
+                due_s = time.monotonic() + VIEW_RENEWAL_S
                 session.send(f"{self._root}/commands/view", request, qos=0)
-            await asyncio.sleep(VIEW_RENEWAL_S if watched() else 1.0)
+            await asyncio.sleep(1.0)
+
+    def _look_at_broker(self) -> None:
+        """Tell the browsers when the broker goes or comes."""
+        connected = self._connection.connected.is_set()
+        if connected != self._told_connected:
+            self._told_connected = connected
+            self._on_event("broker", {"connected": connected, "text": self._connection.state()}, True)
 
     def _on_connected(self, client: BrokerClient) -> None:
         topics = [(f"{self._root}/{name}", 0 if name == "view" else 1) for name in _FOLLOWED]
         client.subscribe([*topics, (self._answers, 1)])
-        self._on_event("broker", {"connected": True, "text": "connected"}, True)
 
     def _on_message(self, client: BrokerClient, message: MQTTMessage) -> None:
         client.ack(message.mid, message.qos)
@@ -134,8 +147,6 @@ class Box:
             return
         name = message.topic.removeprefix(f"{self._root}/")
         if name in _FOLLOWED:
-            if name in _KEPT:
-                self.seen[name] = {"at": time.time(), "body": body}
             self._on_event(name, body, name in _KEPT)
 
     def _answered(self, body: Any) -> None:

@@ -10,9 +10,9 @@ import msgspec
 
 from edge.errors import InputError, LeukoscopeError
 from edge.host import secrets
-from edge.mqtt.settings import host_and_port
+from edge.host.address import host_and_port, joined
 from edge.notice import NOTICE
-from edge.settings import Settings, read
+from edge.settings import Settings, find, load
 from edge.specimen.gather import summary_of
 from edge.specimen.page import render
 from edge.web.access import Password, Sessions, host_names, is_loopback
@@ -31,15 +31,15 @@ HIDDEN_KEYS = ("password", "secret", "token")
 
 def command(options: argparse.Namespace) -> int:
     """`leukoscope web`."""
-    settings = read(options.config)
+    settings = load(find(options.config))
     listen = options.listen or settings.web.listen
-    host, port = host_and_port(listen, "[web] listen")
-    parts = make_parts(settings, loopback=is_loopback(host))
+    host, port = host_and_port(listen, "--listen" if options.listen else "[web] listen", "127.0.0.1:8080")
+    parts = make_parts(settings, listen, loopback=is_loopback(host))
     app = make_app(parts, host_names(host, settings.web.hosts), is_loopback(host))
     return serve(app, host, port, settings)
 
 
-def make_parts(settings: Settings, loopback: bool) -> Parts:
+def make_parts(settings: Settings, listen: str, loopback: bool) -> Parts:
     """Everything that the page needs.
 
     Raises:
@@ -49,7 +49,7 @@ def make_parts(settings: Settings, loopback: bool) -> Parts:
     password = Password(web.password_file)
     if not loopback and not password.needed:
         raise InputError(
-            f"[web] listen {web.listen} can be reached from other machines, so a password is needed: write one into "
+            f"[web] listen {listen} can be reached from other machines, so a password is needed: write one into "
             "a file that only this user can read, and name it in [web] password_file"
         )
     if bool(web.cert_file) != bool(web.key_file):
@@ -66,7 +66,7 @@ def make_parts(settings: Settings, loopback: bool) -> Parts:
         password=password,
         sessions=Sessions(),
         settings=shown_settings(settings),
-        report=lambda specimen: render(summary_of(store.results(), specimen, archive, None)),
+        report=lambda specimen: render(summary_of(store.results(), specimen, archive, settings.model.file)),
         language=web.language,
         blind=web.blind,
         secure=bool(web.cert_file),

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import cv2
 
-from edge.errors import InputError, LeukoscopeError
 from edge.imaging.files import read_image
 from edge.imaging.preprocess import Geometry, prepare
-from edge.model.classifier import Classifier, default_model
+from edge.model.classifier import Classifier
 from edge.model.explain import Explainer, picture
 from edge.model.file import read_model
+from edge.model.installed import find_model
 from edge.records import Record
+from edge.web.faults import PageError
 
 LARGEST_PICTURE_BYTES = 16 * 2**20
 
@@ -46,11 +47,12 @@ class Pictures:
         """A PNG: the cell, and what in it speaks for ALL (red) and for HEM (blue).
 
         Raises:
-            LeukoscopeError: there is no picture, the model is another one now, or it has no activation map.
+            PageError: there is no picture, or another model file judged it.
+            LeukoscopeError: the model file cannot be used, or it has no activation map.
         """
         file = self.file(record)
         if file is None:
-            raise InputError("the picture of this cell was not kept")
+            raise PageError("the picture of this cell was not kept", "picture", 404)
         with self._lock:  # one interpreter
             classifier, explainer = self._ready(record)
             frame = read_image(file)
@@ -60,10 +62,10 @@ class Pictures:
 
     def _ready(self, record: Record) -> tuple[Classifier, Explainer]:
         if self._explainer is None:
-            model = read_model(Path(self._model) if self._model else default_model())
+            model = read_model(find_model(self._model))
             classifier = Classifier(model)
             self._explainer = classifier, Explainer(classifier, model.manifest)
             self._sha256, self._geometry = model.sha256, model.manifest.geometry
         if record.model.sha256 != self._sha256:
-            raise LeukoscopeError("another model file judged this cell")
+            raise PageError("another model file judged this cell", "other_model", 404)
         return self._explainer

@@ -5,11 +5,14 @@ from typing import Any
 
 import msgspec
 
-from edge.errors import InputError
+from edge.errors import InputError, LeukoscopeError
 from edge.logger import reviews
 from edge.logger.queries import Results
 from edge.logger.rows import CELL_COLUMNS, record_of
 from edge.records import Record, rfc3339
+from edge.specimen.agreement import Agreement, agreements
+from edge.specimen.summary import CHECKED_FROM
+from edge.web.faults import PageError
 
 PAGE = 60
 SPECIMENS = 200
@@ -40,7 +43,10 @@ class Store:
             LeukoscopeError: it is not there (yet) or cannot be read.
         """
         if self._open is None:
-            self._open = Results(self._target)
+            try:
+                self._open = Results(self._target)
+            except InputError as error:  # nothing was stored yet
+                raise LeukoscopeError(str(error)) from None
         return self._open
 
     def cells(self, filters: Mapping[str, str], before: str) -> tuple[list[dict[str, Any]], str]:
@@ -52,7 +58,7 @@ class Store:
         """
         results = self.results()
         sql, cells = results.sql, results.tables.cells
-        query = sql.select(*results.columns).where(*_conditions(results, filters))
+        query = sql.select(*results.columns).where(*self._conditions(filters))
         if before:
             query = query.where(cells.c.id < before)
         rows = list(results.run(query.order_by(cells.c.id.desc()).limit(PAGE + 1)))
@@ -78,20 +84,68 @@ class Store:
         totals = self.results().totals("specimen")[-SPECIMENS:]
         return [msgspec.to_builtins(total) for total in reversed(totals)]
 
-    def review(self, cell_id: str, label: str, reviewer: str, comment: str, now_ns: int) -> None:
+    def review(self, cell_id: str, label: str, reviewer: str, comment: str, now_ns: int) -> Record:
         """Add a review.
 
+        Returns:
+            The record of the cell.
+
         Raises:
-            InputError: there is no such cell or label.
+            PageError: there is no such cell or label.
         """
-        if label not in reviews.LABELS:
-            raise InputError(f"{label!r} is none of {', '.join(reviews.LABELS)}")
-        if self.cell(cell_id) is None:
-            raise InputError("there is no such cell")
+        if label not in (*reviews.LABELS, reviews.UNDONE):
+            raise PageError(f"label is none of {', '.join(reviews.LABELS)}", "label")
+        record = self.cell(cell_id)
+        if record is None:
+            raise PageError("there is no such cell", "cell", 404)
         one = reviews.Review(
             cell=cell_id, label=label, reviewer=reviewer, at=rfc3339(now_ns), comment=comment
         )
         reviews.add(self.results(), one)
+        return record
+
+    def to_review(self, specimen: str, order: str, reviewer: str, second: bool) -> list[Record]:
+        """Cells with pictures that this person has not reviewed, at most PAGE.
+
+        Args:
+            specimen: its name, or "" for all.
+            order: "doubt", those first whose probability is nearest to 0.5; or "random".
+            reviewer: who asks.
+            second: cells that somebody else has reviewed, so that both can be compared; else cells that nobody has.
+        """
+        results = self.results()
+        sql, cells = results.sql, results.tables.cells
+        found = [cells.c.image.is_not(None), sql.cast(cells.c.image, sql.Text) != "null"]
+        if specimen:
+            found.append(cells.c.specimen == specimen)
+        if results.has("reviews"):
+            found.append(~self._reviewed(reviewer) if second else ~self._reviewed())
+        if second:
+            found.append(self._reviewed())
+        first = sql.func.random() if order == "random" else sql.func.abs(results.probability() - 0.5)
+        query = sql.select(*results.columns).where(*found).order_by(first, cells.c.id).limit(PAGE)
+        records = [_record(row) for row in results.run(query)]
+        return [record for record in records if record is not None]
+
+    def agreements(self, specimen: str) -> list[Agreement]:
+        """How far every two reviewers of a specimen agree."""
+        said = reviews.of_each_person(reviews.all_of(self.results(), specimen))
+        return agreements((review.cell, review.reviewer, review.label) for review in said)
+
+    def checked(self, sha256: str) -> dict[str, Any]:
+        """How many cells of a model file this laboratory has reviewed as ALL or HEM, and whether that is enough."""
+        reviewed = reviews.checked(self.results()).get(sha256, 0)
+        return {"reviewed": reviewed, "needed": CHECKED_FROM, "checked": reviewed >= CHECKED_FROM}
+
+    def _reviewed(self, reviewer: str = "") -> Any:
+        """The condition that a cell's newest review (of this person) was not taken back."""
+        sql, tables = self.results().sql, self.results().tables
+        table, cells = tables.reviews, tables.cells
+        query = sql.select(table.c.label).where(table.c.cell == cells.c.id)
+        if reviewer:
+            query = query.where(table.c.reviewer == reviewer)
+        label = query.order_by(table.c.at.desc()).limit(1).correlate(cells).scalar_subquery()
+        return sql.func.coalesce(label, reviews.UNDONE) != reviews.UNDONE
 
     def _reviews(self, ids: list[str]) -> dict[str, reviews.Review]:
         results = self.results()
@@ -99,35 +153,29 @@ class Store:
             return {}
         table = results.tables.reviews
         query = results.sql.select(table).where(table.c.cell.in_(ids)).order_by(table.c.at)
-        return {
-            row.cell: reviews.Review(
-                cell=row.cell, label=row.label, reviewer=row.reviewer, at=row.at, comment=row.comment or ""
-            )
-            for row in results.run(query)
-        }
+        return reviews.newest(reviews.review_of(row) for row in results.run(query))
 
-
-def _conditions(results: Results, filters: Mapping[str, str]) -> list[Any]:
-    sql, cells = results.sql, results.tables.cells
-    found = []
-    if "specimen" in filters:
-        found.append(cells.c.specimen == filters["specimen"])
-    counted = filters.get("counted", "")
-    other = sql.func.coalesce(cells.c.kind, "") == "other"
-    if counted == "other":
-        found.append(other)
-    elif counted in _KINDS:
-        found += [cells.c.verdict == counted, ~other]
-    probability = results.probability()
-    for name, condition in (("p_from", probability.__ge__), ("p_to", probability.__le__)):
-        try:
-            found.append(condition(float(filters[name])))
-        except (KeyError, ValueError):
-            continue
-    if filters.get("reviewed") in ("yes", "no") and results.has("reviews"):
-        reviewed = sql.exists().where(results.tables.reviews.c.cell == cells.c.id)
-        found.append(reviewed if filters["reviewed"] == "yes" else ~reviewed)
-    return found
+    def _conditions(self, filters: Mapping[str, str]) -> list[Any]:
+        results = self.results()
+        sql, cells = results.sql, results.tables.cells
+        found = []
+        if "specimen" in filters:
+            found.append(cells.c.specimen == filters["specimen"])
+        counted = filters.get("counted", "")
+        other = sql.func.coalesce(cells.c.kind, "") == "other"
+        if counted == "other":
+            found.append(other)
+        elif counted in _KINDS:
+            found += [cells.c.verdict == counted, ~other]
+        probability = results.probability()
+        for name, condition in (("p_from", probability.__ge__), ("p_to", probability.__le__)):
+            try:
+                found.append(condition(float(filters[name])))
+            except (KeyError, ValueError):
+                continue
+        if filters.get("reviewed") in ("yes", "no") and results.has("reviews"):
+            found.append(self._reviewed() if filters["reviewed"] == "yes" else ~self._reviewed())
+        return found
 
 
 def _record(row: Any) -> Record | None:
