@@ -10,7 +10,7 @@ import msgspec
 
 from edge.errors import InputError, LeukoscopeError
 from edge.host import secrets
-from edge.host.address import host_and_port, joined
+from edge.host.address import host_and_port
 from edge.notice import NOTICE
 from edge.settings import Settings, find, load
 from edge.specimen.gather import summary_of

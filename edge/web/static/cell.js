@@ -30,13 +30,9 @@ try {
     picture.hidden = false;
     picture.addEventListener("error", () => { picture.hidden = true; byId("no-picture").hidden = false; });
     const map = byId("cell-map");
-    const answer = await fetch(`${path}/map`);
-    if (answer.ok) {
-      map.src = `${path}/map`;
-      map.hidden = false;
-    } else {
-      byId("no-map").textContent = (await answer.json()).error;
-    }
+    map.addEventListener("load", () => { map.hidden = false; });
+    map.addEventListener("error", () => request(`${path}/map`).catch((error) => { byId("no-map").textContent = error.message; }));
+    map.src = `${path}/map`;
   } else {
     byId("no-picture").hidden = false;
   }

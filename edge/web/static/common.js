@@ -20,13 +20,30 @@ export function element(name, values = {}, ...children) {
   return made;
 }
 
+// What is wrong at the moment, by what it concerns: each stays until it is over, a failed request for a while.
+const RETRY_MS = 3000;
+const FAULT_SHOWN_MS = 15000;
+const faults = new Map();
 let faultTimer;
-export function showFault(text) {
+
+export function setFault(name, text) {
+  if (text) faults.set(name, text);
+  else faults.delete(name);
   const box = byId("fault");
-  box.textContent = text;
-  box.hidden = !text;
+  box.textContent = [...faults.values()].join(" · ");
+  box.hidden = faults.size === 0;
+}
+
+export function showFault(text) {
+  setFault("request", text);
   clearTimeout(faultTimer);
-  if (text) faultTimer = setTimeout(() => { box.hidden = true; }, 15000);
+  if (text) faultTimer = setTimeout(() => setFault("request", ""), FAULT_SHOWN_MS);
+}
+
+// The words of the chosen language, if there are any; else those of the server or the box.
+function wordsOf(found, fallback) {
+  const key = `error.${found.code}`;
+  return found.code && key in texts ? t(key, { why: found.error }) : found.error ?? fallback;
 }
 
 export async function request(path, body) {
@@ -42,7 +59,7 @@ export async function request(path, body) {
   }
   const found = await answer.json().catch(() => ({}));
   if (answer.status === 401 && document.documentElement.dataset.page !== "login") location.assign("/login");
-  if (!answer.ok) throw new Error(found.error ?? answer.statusText);
+  if (!answer.ok) throw new Error(wordsOf(found, answer.statusText));
   return found;
 }
 
@@ -75,8 +92,18 @@ export function follow(handlers) {
   for (const [name, handler] of Object.entries(handlers)) {
     source.addEventListener(name, (event) => handler(JSON.parse(event.data)));
   }
-  source.addEventListener("error", () => showFault(t("fault.page")));
-  source.addEventListener("open", () => showFault(""));
+  source.addEventListener("error", () => setFault("page", t("fault.page")));
+  source.addEventListener("open", () => setFault("page", ""));
+  source.addEventListener("broker", (event) => setFault("broker", JSON.parse(event.data).connected ? "" : t("error.broker")));
+  source.addEventListener("status", (event) => {
+    const status = JSON.parse(event.data);
+    setFault("box", !status || status.state === "online" ? "" : t("fault.box", { state: t(`state.${status.state}`) }));
+    setFault("outbox", status?.fault ?? "");
+  });
+  // The browser tries again by itself after a lost connection, but not after a refusal.
+  source.addEventListener("error", () => {
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => { source.close(); follow(handlers); }, RETRY_MS);
+  });
 }
 
 export const counted = (cell) => (cell.kind === "other" ? "other" : cell.verdict);
@@ -87,10 +114,20 @@ export function moment(text) {
   return date.toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
 }
 
-export function cellCard(cell) {
+const LATE_MS = 1500;
+
+function pictureOf(cell, fresh) {
+  const path = `/api/cells/${encodeURIComponent(cell.id)}/picture`;
+  const image = element("img", { src: path, alt: t("cell.picture"), loading: "lazy" });
+  // A cell may be announced before its record is in the database: its picture is asked for once more.
+  if (fresh) image.addEventListener("error", () => setTimeout(() => { image.src = `${path}?again`; }, LATE_MS), { once: true });
+  return image;
+}
+
+export function cellCard(cell, fresh = false) {
   const kind = counted(cell);
   const link = element("a", { href: `/cells/${encodeURIComponent(cell.id)}` });
-  if (cell.image) link.append(element("img", { src: `/api/cells/${encodeURIComponent(cell.id)}/picture`, alt: "", loading: "lazy" }));
+  if (cell.image) link.append(pictureOf(cell, fresh));
   const p = cell.probabilities?.ALL;
   link.append(
     element("p", { class: "verdict", text: t(`counted.${kind}`) }),

@@ -1,5 +1,5 @@
 // The live picture, the count as it grows, and what a person does with both.
-import { byId, cellCard, counted, element, follow, onClick, onSubmit, request, showFault, t } from "./common.js";
+import { byId, cellCard, counted, element, follow, onClick, onSubmit, request, t } from "./common.js";
 
 const LAST = 24;
 const VIEW_IS_OLD_MS = 5000;
@@ -8,6 +8,7 @@ let best = 0;
 let wasDone = null;
 
 function showView(view) {
+  if (!view?.jpeg) return;
   seenAt = Date.now();
   const image = byId("view");
   image.src = `data:image/jpeg;base64,${view.jpeg}`;
@@ -45,7 +46,7 @@ function showSpecimen(state) {
   byId("stop").disabled = !counting;
   if (!state) return;
   const counts = state.counts;
-  const total = counts.ALL + counts.HEM + counts.refer + counts.other;
+  const total = counts.ALL + counts.HEM + counts.other; // cells to be looked at are not in the denominator
   for (const [name, n] of Object.entries(counts)) if (byId(`n-${name}`)) byId(`n-${name}`).textContent = n;
   byId("state").textContent = t(counting ? "live.counting" : "live.done", { specimen: state.specimen, n: total, target: state.target });
   byId("progress").max = state.target || 1;
@@ -55,7 +56,7 @@ function showSpecimen(state) {
     p: percent.toFixed(1), low: state.interval_percent[0].toFixed(1), high: state.interval_percent[1].toFixed(1),
     adjusted: state.adjusted_percent === null ? "–" : state.adjusted_percent.toFixed(1),
   });
-  byId("checked").textContent = state.checked_here ? "" : t("live.unchecked");
+  showChecked(state);
   const report = byId("report");
   report.hidden = !state.specimen;
   report.href = `/report?specimen=${encodeURIComponent(state.specimen)}`;
@@ -64,8 +65,28 @@ function showSpecimen(state) {
   wasDone = done;
 }
 
+let askedOf = null;
+let checkedHere = false;
+
+// Whether this laboratory has reviewed enough cells of the model: the results' database knows, not the box.
+async function showChecked(state) {
+  const show = () => { byId("checked").textContent = state.checked_here || checkedHere ? "" : t("live.unchecked"); };
+  show();
+  if (!state.model || askedOf === state.model.sha256) return;
+  askedOf = state.model.sha256;
+  try {
+    checkedHere = (await request(`/api/checked?model=${encodeURIComponent(askedOf)}`)).checked;
+  } catch {
+    askedOf = null; // asked again with the next count
+  }
+  show();
+}
+
 function celebrate() {
-  byId("state").classList.add("done");
+  const flash = byId("count");
+  flash.classList.remove("complete");
+  void flash.offsetWidth; // so that the flash begins anew
+  flash.classList.add("complete");
   if (!byId("sound").checked) return;
   try {
     const audio = new AudioContext();
@@ -82,8 +103,9 @@ function celebrate() {
 }
 
 function showCell(cell) {
+  if (!cell?.id) return;
   const list = byId("last");
-  list.prepend(cellCard({ ...cell, image: null }));
+  list.prepend(cellCard(cell, true));
   while (list.children.length > LAST) list.lastChild.remove();
 }
 
@@ -97,8 +119,6 @@ follow({
   view: showView,
   specimen: showSpecimen,
   cells: showCell,
-  status: (status) => { if (status && status.state !== "online") showFault(t("fault.box", { state: t(`state.${status.state}`) })); },
-  broker: (broker) => { if (!broker.connected) showFault(broker.text); },
 });
 
 setInterval(() => {

@@ -1,75 +1,83 @@
 // One cell after the other: a person decides, the model's verdict comes after that.
-import { byId, onClick, onSubmit, request, showFault, t } from "./common.js";
+import { byId, counted, element, follow, onClick, onSubmit, request, showFault, t } from "./common.js";
 
 const KEYS = { 1: "ALL", 2: "HEM", 3: "other", 4: "not a cell", 5: "cannot say" };
-const BATCH_PAGES = 5;
 let waiting = [];
 let last = null;
-let current = null;
 let done = 0;
-const blind = byId("one").dataset.blind === "1";
 const reviewer = byId("reviewer");
+const specimen = byId("r-specimen");
 reviewer.value = localStorage.getItem("reviewer") ?? "";
+specimen.value = new URLSearchParams(location.search).get("specimen") ?? "";
 
-const doubt = (cell) => Math.abs((cell.probabilities?.ALL ?? 0.5) - 0.5);
-
-function shuffled(list) {
-  const order = [...list];
-  for (let i = order.length - 1; i > 0; i -= 1) {
-    const j = Math.floor(Math.random() * (i + 1));
-    [order[i], order[j]] = [order[j], order[i]];
-  }
-  return order;
-}
+const name = () => reviewer.value.trim();
 
 async function begin() {
-  localStorage.setItem("reviewer", reviewer.value.trim());
-  const found = [];
-  let before = "";
-  for (let page = 0; page < BATCH_PAGES; page += 1) {
-    const query = new URLSearchParams({ reviewed: "no", before });
-    const specimen = byId("r-specimen").value.trim();
-    if (specimen) query.set("specimen", specimen);
-    const answer = await request(`/api/cells?${query}`);
-    found.push(...answer.cells.filter((cell) => cell.image));
-    before = answer.next;
-    if (!before) break;
-  }
-  waiting = byId("order").value === "random" ? shuffled(found) : found.sort((a, b) => doubt(a) - doubt(b));
+  localStorage.setItem("reviewer", name());
+  const query = new URLSearchParams({
+    reviewer: name(), specimen: specimen.value.trim(), order: byId("order").value, second: byId("second").checked ? "1" : "0",
+  });
+  waiting = (await request(`/api/review?${query}`)).cells;
+  last = null;
   done = 0;
+  show();
+  await showAgreement();
+}
+
+// Where there are more of them than one answer holds, the next are fetched; the count goes on.
+async function more() {
+  const before = done;
+  await begin();
+  done = before;
   show();
 }
 
 function show() {
-  current = waiting[0] ?? null;
-  byId("one").hidden = !current;
+  const current = waiting[0] ?? null;
+  byId("one").hidden = !current && !last;
+  byId("decide").hidden = !current;
   byId("review-none").hidden = Boolean(current);
   byId("undo").disabled = !last;
-  if (!current) return;
-  byId("review-picture").src = `/api/cells/${encodeURIComponent(current.id)}/picture`;
   byId("review-progress").textContent = t("review.progress", { done, left: waiting.length });
-  byId("verdict").textContent = blind ? (last ? t("review.was", { label: t(`label.${last.label}`), verdict: t(`counted.${last.cell.verdict}`) }) : "")
-    : t("review.model", { verdict: t(`counted.${current.verdict}`), p: (current.probabilities.ALL ?? 0).toFixed(2) });
+  const said = last ? t("review.was", { label: t(`label.${last.label}`), verdict: t(`counted.${counted(last)}`), p: (last.probabilities.ALL ?? 0).toFixed(2) }) : "";
+  const now = current?.verdict ? t("review.model", { verdict: t(`counted.${counted(current)}`), p: (current.probabilities.ALL ?? 0).toFixed(2) }) : "";
+  byId("verdict").textContent = [said, now].filter(Boolean).join(" ");
   byId("comment").value = "";
+  if (current) byId("review-picture").src = `/api/cells/${encodeURIComponent(current.id)}/picture`;
 }
 
+const store = (id, label, comment) => request(`/api/cells/${encodeURIComponent(id)}/review`, { label, reviewer: name(), comment });
+
+let busy = false; // a key that is held down decides once
 async function decide(label) {
-  if (!current) return;
-  const cell = current;
-  await request(`/api/cells/${encodeURIComponent(cell.id)}/review`, { label, reviewer: reviewer.value.trim(), comment: byId("comment").value });
-  last = { cell, label };
-  waiting.shift();
-  done += 1;
-  show();
+  const current = waiting[0];
+  if (!current || busy) return;
+  busy = true;
+  try {
+    const answer = await store(current.id, label, byId("comment").value);
+    last = { ...answer, id: current.id, label, cell: current };
+    waiting.shift();
+    done += 1;
+    if (waiting.length) show();
+    else await more();
+  } finally {
+    busy = false;
+  }
 }
 
-function undo() {
-  if (!last) return;
-  // Reviews are only added, and the newest counts: the cell comes again, and the next decision replaces this one.
-  waiting.unshift(last.cell);
-  last = null;
-  done -= 1;
-  show();
+// Reviews are only added: this one takes the last one back, and the cell comes again.
+async function undo() {
+  if (!last || busy) return;
+  busy = true;
+  try {
+    await store(last.id, "undone", "");
+    waiting.unshift(last.cell);
+    last = null;
+    done -= 1;
+    show();
+  } finally {
+    busy = false;
+  }
 }
 
 function skip() {
@@ -77,14 +85,23 @@ function skip() {
   show();
 }
 
+async function showAgreement() {
+  const { agreements } = await request(`/api/agreement?${new URLSearchParams({ specimen: specimen.value.trim() })}`);
+  byId("agreement").replaceChildren(...agreements.map((one) => element("li", {
+    text: t("review.agreement", { one: one.reviewers[0], other: one.reviewers[1], n: one.cells, alike: one.alike, kappa: one.kappa === null ? "–" : one.kappa.toFixed(2) }),
+  })));
+}
+
+const guarded = (action) => action().catch((error) => showFault(error.message));
 onSubmit(byId("who"), begin);
 for (const button of document.querySelectorAll("[data-label]")) onClick(button, () => decide(button.dataset.label));
-onClick(byId("undo"), async () => undo());
+onClick(byId("undo"), async () => { await undo(); byId("undo").disabled = !last; });
 onClick(byId("next"), async () => skip());
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, select, textarea") || event.ctrlKey || event.altKey || event.metaKey || !current) return;
+  if (event.target.matches("input, select, textarea") || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
   const key = event.key.toLowerCase();
-  if (KEYS[key]) decide(KEYS[key]).catch((error) => showFault(error.message));
-  else if (key === "u") undo();
+  if (KEYS[key]) guarded(() => decide(KEYS[key]));
+  else if (key === "u") guarded(undo);
   else if (key === "n") skip();
 });
+follow({});
