@@ -42,6 +42,8 @@ REPORT_POLICY = (
 )
 LANGUAGE_COOKIE = "leukoscope_language"
 PAGES = ("live", "cells", "specimens", "health", "settings")
+# A record is in the database so soon after the box has published it.
+STORED_S = 0.7
 NAME_LIMIT, COMMENT_LIMIT = 200, 1000
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -276,6 +278,9 @@ class Page:
     async def picture(self, request: Request) -> Response:
         """Its archived picture."""
         record = await self._record(request)
+        if record is None:  # it may be announced a moment before it is stored
+            await asyncio.sleep(STORED_S)
+            record = await self._record(request)
         file = None if record is None else self.parts.pictures.file(record)
         if file is None:
             return refused("the picture of this cell was not kept", 404, "picture")

@@ -21,6 +21,7 @@ async function begin() {
   last = null;
   done = 0;
   show();
+  byId("one").scrollIntoView({ block: "start" });
   await showAgreement();
 }
 

@@ -12,6 +12,7 @@ try {
       ...[one.all, one.hem, one.refer, one.other].map((n) => element("td", { class: "number", text: n })),
       element("td", { text: moment(one.first) }),
       element("td", {}, element("a", { href: `/report?specimen=${at}`, text: t("report") })),
+      element("td", {}, element("a", { href: `/review?specimen=${at}`, text: t("specimens.review") })),
     ));
   }
 } catch (error) {
