@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from paho.mqtt.client import MQTTMessage
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.host import threads
 from edge.mqtt.client import BrokerClient
@@ -20,6 +21,7 @@ from edge.web.faults import PageError
 log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0
+NO_MATCHING_SUBSCRIBERS = 16
 # While a browser shows the live picture the box is asked for it again and again; it stops by itself.
 VIEW_S, VIEW_RENEWAL_S = 20, 10.0
 VIEWS_PER_S = 4
@@ -38,6 +40,10 @@ class BoxError(PageError):
         super().__init__(message, code, 503)
 
 
+class _UnheardError(Exception):
+    """Nobody has subscribed to a command."""
+
+
 class Box:
     """One box behind a broker.
 
@@ -53,6 +59,7 @@ class Box:
         self._answers = f"answers/web-{name}"
         self._on_event = on_event
         self._waiting: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Future[dict[str, Any]]]] = {}
+        self._sent: dict[int, str] = {}  # of the commands that wait for their answer
         self._lock = threading.Lock()
         self._told_connected: bool | None = None
         self.device = device
@@ -61,6 +68,7 @@ class Box:
             f"leukoscope-web-{name}",
             on_connected=self._on_connected,
             on_message=self._on_message,
+            on_publish=self._on_publish,
         )
 
     def start(self) -> None:
@@ -97,13 +105,16 @@ class Box:
             payload = msgspec.json.encode(
                 {**request, "response_topic": self._answers, "correlation": correlation}
             )
-            session.send(f"{self._root}/commands/{name}", payload)
+            sent = session.send(f"{self._root}/commands/{name}", payload)
+            with self._lock:
+                self._sent[sent.mid] = correlation
             answer = await asyncio.wait_for(future, ANSWER_S)
-        except asyncio.TimeoutError:
+        except (asyncio.TimeoutError, _UnheardError):
             raise BoxError(f"the box {self.device} does not answer; is it running?", "silent") from None
         finally:
             with self._lock:
                 self._waiting.pop(correlation, None)
+                self._sent = {mid: other for mid, other in self._sent.items() if other != correlation}
         if not answer.get("ok"):
             raise BoxError(str(answer.get("error") or "the box refused"), "refused")
         return answer.get("result")
@@ -149,6 +160,15 @@ class Box:
         if name in _FOLLOWED:
             self._on_event(name, body, name in _KEPT)
 
+    def _on_publish(self, _client: BrokerClient, message_id: int, reason: ReasonCode) -> None:
+        """A broker of MQTT 5 knows at once that no box listens."""
+        if reason.value != NO_MATCHING_SUBSCRIBERS:
+            return
+        with self._lock:
+            loop, future = self._waiting.pop(self._sent.pop(message_id, ""), (None, None))
+        if loop is not None and future is not None:
+            loop.call_soon_threadsafe(threads.guarded("unheard command", _fail), future)
+
     def _answered(self, body: Any) -> None:
         correlation = body.get("correlation") if isinstance(body, dict) else None
         with self._lock:
@@ -160,3 +180,8 @@ class Box:
 def _settle(future: "asyncio.Future[dict[str, Any]]", body: dict[str, Any]) -> None:
     if not future.done():
         future.set_result(body)
+
+
+def _fail(future: "asyncio.Future[dict[str, Any]]") -> None:
+    if not future.done():
+        future.set_exception(_UnheardError())
