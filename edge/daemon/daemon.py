@@ -268,10 +268,14 @@ class Daemon:
             if not self._has_room() or not self.gate.wait(TICK_S):
                 continue
             frame = self._capture.take(TICK_S, self.gate.after_ns)
-            if frame is not None and (admitted := self.gate.admit(frame)):
-                self.gate.answer(self._accept(admitted))
-            elif frame is not None:
-                self._watchdog.worked()  # the camera works; the trigger wants no result now
+            if frame is None:
+                continue
+            with self._specimens.frame:
+                admitted = self.gate.admit(frame)
+                if admitted is not None:
+                    self.gate.answer(self._accept(admitted))
+                else:
+                    self._watchdog.worked()  # the camera works; the trigger wants no result now
 
     def _why_no_result(self) -> str:
         fault = self._outbox.fault()
@@ -310,7 +314,8 @@ class Daemon:
             if frame is None:
                 break
             if self._progress is None or self._progress.begins(frame):
-                self._accept(self.gate.named(frame))
+                with self._specimens.frame:
+                    self._accept(self.gate.named(frame))
             else:
                 self._watchdog.worked()
             if self._settings.camera.trigger == "interval":

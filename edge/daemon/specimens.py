@@ -43,6 +43,10 @@ class Specimens:
         checked_here: whether the model file was adapted to this laboratory.
         target: white cells to count, unless a command says otherwise.
         set_specimen: names the specimen of all frames from now on; None for the one of the settings.
+
+    Attributes:
+        frame: held from the naming of a frame until its record is accepted: between two frames a count begins and
+            ends, so that each record either has the name and counts, or neither.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class Specimens:
     ):
         self._outbox, self._model, self._errors = outbox, model, errors
         self._checked_here, self._target, self._set_specimen = checked_here, target, set_specimen
+        self.frame = threading.Lock()
         self._announced: tuple[bytes, int] = b"", 0
         tally = tallies.read(outbox.tally())
         if tally is not None and tally.state == "counting":  # it goes on after a restart
@@ -69,11 +74,7 @@ class Specimens:
         """
         target = self._target if request.target is None else request.target
         change = tallies.start(request.specimen, target, rfc3339(time.time_ns()))
-        try:
-            self._commit(change)
-        finally:
-            self._set_specimen(request.specimen)
-        return self._message_or_fail()
+        return self._change(change, request.specimen)
 
     def stop(self, _request: SpecimenStopRequest) -> SpecimenMessage:
         """`specimen_stop`: the count stays as it is from now on.
@@ -83,9 +84,7 @@ class Specimens:
         """
         if tallies.read(self._outbox.tally()) is None:
             raise LeukoscopeError("no specimen was started")
-        self._set_specimen(None)
-        self._commit(tallies.stop)
-        return self._message_or_fail()
+        return self._change(tallies.stop, None)
 
     def message(self) -> SpecimenMessage | None:
         """What the topic `specimen` says; None if no specimen was ever started."""
@@ -112,15 +111,20 @@ class Specimens:
         if message is None or announcer.publish_specimen(msgspec.json.encode(message)):
             self._announced = state
 
-    def _commit(self, change: tallies.Change) -> None:
+    def _change(self, change: tallies.Change, specimen: str | None) -> SpecimenMessage:
+        if not self.frame.acquire(timeout=COMMIT_S):
+            raise LeukoscopeError("the box is busy with a frame for long; look at its health")
         try:
-            self._outbox.change_tally(change).result(COMMIT_S)
+            changed = self._outbox.change_tally(change)
+            self._set_specimen(specimen)
+        finally:
+            self.frame.release()
+        try:
+            changed.result(COMMIT_S)
         except concurrent.futures.TimeoutError:
             raise LeukoscopeError(
                 "the disk of the outbox does not answer; look at the box's health"
             ) from None
-
-    def _message_or_fail(self) -> SpecimenMessage:
         message = self.message()
         if message is None:
             raise LeukoscopeError("the tally cannot be read; start the specimen again")

@@ -209,6 +209,9 @@ class Guard:
             return refused("this name is not known here; add it to [web] hosts", 421, "host")
         if int_or(request.headers.get("content-length"), 0) > BODY_LIMIT_BYTES:
             return refused("the request is too large", 413, "too_large")
+        return self._refusal_of_stranger(request)
+
+    def _refusal_of_stranger(self, request: Request) -> Response | None:
         token = self._sessions.token(request.cookies.get(COOKIE, ""))
         request.scope["leukoscope_token"] = token
         reads, path = request.method in ("GET", "HEAD"), request.url.path

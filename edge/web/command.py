@@ -133,6 +133,7 @@ def bound(host: str, port: int) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port))
+        made.listen(CONNECTIONS_LIMIT)  # whoever reads the address may connect at once
     except OSError as error:
         made.close()
         raise LeukoscopeError(f"[web] listen {host}:{port}: {error.strerror}; choose another port") from error

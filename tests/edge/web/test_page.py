@@ -68,8 +68,8 @@ def test_a_specimen_from_start_to_report(page: Page) -> None:
     until(page, "document.querySelectorAll('#boxes rect').length > 0")
     until(page, f"{WHITE_CELLS} >= 3")
     expect(page.locator("#count.complete")).to_be_attached()  # the flash at the target
-    assert page.locator("#percent").text_content().startswith(
-        tuple("0123456789")
+    assert (
+        page.locator("#percent").text_content().startswith(tuple("0123456789"))
     )  # blasts per 100, with limits
     expect(page.locator("#checked")).to_contain_text("not been checked in this laboratory")
     page.click("#stop")
@@ -136,7 +136,9 @@ def test_two_people_review_blind_and_their_agreement_is_shown(page: Page) -> Non
     for label in ("ALL", "HEM"):
         page.click(f"[data-label={label}]")
     expect(page.locator("#review-none")).to_be_visible()
-    expect(page.locator("#agreement")).to_contain_text("Ada and Bo: the same for 2 of 2 cells, Cohen’s kappa 1.00")
+    expect(page.locator("#agreement")).to_contain_text(
+        "Ada and Bo: the same for 2 of 2 cells, Cohen’s kappa 1.00"
+    )
     page.goto("/report?specimen=two%20people")
     assert "kappa 1.00" in (page.text_content("body") or "")
 
@@ -200,7 +202,9 @@ def test_every_page_fits_a_phone_and_is_accessible(browser: Browser, demo: str, 
     context.close()
     assert faults == {}
     if not axe.exists():
-        pytest.skip("axe-core is missing (npm install --prefix .venv/axe axe-core): contrast and labels not checked")
+        pytest.skip(
+            "axe-core is missing (npm install --prefix .venv/axe axe-core): contrast and labels not checked"
+        )
 
 
 def test_a_name_that_is_a_program_is_only_shown(page: Page) -> None:
