@@ -82,8 +82,15 @@ def shown_settings(settings: Settings) -> dict[str, str]:
             if any(part in key for part in HIDDEN_KEYS) and not key.endswith("_file"):
                 found[name] = "•••"
             else:
-                found[name] = secrets.redact(secrets.shown_address(str(value)))
+                found[name] = secrets.redact(secrets.shown_address(_as_written(value)))
     return found
+
+
+def _as_written(value: object) -> str:
+    """As in the settings file."""
+    if value is None:
+        return "–"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def serve(app: object, host: str, port: int, settings: Settings) -> int:
