@@ -7,7 +7,6 @@ from edge.errors import InputError, LeukoscopeError
 from edge.host.text import harmless
 from edge.logger import reviews
 from edge.logger.queries import Results
-from edge.model.file import read_model
 from edge.model.installed import find_model
 from edge.records import ImageReference, Record
 from edge.specimen.agreement import agreements
@@ -62,6 +61,8 @@ def errors_of(record: Record, model: str) -> ModelErrors | None:
         record: a result.
         model: as for `summary_of`; another one than the record's says nothing.
     """
+    from edge.model.file import read_model  # its libraries take 30 MB, which a page need not have
+
     try:
         file = read_model(find_model(model))
     except LeukoscopeError:

@@ -2,17 +2,13 @@
 
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
-
-from edge.imaging.files import read_image
-from edge.imaging.preprocess import Geometry, prepare
-from edge.model.classifier import Classifier
-from edge.model.explain import Explainer, picture
-from edge.model.file import read_model
-from edge.model.installed import find_model
 from edge.records import Record
 from edge.web.faults import PageError
+
+if TYPE_CHECKING:
+    from edge.web.maps import Maps
 
 LARGEST_PICTURE_BYTES = 16 * 2**20
 
@@ -27,10 +23,8 @@ class Pictures:
 
     def __init__(self, folder: Path, model: str):
         self._folder, self._model = folder, model
-        self._explainer: tuple[Classifier, Explainer] | None = None
+        self._maps: Maps | None = None
         self._lock = threading.Lock()
-        self._sha256 = ""
-        self._geometry = Geometry(crop=1, size=1)
 
     def file(self, record: Record) -> Path | None:
         """The archived picture; None if there is none. A record's own text never leads out of the archive."""
@@ -53,19 +47,11 @@ class Pictures:
         file = self.file(record)
         if file is None:
             raise PageError("the picture of this cell was not kept", "picture", 404)
-        with self._lock:  # one interpreter
-            classifier, explainer = self._ready(record)
-            frame = read_image(file)
-            prediction = classifier.classify(frame)
-            drawn = picture(prepare(frame, self._geometry), explainer.evidence(), prediction, "")
-        return cv2.imencode(".png", drawn[..., ::-1])[1].tobytes()
+        with (
+            self._lock
+        ):  # one interpreter; its libraries take memory, so they are loaded when a map is asked for
+            if self._maps is None:
+                from edge.web.maps import Maps
 
-    def _ready(self, record: Record) -> tuple[Classifier, Explainer]:
-        if self._explainer is None:
-            model = read_model(find_model(self._model))
-            classifier = Classifier(model)
-            self._explainer = classifier, Explainer(classifier, model.manifest)
-            self._sha256, self._geometry = model.sha256, model.manifest.geometry
-        if record.model.sha256 != self._sha256:
-            raise PageError("another model file judged this cell", "other_model", 404)
-        return self._explainer
+                self._maps = Maps(self._model)
+            return self._maps.draw(file, record.model.sha256)
