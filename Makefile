@@ -12,8 +12,12 @@ APT := apt-get -qq -o=Dpkg::Use-Pty=0
 demo: $(VENV)/.demo
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
 
+# Percent of the branches that the tests run, in their own process; it may only rise.
+COVERAGE ?= 70
 test: $(VENV)/.dev mosquitto postgresql streams chromium
-	$(BIN)/python -m pytest
+	@echo "The tests take about 20 minutes on 2 cores."
+	$(BIN)/python -m pytest --cov --cov-report=
+	@printf 'branch coverage, percent: '; $(BIN)/python -m coverage report --format=total --fail-under=$(COVERAGE)
 
 # Every fault of delivery in random order, for as long as one likes: make soak SOAK_SECONDS=3600 SOAK_SEED=2
 SOAK_SECONDS ?= 300
@@ -111,14 +115,14 @@ lock: | $(VENV)/bin/python
 # The tests of edge on other Pythons than the one of .venv, the oldest and the newest that are supported, each in an
 # environment of its own: make pythons PYTHONS="python3.10 python3.13" PYTHON_TESTS=tests/edge
 PYTHONS ?= $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10 $(HOME)/.pyenv/versions/3.13.*/bin/python3.13)
-PYTHON_TESTS ?= tests/edge/host tests/edge/imaging tests/edge/model tests/edge/outbox/test_outbox.py tests/edge/test_records.py
+PYTHON_TESTS ?= tests/edge/host tests/edge/imaging tests/edge/model tests/edge/outbox/test_outbox.py tests/edge/specimen tests/edge/test_records.py
 pythons:
 	@for python in $(or $(PYTHONS),none); do \
 	  if [ $$python = none ]; then echo "no other Python here: make pythons PYTHONS=python3.13"; break; fi; \
 	  folder=$(VENV)-$$(basename $$python); echo "tests of edge on $$($$python -V)"; \
 	  [ -e $$folder/.ready ] || { $$python -m venv $$folder && \
 	    $$folder/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' && touch $$folder/.ready; } || exit 1; \
-	  $$folder/bin/python -m pytest -p no:cacheprovider $(PYTHON_TESTS) || exit 1; done
+	  $$folder/bin/python -m pytest -p no:cacheprovider -r fE $(PYTHON_TESTS) || exit 1; done
 
 # A virtual ARM box, built once outside the project (about an hour), and the project put through its paces on it.
 BOARD ?= $(HOME)/.cache/leukoscope-board

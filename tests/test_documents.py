@@ -172,7 +172,7 @@ def test_the_queries_of_the_guide_run(tmp_path):
 
     from broker import make_record
 
-    from edge.logger.sinks import open_sink
+    from edge.logger.stores.sinks import open_sink
 
     sink = open_sink(f"sqlite:///{tmp_path / 'results.db'}")
     sink.store([make_record(sequence=1, device="bench-2", specimen="slide 7")], [])
@@ -187,7 +187,7 @@ def test_the_queries_of_the_guide_run(tmp_path):
 def test_the_access_list_of_the_guide_lets_a_box_write_its_own_and_a_logger_read_all(tmp_path):
     from broker import make_record
 
-    from edge.logger.sinks import open_sink
+    from edge.logger.stores.sinks import open_sink
     from edge.logger.subscriber import Subscriber
     from edge.mqtt.check import check_broker
     from edge.mqtt.publisher import MqttSettings, Publisher

@@ -17,7 +17,7 @@ from edge.errors import LeukoscopeError
 from edge.imaging.frame import Frame, Pixels
 from edge.model.classifier import Classifier
 from edge.model.file import ModelFile
-from edge.mqtt.local_broker import broker
+from edge.mqtt.brokers.local import broker
 from edge.mqtt.publisher import Publisher
 from edge.mqtt.settings import MqttSettings
 from edge.outbox.queue import Outbox

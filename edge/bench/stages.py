@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from edge.cameras.capture import Capture
-from edge.cameras.optics import centre
 from edge.daemon.pipeline import Pipeline
 from edge.errors import LeukoscopeError
 from edge.imaging.frame import Frame, Pixels
+from edge.imaging.preprocess import centre
 from edge.model.classifier import Classifier
 from edge.model.file import ModelFile
 from edge.outbox.queue import Outbox

@@ -7,6 +7,7 @@ another, with back-off. What an abandoned reader still brings is thrown away.
 
 import itertools
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from edge.cameras.base import Camera
 from edge.cameras.vitals import identical, light
 from edge.errors import ImageError, InputError, LeukoscopeError
+from edge.host import threads
+from edge.host.backoff import Backoff
 from edge.imaging.frame import Frame
 
 log = logging.getLogger(__name__)
@@ -76,13 +79,13 @@ class Capture:
         self._lost: LeukoscopeError | None = None
         self._fault, self._fault_since_s = "", 0.0
         self._said: set[str] = set()
-        self._thread = threading.Thread(target=self._supervise, name="camera-supervisor", daemon=True)
+        self._thread: threading.Thread | None = None
         self.counts = Counts()
         self.description = ""
 
     def start(self) -> None:
         """Open the camera, in threads of their own; it is tried for ever."""
-        self._thread.start()
+        self._thread = threads.start("camera-supervisor", self._supervise)
 
     def close(self) -> None:
         """Give the camera back."""
@@ -90,7 +93,7 @@ class Capture:
         self._wanted.set()
         with self._changed:
             self._changed.notify_all()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(3.0)
 
     @property
@@ -133,10 +136,10 @@ class Capture:
             return self._newest if fresh else None
 
     def _supervise(self) -> None:
-        retry_s = FIRST_RETRY_S
+        backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S)
         before: Frame | None = None
         for number in itertools.count(1):
-            session = _Session(self, number, before)
+            session = _Session(self._hooks(), number, before)
             fault = session.watch(self._stall_s)
             if not self._closing.is_set():
                 self._begin_fault(fault)
@@ -144,10 +147,9 @@ class Capture:
             before = session.before
             self._consider(fault, session.error)
             if session.sound:
-                retry_s = FIRST_RETRY_S
-            if self._lost is not None or self._closing.wait(retry_s):
+                backoff.reset()
+            if self._lost is not None or self._closing.wait(backoff.next_s()):
                 return
-            retry_s = min(retry_s * 2, LONGEST_RETRY_S)
 
     def _end(self, session: "_Session") -> None:
         """Take the camera from a session; its threads may never end."""
@@ -157,13 +159,16 @@ class Capture:
         self._stuck = [thread for thread in [*self._stuck, *session.abandon()] if thread.is_alive()]
 
     def _begin_fault(self, fault: str) -> None:
-        self.counts.faults += 1
-        if not self._fault:
-            self._fault_since_s = time.monotonic()
-        if fault not in self._said:  # each reason once, until the camera works again
+        with self._changed:
+            self.counts.faults += 1
+            if not self._fault:
+                self._fault_since_s = time.monotonic()
+        with self._changed:
+            news = _reason(fault) not in self._said  # each reason once, until the camera works again
+            self._said.add(_reason(fault))
+            self._fault = fault
+        if news:
             log.error("camera: %s; it is tried again and again", fault)
-            self._said.add(fault)
-        self._fault = fault
 
     def _consider(self, fault: str, error: LeukoscopeError | None) -> None:
         """Is there any sense in trying again?"""
@@ -177,15 +182,24 @@ class Capture:
                 )
             self._changed.notify_all()
 
+    def _hooks(self) -> "_Hooks":
+        return _Hooks(
+            self._make_camera, self._closing, self._opened, self._arrived, self._count, self._until_wanted
+        )
+
     def _opened(self, description: str) -> None:
         if description != self.description:
             log.info("camera: %s", description)
         self.description = description
 
-    def _arrived(self, session: "_Session", frame: Frame) -> None:
-        """A new picture; called by the session's reader."""
+    def _count(self, what: str) -> None:
         with self._changed:
-            if session.ended.is_set():
+            setattr(self.counts, what, getattr(self.counts, what) + 1)
+
+    def _arrived(self, frame: Frame, ended: threading.Event) -> None:
+        """A new picture; called by the session's reader. That of a session that was ended is thrown away."""
+        with self._changed:
+            if ended.is_set():
                 return
             self.counts.read += 1
             self._frame = self._newest = frame
@@ -197,17 +211,44 @@ class Capture:
                 self._said.clear()
             self._changed.notify_all()
 
+    def _until_wanted(self) -> None:
+        """Between two frames: return at once while somebody waits, else when somebody does."""
+        if time.monotonic() < self._wanted_until_s:
+            return
+        self._wanted.clear()
+        if time.monotonic() >= self._wanted_until_s:
+            self._wanted.wait(min(IDLE_READ_S, self._stall_s / 4))
+
+
+def _reason(fault: str) -> str:
+    """A fault without its numbers, which may differ from try to try."""
+    return re.sub(r"\d+(\.\d+)?", "#", fault)
+
+
+@dataclass(frozen=True)
+class _Hooks:
+    """What a session may ask of its owner."""
+
+    make_camera: Callable[[], Camera]
+    closing: threading.Event
+    opened: Callable[[str], None]
+    arrived: Callable[[Frame, threading.Event], None]
+    count: Callable[[str], None]
+    until_wanted: Callable[[], None]
+
 
 class _Session:
     """One opening of the camera, with the thread that reads it.
 
     Args:
+        hooks: of the capture.
         before: the last frame of the opening before, which a frozen camera shows again.
     """
 
-    def __init__(self, capture: Capture, number: int, before: Frame | None):
-        self._capture, self.before = capture, before
+    def __init__(self, hooks: _Hooks, number: int, before: Frame | None):
+        self._hooks, self.before = hooks, before
         self._camera: Camera | None = None
+        self._lock = threading.Lock()  # of the camera: made and taken away by different threads
         self._opened_s = 0.0
         self._made_s = self._new_s = time.monotonic()
         self._light = ""
@@ -215,12 +256,16 @@ class _Session:
         self.sound = False
         self.error: LeukoscopeError | None = None
         self.ended = threading.Event()
-        self._reader = threading.Thread(target=self._read, name=f"camera-{number}", daemon=True)
-        self._reader.start()
+        self._reader: threading.Thread | None = None
+        try:
+            self._reader = threads.start(f"camera-{number}", self._read)
+        except RuntimeError as error:  # no memory, or too many threads; the supervisor tries again
+            self.error = LeukoscopeError(f"the machine gives no further thread ({error})")
+            self.ended.set()
 
     def watch(self, stall_s: float) -> str:
         """Wait until this session has failed or the capture is closed; gives the reason."""
-        while not self._capture._closing.is_set():
+        while not self._hooks.closing.is_set():
             now_s = time.monotonic()
             if getattr(self._camera, "loading", False) and now_s - self._made_s < LOAD_TIMEOUT_S:
                 self._new_s = now_s
@@ -244,49 +289,57 @@ class _Session:
     def abandon(self) -> list[threading.Thread]:
         """Close the camera from outside; gives the threads that did not end within `JOIN_S`."""
         self.ended.set()
-        threads = [self._reader]
-        if self._camera is not None:
-            closer = threading.Thread(target=self._close, name="camera-closer", daemon=True)
-            closer.start()
-            threads.insert(0, closer)
+        running = [self._reader] if self._reader is not None else []
+        with self._lock:
+            camera = self._camera
+        if camera is not None:
+            try:
+                running.insert(0, threads.start("camera-closer", lambda: self._close(camera)))
+            except RuntimeError:  # here, then: it may take long, but the device must be free
+                self._close(camera)
         deadline_s = time.monotonic() + JOIN_S
-        for thread in threads:
+        for thread in running:
             thread.join(max(0.05, deadline_s - time.monotonic()))
         # A driver that blocks both is one camera that is stuck.
-        return [thread for thread in threads if thread.is_alive()][:1]
+        return [thread for thread in running if thread.is_alive()][:1]
 
-    def _close(self) -> None:
-        assert self._camera is not None
+    def _close(self, camera: Camera) -> None:
         try:
-            self._camera.close()
+            camera.close()
         except LeukoscopeError as error:
             log.error("%s", error)
             threading.Event().wait()  # counts as stuck: the device is not free
 
     def _read(self) -> None:
         try:
-            self._camera = camera = self._capture._make_camera()
+            camera = self._hooks.make_camera()
+            with self._lock:
+                self._camera = camera
+            if self.ended.is_set():  # given up while it was made: nobody else would close it
+                camera.close()
+                return
             camera.open()
+            if self.ended.is_set():  # closed before it was opened
+                camera.close()
+                return
             self._opened_s = self._new_s = time.monotonic()
-            self._capture._opened(camera.description or "open")
+            self._hooks.opened(camera.description or "open")
             while not self.ended.is_set():
                 self._next(camera)
-                self._pause()
+                self._hooks.until_wanted()
         except LeukoscopeError as error:
             self.error = error
         except Exception as error:  # the thread's top: whatever a driver raises
             self.error = LeukoscopeError(f"unexpected {type(error).__name__}: {error}")
-            if str(self.error) not in self._capture._said:
-                log.exception("camera: unexpected error")
+            log.debug("camera: unexpected error", exc_info=True)
         self.ended.set()
 
     def _next(self, camera: Camera) -> None:
         """Read one frame and hand it over if it is a new picture."""
-        counts = self._capture.counts
         try:
             frame = camera.read()
         except ImageError as error:
-            counts.unreadable += 1
+            self._hooks.count("unreadable")
             log.debug("%s", error)
             return
         if frame is None:
@@ -294,17 +347,8 @@ class _Session:
         self._same = self.before is not None and identical(self.before.pixels, frame.pixels)
         self._light = light(frame.pixels)
         if self._same or self._light:
-            counts.withheld += 1
+            self._hooks.count("withheld")
         else:
             self._new_s = time.monotonic()
-            self._capture._arrived(self, frame)
+            self._hooks.arrived(frame, self.ended)
         self.before = frame
-
-    def _pause(self) -> None:
-        """Between two frames: none while somebody waits, else until somebody does."""
-        capture = self._capture
-        if time.monotonic() < capture._wanted_until_s:
-            return
-        capture._wanted.clear()
-        if time.monotonic() >= capture._wanted_until_s:
-            capture._wanted.wait(min(IDLE_READ_S, capture._stall_s / 4))

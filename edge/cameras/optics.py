@@ -18,7 +18,7 @@ from edge.cameras.settings import CameraSettings
 from edge.errors import InputError, LeukoscopeError
 from edge.host.durable import replace_file
 from edge.imaging.frame import Pixels
-from edge.imaging.preprocess import centre_crop
+from edge.imaging.preprocess import centre
 
 Blocks = npt.NDArray[Any]
 """(h, w, 3) float32: means of blocks of pixels; or (3,): of all of them."""
@@ -141,7 +141,6 @@ def save(file: Path, header: Header, gains: npt.NDArray[np.uint16]) -> None:
     buffer = io.BytesIO()
     text = np.frombuffer(msgspec.json.encode(header), np.uint8)
     np.savez_compressed(buffer, header=text, gains=gains)
-    file.parent.mkdir(parents=True, exist_ok=True)
     replace_file(file, buffer.getvalue())
 
 
@@ -266,12 +265,3 @@ class Correction:
                 f"{'darker' if change < 0 else 'brighter'} than it was; check the lamp or run leukoscope calibrate"
             )
         return ""
-
-
-def centre(picture: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
-    """The centred part of at most `side` x `side` px, cut as `centre_crop` cuts, without padding."""
-    height, width = picture.shape[:2]
-    if height >= side and width >= side:
-        return centre_crop(picture, side)
-    top, left = max(0, height - side) // 2, max(0, width - side) // 2
-    return picture[top : top + side, left : left + side]

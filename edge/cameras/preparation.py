@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from edge.cameras.optics import Correction, centre
+from edge.cameras.optics import Correction
 from edge.cameras.settings import CameraSettings
 from edge.imaging.background import blacken
 from edge.imaging.frame import Pixels
+from edge.imaging.preprocess import centre
 
 
 class Preparation:

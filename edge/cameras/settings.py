@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from edge.errors import InputError
-from edge.host import secrets
+from edge.host.secrets import expand, expand_address
 from edge.records import Specimen
 
 LARGEST_SIDE_PX = 8192
@@ -131,10 +131,6 @@ def address(source: str) -> str:
     Raises:
         InputError: such a variable is not set.
     """
-
-    return secrets.expand_address(source, "[camera] source")
-
-
-def without_password(source: str) -> str:
-    """The source as it may stand in a record or a log: without user, password and query of an address."""
-    return secrets.shown_address(source)
+    if source.startswith("gstreamer:"):  # a pipeline, in which an address is only a part
+        return expand(source, "[camera] source")
+    return expand_address(source, "[camera] source")

@@ -20,11 +20,11 @@ from edge.host.address import joined
 from edge.host.secrets import shown_address
 from edge.host.terminal import console
 from edge.imaging.files import find_images
-from edge.logger.sinks import open_sink
+from edge.logger.stores.sinks import open_sink
 from edge.logger.subscriber import Subscriber
 from edge.model.file import read_model
 from edge.model.installed import find_model
-from edge.mqtt.local_broker import broker
+from edge.mqtt.brokers.local import broker
 from edge.outbox.queue import Outbox
 
 log = logging.getLogger(__name__)

@@ -1,106 +1,66 @@
 """Image files: finding them in folders and reading them as frames."""
 
+import logging
 import os
-import struct
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from edge.errors import ImageError, InputError
+from edge.imaging.decode import COPY_AGAIN, decode
 from edge.imaging.frame import Pixels
 
 SUFFIXES = frozenset({".bmp", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 
+MAX_FILE_BYTES = 512 << 20
+"""The largest picture that is read, with 16 bits and no compression, has about so many."""
 
-def read_image(path: Path) -> Pixels:
+NAMED = 5
+"""So many of the files that are left out are named; the rest is counted."""
+
+log = logging.getLogger(__name__)
+
+
+def read_image(path: Path, *, cut_allowed: bool = False) -> Pixels:
     """Decode an image file: 16-bit to 8, grey to RGB, transparency dropped.
+
+    Args:
+        path: a regular file, or a link to one.
+        cut_allowed: as `edge.imaging.decode.decode` explains.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ImageError: the file cannot be read, is cut short or is not an image that OpenCV knows.
+        ImageError: the file cannot be read, is truncated, damaged or too large, or is no image.
     """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}") from error
-    try:
-        return decode(data)
+        return decode(read_bytes(path), cut_allowed=cut_allowed)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
 
 
-def decode(data: bytes) -> Pixels:
-    """As `read_image`, from the bytes of a file; its errors name no path."""
-    if not data:
-        raise ImageError("the file is empty")
-    # Before decoding: how much of a cut image a decoder lets pass differs between its versions.
-    if is_truncated(data):
-        raise ImageError(f"truncated, it ends after {len(data)} bytes; copy it again from where it came from")
+def read_bytes(path: Path) -> bytes:
+    """The content of an image file; a pipe, a device or a huge file is refused before anything is read.
+
+    Raises:
+        ImageError: the file cannot be read; the message does not name it.
+    """
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        raise ImageError(f"not a readable image ({error.err})") from error
-    if pixels is None:
-        raise ImageError("not a readable image; give BMP, PNG, JPEG, WebP or TIFF")
-    return pixels  # type: ignore[return-value]
-
-
-def is_truncated(data: bytes) -> bool:
-    """Does the file end before its own headers say? Of TIFF, and of what is no image, always False."""
-    try:
-        if data[:2] == b"BM":
-            return len(data) < _bmp_end(data)
-        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-            return len(data) < 8 + int.from_bytes(data[4:8], "little")
-        if data[:8] == b"\x89PNG\r\n\x1a\n":
-            return not _png_has_end(data)
-        if data[:3] == b"\xff\xd8\xff":
-            return data.find(b"\xff\xd9", _jpeg_scan(data)) < 0
-    except struct.error:  # not even the header is there
-        return True
-    return False
-
-
-def _bmp_end(data: bytes) -> int:
-    """The byte after the last pixel; of the compressed kinds, as far as the header gives a size."""
-    offset, header = struct.unpack_from("<II", data, 10)
-    if header == 12:
-        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
-        compression = size = 0
-    else:
-        width, height, _, bits, compression, size = struct.unpack_from("<iiHHII", data, 18)
-    if compression in (1, 2):  # run lengths
-        return int(offset + size)
-    row = (abs(width) * bits + 31) // 32 * 4
-    # Some writers leave the padding of the last row out.
-    return int(offset + row * (abs(height) - 1) + (abs(width) * bits + 7) // 8)
-
-
-def _png_has_end(data: bytes) -> bool:
-    position = 8
-    while position < len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        position = position + int(length) + 12
-        if kind == b"IEND":
-            return position <= len(data)
-    return False
-
-
-def _jpeg_scan(data: bytes) -> int:
-    """Where the first scan starts: an end marker before it belongs to a thumbnail."""
-    position = 2
-    while True:
-        marker, length = struct.unpack_from(">HH", data, position)
-        if marker == 0xFFFF:  # filling before a marker
-            position += 1
-            continue
-        position = position + 2 + int(length)
-        if marker == 0xFFDA or marker < 0xFF00:
-            return position
+        # A pipe would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError("not a regular file")
+            if status.st_size > MAX_FILE_BYTES:
+                raise ImageError(f"{status.st_size} bytes, over {MAX_FILE_BYTES}; not a picture of a camera")
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ImageError(str(error.strerror)) from error
+    if len(data) < status.st_size:
+        raise ImageError(f"truncated, it ends after {len(data)} bytes; {COPY_AGAIN}")
+    return data
 
 
 def shown(path: Path) -> str:
@@ -109,7 +69,7 @@ def shown(path: Path) -> str:
 
 
 def find_images(paths: Iterable[Path]) -> list[Path]:
-    """Every image of some files and folders: files as given, folders searched through in name order.
+    """Every image of some files and folders: files as given, folders as `images_below` lists them.
 
     Raises:
         InputError: a path does not exist, or a folder holds no image.
@@ -117,7 +77,7 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            images = _walk(path)
+            images = images_below(path)
             if not images:
                 raise InputError(f"{path}: no images in this folder; {', '.join(sorted(SUFFIXES))} are read")
             found += images
@@ -128,9 +88,54 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def _walk(folder: Path) -> list[Path]:
-    images = []
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        images += [Path(parent, name) for name in files if Path(name).suffix.lower() in SUFFIXES]
-    return sorted(images)
+def images_below(folder: Path) -> list[Path]:
+    """The images of a folder and of those in it, in the order of their paths; what is left out is logged.
+
+    Links are followed, each folder once. Left out are links that lead nowhere, what is no regular file, folders
+    that cannot be read, and what macOS leaves beside files (`._…`, `__MACOSX`).
+    """
+    left_out: list[str] = []
+    images = sorted(_walk(folder, {_identity(folder)}, left_out))
+    if left_out:
+        more = f" and {len(left_out) - NAMED} more" if len(left_out) > NAMED else ""
+        log.warning("%s: left out: %s%s", shown(folder), "; ".join(left_out[:NAMED]), more)
+    return images
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]], left_out: list[str]) -> Iterator[Path]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        left_out.append(f"{shown(folder)} ({error.strerror})")
+        return
+    for entry in entries:
+        path = folder / entry.name
+        reason = _why_left_out(entry, seen)
+        if reason:
+            left_out.append(f"{shown(path)} ({reason})")
+        elif entry.is_dir():
+            seen.add(_identity(path))
+            yield from _walk(path, seen, left_out)
+        elif path.suffix.lower() in SUFFIXES:
+            yield path
+
+
+def _why_left_out(entry: "os.DirEntry[str]", seen: set[tuple[int, int]]) -> str:
+    """The reason, or "" for folders, images, and what does not look like an image anyway."""
+    image = Path(entry.name).suffix.lower() in SUFFIXES
+    if entry.name == "__MACOSX" or (image and entry.name.startswith("._")):
+        return "written by macOS"
+    try:
+        if entry.is_dir():
+            return "its folder is listed already" if _identity(Path(entry.path)) in seen else ""
+        if image and not entry.is_file():
+            broken = entry.is_symlink() and not Path(entry.path).exists()
+            return "a link that leads nowhere" if broken else "not a regular file"
+    except OSError as error:  # a link to itself
+        return str(error.strerror)
+    return ""
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino

@@ -1,10 +1,11 @@
 """Centre crop and resize: the one code that training, export and the box all call."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from edge.errors import InputError
 from edge.imaging.frame import Pixels
@@ -42,6 +43,18 @@ def with_crop(geometry: Geometry, crop_px: int | None) -> Geometry:
     return geometry if crop_px is None else msgspec.structs.replace(geometry, crop=crop_px)
 
 
+def centre(picture: npt.NDArray[Any], side: int) -> npt.NDArray[Any]:
+    """The centred part of at most `side` x `side` px, without padding, as a view; all of it if `side` is 0.
+
+    Where the margin is odd, the extra pixel stays at the bottom and right.
+    """
+    if not side:
+        return picture
+    height, width = picture.shape[:2]
+    top, left = max(0, height - side) // 2, max(0, width - side) // 2
+    return picture[top : top + side, left : left + side]
+
+
 def centre_crop(pixels: Pixels, side: int) -> Pixels:
     """The centred square of `side` pixels, padded with black where the frame is smaller.
 
@@ -55,14 +68,19 @@ def centre_crop(pixels: Pixels, side: int) -> Pixels:
     Returns:
         (side, side, 3) uint8.
     """
-    height, width = pixels.shape[:2]
-    if height < side or width < side:
-        top, left = max(0, side - height) // 2, max(0, side - width) // 2
-        canvas = np.zeros((max(side, height), max(side, width), 3), np.uint8)
-        canvas[top : top + height, left : left + width] = pixels
-        pixels, (height, width) = canvas, canvas.shape[:2]
-    top, left = (height - side) // 2, (width - side) // 2
-    return pixels[top : top + side, left : left + side]
+    part = centre(pixels, side)
+    height, width = part.shape[:2]
+    if (height, width) == (side, side):
+        return part
+    top, left = (side - height) // 2, (side - width) // 2
+    canvas = np.zeros((side, side, 3), np.uint8)
+    canvas[top : top + height, left : left + width] = part
+    return canvas
+
+
+def is_bgr_view(pixels: Pixels) -> bool:
+    """Is this a BGR picture looked at as RGB, `bgr[..., ::-1]`: its channels lie in memory from back to front?"""
+    return pixels.strides[2] == -1
 
 
 def prepare(pixels: Pixels, geometry: Geometry, out: Pixels | None = None) -> Pixels:
@@ -84,7 +102,7 @@ def prepare(pixels: Pixels, geometry: Geometry, out: Pixels | None = None) -> Pi
     """
     expect_rgb(pixels)
     crop = centre_crop(pixels, geometry.crop)
-    bgr = crop.strides[2] == -1  # a BGR picture looked at as RGB
+    bgr = is_bgr_view(crop)
     if bgr:
         crop = crop[..., ::-1]
     if geometry.interpolation == "linear":

@@ -13,7 +13,7 @@ from edge.errors import LeukoscopeError
 from edge.host.text import harmless
 from edge.logger.addresses import shown
 from edge.logger.moments import LONGEST
-from edge.logger.sinks import open_sink
+from edge.logger.stores.sinks import open_sink
 from edge.logger.subscriber import Subscriber
 from edge.notice import NOTICE
 from edge.records import Record

@@ -9,8 +9,8 @@ import msgspec
 
 from edge.errors import InputError, LeukoscopeError
 from edge.logger.addresses import database, words_of
-from edge.logger.rows import CELL_COLUMNS, record_of
-from edge.logger.tables import VERSION, tables
+from edge.logger.stores.rows import CELL_COLUMNS, record_of
+from edge.logger.stores.tables import VERSION, tables
 from edge.records import Record, rfc3339
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from edge.errors import InputError, LeukoscopeError
 from edge.host.text import harmless
 from edge.logger.moments import local, zone
 from edge.logger.queries import Results, Total
-from edge.logger.rows import CELL_COLUMNS, csv_line
+from edge.logger.stores.rows import CELL_COLUMNS, csv_line
 from edge.notice import NOTICE
 
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])\Z", re.ASCII)

@@ -17,8 +17,8 @@ from edge.logger import addresses
 from edge.logger.group import Group
 from edge.logger.identity import Identity
 from edge.logger.inbox import BYTES, Delivery, Feed, Inbox
-from edge.logger.sink import Sink
-from edge.logger.sinks import open_sink
+from edge.logger.stores.sink import Sink
+from edge.logger.stores.sinks import open_sink
 from edge.logger.writer import BATCH_LIMIT, OnStored, Writer
 from edge.mqtt.client import BrokerClient
 from edge.mqtt.connection import Connection

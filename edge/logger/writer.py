@@ -10,7 +10,7 @@ from edge.errors import InputError, LeukoscopeError
 from edge.host import threads
 from edge.host.text import harmless
 from edge.logger.inbox import Delivery, Inbox
-from edge.logger.sink import RefusedError, Reject, Sink
+from edge.logger.stores.sink import RefusedError, Reject, Sink
 from edge.records import FieldRecord, Record, decode_field, decode_record, rfc3339
 
 log = logging.getLogger(__name__)

@@ -51,11 +51,13 @@ class Callbacks:
 
     Attributes:
         accepted: the broker has accepted the connection.
+        ready: after that, what `accepted` sent is on its way; called by the thread that connects.
         ended: the connection is over; may be called more than once.
         message, published, subscribed: what paho reports; None for what nobody wants to know.
     """
 
     accepted: Callable[[BrokerClient], None]
+    ready: Callable[[BrokerClient], None]
     ended: Callable[[BrokerClient], None]
     message: OnMessage | None = None
     published: OnPublish | None = None
@@ -162,6 +164,7 @@ class Attempt:
         patience_s = VERSION_TIMEOUT_S if self._plan.may_fall_back else ANSWER_TIMEOUT_S
         if not self._answered.wait(patience_s) or not self._accepted:
             return False
+        self._callbacks.ready(self._client)
         while not self._over.wait(RENEWAL_CHECK_S):
             if self._plan.credentials.renewed():
                 return True

@@ -83,7 +83,9 @@ class Connection:
     ):
         self._settings, self._on_connected = settings, on_connected
         self._window = window
-        self._callbacks = Callbacks(self._accepted, self._ended, on_message, on_publish, on_subscribe)
+        self._callbacks = Callbacks(
+            self._accepted, self._ready, self._ended, on_message, on_publish, on_subscribe
+        )
         self._plan = Plan(
             settings,
             credentials or Credentials(settings),
@@ -148,7 +150,7 @@ class Connection:
     def state(self) -> str:
         """ "connected, MQTT 5", with the broker's limits if there are any, or "not connected: <why>"."""
         with self._lock:
-            if self.session is None or not self.connected.is_set():
+            if self.session is None:
                 return f"not connected: {self._fault.text}"
             parts = (f"connected, MQTT {self.version}", self.limits.said())
         return "; ".join(filter(None, parts))
@@ -222,6 +224,8 @@ class Connection:
                 will = replace(will, retain=limits.retain, qos=min(1, limits.qos))
                 self._plan = replace(self._plan, will=will)
         self._on_connected(client)
+
+    def _ready(self, client: BrokerClient) -> None:
         with self._lock:
             if self.session is client:
                 self.connected.set()

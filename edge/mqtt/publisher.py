@@ -73,6 +73,9 @@ class Publisher:
         outbox: where the records wait.
         handlers: what does the commands that arrive, by name; see `edge.mqtt.commands`.
 
+    Attributes:
+        listening: set when the broker has first answered the subscription to commands.
+
     Raises:
         InputError: password, CA or certificate file cannot be read.
     """
@@ -104,7 +107,7 @@ class Publisher:
         self._told_too_large: set[str] = set()
         self._told_deaf = False
         self._turned_at = time.monotonic()
-        self._stopping, self._idle = threading.Event(), threading.Event()
+        self._stopping, self._idle, self.listening = (threading.Event() for _ in range(3))
         self._view: MQTTMessageInfo | None = None  # the last one that was given to paho
         self._commands = RemoteCommands(settings.topic, device, handlers or {})
         self._connection = Connection(
@@ -217,6 +220,7 @@ class Publisher:
         if refused and not self._told_deaf:
             log.warning("the broker lets no commands through: %s on %s", refused[0], self._commands.topic)
         self._told_deaf = bool(refused)
+        self.listening.set()
 
     def _on_publish(self, client: BrokerClient, message_id: int, reason: ReasonCode) -> None:
         # In paho's network thread, which holds paho's locks: only hand it on.

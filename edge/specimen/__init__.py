@@ -1,4 +1,4 @@
 """A specimen: what was counted on one slide, how sure the count is, and its report.
 
-It may import host, records, logger, model, errors and notice.
+It may import host, records, errors and notice.
 """

@@ -8,7 +8,7 @@ import msgspec
 from edge.errors import InputError, LeukoscopeError
 from edge.logger import reviews
 from edge.logger.queries import Results
-from edge.logger.rows import CELL_COLUMNS, record_of
+from edge.logger.stores.rows import CELL_COLUMNS, record_of
 from edge.records import Record, rfc3339
 from edge.specimen.agreement import Agreement, agreements
 from edge.specimen.summary import CHECKED_FROM

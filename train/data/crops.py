@@ -57,7 +57,7 @@ def load(
         names = sorted(
             path.name
             for path in (root / parent).iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith("._")
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("._") and path.is_file()
         )
         try:
             kept = _folder_crops(folder, root / parent, names, geometry, progress)
@@ -102,7 +102,7 @@ def _build(
 
     def one(index: int) -> None:
         try:
-            prepare(read_image(images[index]), geometry, out=crops[index])
+            prepare(read_image(images[index], cut_allowed=True), geometry, out=crops[index])
         except LeukoscopeError as error:
             faults.append(str(error))
 

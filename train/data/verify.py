@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.errors import ImageError, InputError
-from edge.imaging.files import decode, shown
+from edge.imaging.decode import decode
+from edge.imaging.files import read_bytes, shown
 from train.data.cnmc import Layout, Rows, read_labels, recognise
 from train.data.dataset import LABELS, Cell, images_below, load, subject_group
 from train.data.official import Key, Original, bmp_bytes, key, read_manifest, size_of
@@ -128,10 +129,8 @@ def _examine(
 
 def _look(image: _Image, original: Original | None) -> _Image:
     try:
-        data = image.path.read_bytes()
-        pixels = decode(data)
-    except OSError as error:
-        return replace(image, error=error.strerror or str(error))
+        data = read_bytes(image.path)
+        pixels = decode(data, cut_allowed=True)
     except ImageError as error:
         return replace(image, error=str(error))
     height, width = pixels.shape[:2]

@@ -20,6 +20,7 @@ import numpy as np
 from edge.cameras.settings import CameraSettings
 from edge.errors import ImageError, InputError, LeukoscopeError
 from edge.host import children
+from edge.host.secrets import redact
 from edge.imaging.frame import Frame
 
 LARGEST_FRAME_BYTES = 8192 * 8192 * 3
@@ -28,8 +29,17 @@ LARGEST_FRAME_BYTES = 8192 * 8192 * 3
 STOP_TIMEOUT_S = 2.0
 POLL_MS = 500
 
-# What drivers' own libraries would write to the log at each attempt, the fault itself says once.
-QUIET = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8", "LIBCAMERA_LOG_LEVELS": "*:FATAL"}
+# For FFmpeg within OpenCV: RTSP over TCP loses no packets, and nothing is buffered beyond one frame.
+STREAM_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
+
+# The other libraries' settings, all in this one place. What they would write to the log at each attempt, the fault
+# itself says once.
+LIBRARIES = {
+    "OPENCV_LOG_LEVEL": "SILENT",
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",
+    "LIBCAMERA_LOG_LEVELS": "*:FATAL",
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": os.environ.get("OPENCV_FFMPEG_CAPTURE_OPTIONS", STREAM_OPTIONS),
+}
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -105,7 +115,7 @@ class ChildCamera:
                 bufsize=0,
                 pass_fds=(memory, answers),
                 start_new_session=True,  # so that what the back-end itself starts is killed with it
-                env={**os.environ, **QUIET},
+                env={**os.environ, **LIBRARIES},
             )
         finally:
             os.close(memory)
@@ -150,7 +160,7 @@ class ChildCamera:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
             raise LeukoscopeError(
-                f"camera {self._order.settings.source}: its process {process.pid} hangs within a driver and "
+                f"camera {redact(self._order.settings.source)}: its process {process.pid} hangs within a driver and "
                 "cannot be ended; plug the camera out and in, or restart the box"
             ) from error
         if process.stdin is not None:

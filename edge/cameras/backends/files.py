@@ -57,7 +57,8 @@ class FilesCamera:
             return self.read()
         pixels = read_image(path)
         self._readable = True
-        specimen = self._specimen or shown(Path(os.path.abspath(path)).parent).rpartition("/")[2]  # noqa: PTH100  # of "files:.." too
+        # The folder's own name also for "files:." and "files:.."; not that of what a link leads to.
+        specimen = self._specimen or shown(Path(os.path.abspath(path)).parent).rpartition("/")[2]  # noqa: PTH100
         return Frame(pixels, time.time_ns(), time.monotonic_ns(), shown(path), specimen)
 
     def close(self) -> None:

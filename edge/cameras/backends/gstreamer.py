@@ -5,18 +5,23 @@ JetPack and Debian has, and hands raw RGB over a pipe.
 """
 
 import fcntl
-import os
+import re
 import shlex
 import shutil
 import subprocess
+import sys
+import threading
 import time
+from collections import deque
 
 import numpy as np
 
 from edge.cameras.settings import CameraSettings, address
 from edge.errors import InputError, LeukoscopeError
+from edge.host import threads
+from edge.host.text import harmless
 from edge.imaging.frame import Frame, Pixels
-from edge.imaging.preprocess import centre_crop
+from edge.imaging.preprocess import centre
 
 PROGRAM = "gst-launch-1.0"
 
@@ -38,6 +43,14 @@ PIPE_BYTES = 1 << 20
 """The largest that a user may ask for; fewer switches between the two programs."""
 
 STOP_TIMEOUT_S = 2.0
+
+LAUNCHER = "edge.cameras.backends.gst_launcher"
+
+SECRET = re.compile(r"://[^\s]*[@?]|user|passw|-pw\b|secret|token|key", re.IGNORECASE)
+"""What a secret that stands in the settings themselves looks like."""
+
+LAST_LINES, LONGEST_LINE = 20, 500
+"""Of what GStreamer writes, so much is kept to give the reason of a failure."""
 
 
 class GStreamerCamera:
@@ -63,6 +76,8 @@ class GStreamerCamera:
         # GStreamer rounds each row of RGB up to four bytes.
         self._row_bytes = (settings.width * 3 + 3) // 4 * 4
         self._buffer = bytearray(self._row_bytes * settings.height)
+        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._listener: threading.Thread | None = None
         self._grabbed_ns = 0
         self.description = f"{settings.width} x {settings.height} px, RGB from {PROGRAM}"
 
@@ -76,17 +91,25 @@ class GStreamerCamera:
         if program is None:
             raise LeukoscopeError(f"{PROGRAM} is not installed: apt install gstreamer1.0-tools")
         hand_over = HAND_OVER.format(width=self._settings.width, height=self._settings.height)
+        text = f"{self._pipeline} {hand_over}"
+        # Command lines are for all to read: what may hold a secret goes to a program that takes it from its input.
+        private = bool("${" in self._settings.source or SECRET.search(self._pipeline))
         try:
-            arguments = shlex.split(f"{self._pipeline} {hand_over}")
+            command = [sys.executable, "-m", LAUNCHER] if private else [program, "-q", *shlex.split(text)]
         except ValueError as error:
             raise InputError(f"camera.source: the pipeline cannot be read: {error}") from error
         self._process = subprocess.Popen(
-            [program, "-q", *arguments],
-            stdin=subprocess.DEVNULL,
+            command,
+            stdin=subprocess.PIPE if private else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
         )
+        if self._process.stdin is not None:
+            self._process.stdin.write(text.encode())
+            self._process.stdin.close()
+        self._last_lines.clear()
+        self._listener = threads.start("gstreamer-errors", self._listen)
         assert self._process.stdout is not None
         fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self.grab()
@@ -110,15 +133,31 @@ class GStreamerCamera:
 
     def _why(self) -> str:
         process = self._process
-        assert process is not None and process.stderr is not None
+        assert process is not None
         try:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             return "the pipeline gives no more pictures"
-        os.set_blocking(process.stderr.fileno(), False)
-        lines = (process.stderr.read() or b"").decode("utf-8", "replace").splitlines()
+        if self._listener is not None:
+            self._listener.join(STOP_TIMEOUT_S)
+        lines = list(self._last_lines)
         errors = [line for line in lines if "ERROR" in line or "WARNING" in line] or lines
         return f"the pipeline ended: {' '.join(errors[:2]) or 'no reason given'}"
+
+    def _listen(self) -> None:
+        """Read all that GStreamer writes about its work, or it would stop when the pipe is full."""
+        process = self._process
+        assert process is not None and process.stderr is not None
+        with process.stderr as stream:
+            rest = b""
+            while data := stream.read(65536):
+                *lines, rest = (rest + data).split(b"\n")
+                self._last_lines.extend(
+                    harmless(line.decode("utf-8", "replace"), LONGEST_LINE) for line in lines
+                )
+                rest = rest[-LONGEST_LINE:]
+            if rest:
+                self._last_lines.append(harmless(rest.decode("utf-8", "replace"), LONGEST_LINE))
 
     def retrieve(self) -> Frame:
         """The frame that was grabbed."""
@@ -126,8 +165,7 @@ class GStreamerCamera:
         width, height = self._settings.width, self._settings.height
         rows = np.frombuffer(self._buffer, np.uint8).reshape(height, self._row_bytes)
         whole: Pixels = rows[:, : width * 3].reshape(height, width, 3)
-        side = self._region_px
-        part = centre_crop(whole, side) if side and (height > side or width > side) else whole
+        part = centre(whole, self._region_px)
         return Frame(
             part.copy(), time.time_ns() - age_ns, self._grabbed_ns, "gstreamer", self._settings.specimen
         )
@@ -147,9 +185,8 @@ class GStreamerCamera:
             process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:  # it hangs within a driver; the kernel ends it when it can
             return
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def pipeline(settings: CameraSettings) -> str:

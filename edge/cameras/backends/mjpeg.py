@@ -2,37 +2,212 @@
 
 Such a stream carries no time stamps, so the only proof that a picture is new is that nothing waits behind
 it: all that has come is read, and the last picture of it is taken. Only what is asked for is decoded.
+
+Pictures are found by JPEG's own markers: lengths and boundaries that a camera sends are often wrong.
 """
 
 import base64
-import http.client
+import email.message
 import select
 import socket
 import ssl
 import time
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import cv2
-import numpy as np
-import numpy.typing as npt
+import h11
 
-from edge.cameras.pixels import as_rgb
-from edge.cameras.settings import CameraSettings, address, without_password
+from edge.cameras.settings import CameraSettings, address
 from edge.errors import ImageError, LeukoscopeError
+from edge.host.secrets import shown_address
+from edge.host.text import harmless
+from edge.imaging.decode import decode
 from edge.imaging.frame import Frame
-from edge.imaging.preprocess import centre_crop
+from edge.imaging.preprocess import centre
 
 CONNECT_TIMEOUT_S = 10.0
 
 QUIET_S = 0.004
 """A picture is the newest when nothing more has come for so long."""
 
-CHUNK_BYTES = 1 << 18
-MAX_PICTURE_BYTES = 64 << 20
-"""What is larger is no picture: the stream is out of step."""
+DRAIN_S = 1.0
+"""A stream that is never quiet: the last picture that came within so long is taken."""
 
-MAX_SKIPPED = 1000
+CHUNK_BYTES = 1 << 18
+MAX_HEADER_BYTES = 1 << 16
+MAX_PICTURE_BYTES = 64 << 20
+"""What is larger is no picture."""
+
+MAX_OTHER_BYTES = 1 << 20
+"""So much without the start of a picture is another kind of stream."""
+
+
+class Splitter:
+    """Cuts a stream into JPEG pictures, whatever stands between them."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._searched = self._skipped = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The pictures that are whole now; one that another begins within is given as far as it goes.
+
+        Raises:
+            LeukoscopeError: this is no Motion JPEG; the message says why, without the camera's name.
+        """
+        self._data += data
+        found = []
+        while (picture := self._next()) is not None:
+            found.append(picture)
+        return found
+
+    def _next(self) -> bytes | None:
+        rest = self._data
+        if not rest.startswith(b"\xff\xd8\xff"):
+            start = rest.find(b"\xff\xd8\xff")
+            drop = start if start >= 0 else max(0, len(rest) - 2)
+            self._skipped += drop
+            del rest[:drop]
+            self._searched = 0
+            if self._skipped > MAX_OTHER_BYTES:
+                raise LeukoscopeError(f"{MAX_OTHER_BYTES} bytes without a JPEG picture; not Motion JPEG")
+            if start < 0:
+                return None
+        end = self._end()
+        if end:
+            picture = bytes(rest[:end])
+            del rest[:end]
+            self._searched = self._skipped = 0
+            return picture
+        if len(rest) > MAX_PICTURE_BYTES:
+            raise LeukoscopeError(
+                f"over {MAX_PICTURE_BYTES} bytes without the end of a picture; not Motion JPEG"
+            )
+        return None
+
+    def _end(self) -> int:
+        """The byte after the picture at the start; 0 if it has not come yet."""
+        rest = self._data
+        position = self._searched or 2
+        while not self._searched:  # segments, of which one may hold a thumbnail with its own markers
+            if position + 4 > len(rest):
+                return 0
+            if rest[position] != 0xFF or rest[position + 1] in (0xD8, 0xD9):
+                break  # out of step: what follows is searched as it is
+            if rest[position + 1] == 0xFF:
+                position += 1
+                continue
+            scan = rest[position + 1] == 0xDA
+            position += 2 + int.from_bytes(rest[position + 2 : position + 4], "big")
+            if scan:
+                break
+        end = rest.find(b"\xff\xd9", position)
+        other = rest.find(b"\xff\xd8\xff", position, end if end >= 0 else len(rest))
+        self._searched = max(position, len(rest) - 2)
+        if other >= 0:  # compressed data never holds this: the first picture was cut
+            return other
+        return end + 2 if end >= 0 else 0
+
+
+class Stream:
+    """The body of the answer to one HTTP request.
+
+    Args:
+        url: http or https, with user and password where the camera asks for them.
+        name: what messages call the camera.
+    """
+
+    def __init__(self, url: str, name: str):
+        self._name = name
+        parts = urlsplit(url)
+        target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+        headers = [("Host", parts.netloc.rpartition("@")[2]), ("User-Agent", "leukoscope"), ("Accept", "*/*")]
+        if parts.username is not None:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            headers.append(("Authorization", f"Basic {base64.b64encode(login).decode()}"))
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEADER_BYTES)
+        secure = parts.scheme == "https"
+        try:
+            self._socket = socket.create_connection(
+                (parts.hostname or "", parts.port or (443 if secure else 80)), CONNECT_TIMEOUT_S
+            )
+        except (OSError, ValueError) as error:
+            raise self._unreachable(error) from error
+        try:
+            if secure:
+                context = ssl.create_default_context()
+                self._socket = context.wrap_socket(self._socket, server_hostname=parts.hostname)
+            request = h11.Request(method="GET", target=target, headers=headers)
+            self._send(request, h11.EndOfMessage())
+            self.response = self._answer()
+        except (OSError, ValueError, h11.ProtocolError) as error:
+            self.close()
+            raise self._unreachable(error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _unreachable(self, error: Exception) -> LeukoscopeError:
+        reason = harmless(error) or type(error).__name__
+        return LeukoscopeError(
+            f"camera {self._name}: cannot be reached ({reason}); is the camera on, and the address right?"
+        )
+
+    def _send(self, *events: h11.Request | h11.EndOfMessage) -> None:
+        for event in events:
+            self._socket.sendall(self._http.send(event) or b"")
+
+    def _answer(self) -> h11.Response:
+        deadline_s = time.monotonic() + CONNECT_TIMEOUT_S
+        while True:
+            event = self._http.next_event()
+            if isinstance(event, h11.Response):
+                self._socket.settimeout(None)  # how long a picture may take is the supervisor's business
+                return event
+            if event is h11.NEED_DATA:
+                if time.monotonic() > deadline_s:
+                    raise TimeoutError(f"no complete answer within {CONNECT_TIMEOUT_S:g} s")
+                self._http.receive_data(self._socket.recv(CHUNK_BYTES))
+            elif not isinstance(event, h11.InformationalResponse):
+                raise h11.RemoteProtocolError("the connection was closed without an answer")
+
+    def receive(self) -> bytes:
+        """What has come of the body, waiting for at least one byte of it.
+
+        Raises:
+            LeukoscopeError: it ended, or what comes is no HTTP.
+        """
+        found = b""
+        try:
+            while True:
+                event = self._http.next_event()
+                if isinstance(event, h11.Data):
+                    found += event.data
+                elif event is h11.NEED_DATA:
+                    if found:
+                        return found
+                    self._http.receive_data(self._socket.recv(CHUNK_BYTES))
+                elif found:
+                    return found
+                else:
+                    raise LeukoscopeError(
+                        f"camera {self._name}: gives no more pictures; is it still connected?"
+                    )
+        except (OSError, ValueError, h11.ProtocolError) as error:
+            if found:
+                return found
+            raise LeukoscopeError(
+                f"camera {self._name}: gives no more pictures ({harmless(error)})"
+            ) from error
+
+    def more_waits(self) -> bool:
+        """Has more come, or does it come within `QUIET_S`? All that was received is already taken from h11."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        return bool(select.select([self._socket], [], [], QUIET_S)[0])
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
 
 
 class MjpegCamera:
@@ -40,21 +215,18 @@ class MjpegCamera:
 
     Args:
         settings: source is an http or https address.
-        region_px: side of the centred square that is converted and given; 0 for the whole frame.
+        region_px: side of the centred square that is given; 0 for the whole frame.
     """
 
     live = True
 
     def __init__(self, settings: CameraSettings, region_px: int = 0):
         self._address = address(settings.source)
-        self._name = without_password(self._address)
+        self._name = shown_address(self._address)
         self._specimen = settings.specimen
         self._region_px = region_px
-        self._connection: http.client.HTTPConnection | None = None
-        self._response: http.client.HTTPResponse | None = None
-        self._socket: socket.socket
-        self._boundary = b""
-        self._rest = bytearray()
+        self._stream: Stream | None = None
+        self._splitter = Splitter()
         self._picture = b""
         self._grabbed_ns = 0
         self.description = ""
@@ -65,115 +237,94 @@ class MjpegCamera:
         Raises:
             LeukoscopeError: the server cannot be reached, refuses, or sends no Motion JPEG.
         """
-        parts = urlsplit(self._address)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        headers = {}
-        if parts.username is not None:
-            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
-        try:
-            self._connection = kind(parts.hostname or "", parts.port, timeout=CONNECT_TIMEOUT_S)
-            self._connection.request(
-                "GET", f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}", headers=headers
-            )
-            self._socket = self._connection.sock
-            self._response = self._connection.getresponse()
-            self._socket.settimeout(None)  # how long a picture may take is the supervisor's business
-        except (OSError, http.client.HTTPException) as error:
-            raise LeukoscopeError(
-                f"camera {self._name}: cannot be reached ({error or type(error).__name__}); is the camera on, and "
-                "the address right?"
-            ) from error
-        self._boundary = self._agreed(self._response)
-        self._rest = bytearray()
-        self.grab()
-        height, width = self._decoded().shape[:2]
+        self.close()
+        self._splitter = Splitter()
+        self._stream = Stream(self._address, self._name)
+        self._refuse_other_answers(self._stream.response)
+        while True:
+            self.grab()
+            try:
+                height, width = self.retrieve_whole().pixels.shape[:2]
+            except ImageError:  # one is lost; the supervisor limits how long this may take
+                continue
+            break
         self.description = f"{width} x {height} px, Motion JPEG"
 
-    def _agreed(self, response: http.client.HTTPResponse) -> bytes:
-        """The boundary between two pictures."""
-        if response.status != http.client.OK:
-            hint = "; check user name and password" if response.status in (401, 403) else "; check the path"
+    def _refuse_other_answers(self, response: h11.Response) -> None:
+        headers = email.message.Message()
+        for name, value in response.headers:
+            headers[name.decode("latin-1")] = value.decode("latin-1")
+        if response.status_code != 200:
+            reason = harmless(response.reason.decode("latin-1"))
+            hint = "check user name and password" if response.status_code in (401, 403) else "check the path"
             raise LeukoscopeError(
-                f"camera {self._name}: the server says {response.status} {response.reason}{hint}"
+                f"camera {self._name}: the server says {response.status_code} {reason}; {hint}"
             )
-        boundary = response.headers.get_boundary()
-        if not response.headers.get_content_type().startswith("multipart/") or not boundary:
+        if not headers.get_content_type().startswith("multipart/"):
             raise LeukoscopeError(
-                f"camera {self._name}: sends {response.headers.get_content_type()}, not Motion JPEG (multipart/"
+                f"camera {self._name}: sends {harmless(headers.get_content_type())}, not Motion JPEG (multipart/"
                 "x-mixed-replace); give the camera's rtsp:// address, or a gstreamer:… pipeline"
             )
-        return b"--" + boundary.removeprefix("--").encode()
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            raise LeukoscopeError(
+                f"camera {self._name}: sends compressed data ({harmless(headers['content-encoding'])}), which was "
+                "not asked for; switch it off in the camera"
+            )
 
     def grab(self) -> None:
         """Take the newest picture, reading over all that have waited.
 
         Raises:
-            LeukoscopeError: the stream ended or is out of step.
+            LeukoscopeError: the stream ended or is no Motion JPEG.
         """
-        found = b""
-        for _ in range(MAX_SKIPPED):
-            while (picture := self._next()) is not None:
-                found = picture
-            if found and not self._more_comes():
-                break
-            self._receive()
-        self._picture, self._grabbed_ns = found, time.monotonic_ns()
-
-    def _next(self) -> bytes | None:
-        """The next whole picture of what was received, or None."""
-        start = self._rest.find(self._boundary)
-        head_end = self._rest.find(b"\r\n\r\n", start) if start >= 0 else -1
-        if head_end < 0:
-            return None
-        length = _content_length(bytes(self._rest[start:head_end]))
-        body = head_end + 4
-        end = body + length if length else self._rest.find(self._boundary, body)
-        if end < 0 or end > len(self._rest):
-            return None
-        picture = bytes(self._rest[body:end])
-        del self._rest[:end]
-        return picture
-
-    def _more_comes(self) -> bool:
-        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
-            return True
-        return bool(select.select([self._socket], [], [], QUIET_S)[0])
-
-    def _receive(self) -> None:
-        if self._response is None:
+        stream = self._stream
+        if stream is None:
             raise LeukoscopeError("the camera is closed; open it before reading")
-        try:
-            data = self._response.read1(CHUNK_BYTES)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise LeukoscopeError(f"camera {self._name}: gives no more pictures ({error})") from error
-        if not data:
-            raise LeukoscopeError(f"camera {self._name}: gives no more pictures; is it still connected?")
-        self._rest += data
-        if len(self._rest) > MAX_PICTURE_BYTES:
-            raise LeukoscopeError(
-                f"camera {self._name}: {len(self._rest)} bytes without the end of a picture; not Motion JPEG"
-            )
+        newest, until_s = b"", 0.0
+        while True:
+            try:
+                pictures = self._splitter.feed(stream.receive())
+            except LeukoscopeError as error:
+                if newest:  # its last picture is still good; the next call meets the end again
+                    break
+                text = str(error)
+                raise LeukoscopeError(
+                    text if text.startswith("camera ") else f"camera {self._name}: {text}"
+                ) from error
+            if pictures:
+                newest = pictures[-1]
+                until_s = until_s or time.monotonic() + DRAIN_S
+            if newest and (time.monotonic() > until_s or not stream.more_waits()):
+                break
+        self._picture, self._grabbed_ns = newest, time.monotonic_ns()
 
     def retrieve(self) -> Frame:
         """The picture that was grabbed.
 
         Raises:
-            ImageError: it cannot be decoded.
+            ImageError: it is damaged.
+        """
+        frame = self.retrieve_whole()
+        if not self._region_px:
+            return frame
+        part = centre(frame.pixels, self._region_px)
+        return Frame(part, frame.captured_at_ns, frame.monotonic_ns, frame.source, frame.specimen)
+
+    def retrieve_whole(self) -> Frame:
+        """The picture that was grabbed, all of it.
+
+        Raises:
+            ImageError: it is damaged.
         """
         age_ns = time.monotonic_ns() - self._grabbed_ns
         wall_ns = time.time_ns() - age_ns
-        picture = self._decoded()
-        side = self._region_px
-        if side and (picture.shape[0] > side or picture.shape[1] > side):
-            picture = centre_crop(picture, side)
-        return Frame(as_rgb(picture, blue_first=True), wall_ns, self._grabbed_ns, self._name, self._specimen)
-
-    def _decoded(self) -> npt.NDArray[Any]:
-        picture = cv2.imdecode(np.frombuffer(self._picture, np.uint8), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise ImageError(f"camera {self._name}: a picture of {len(self._picture)} bytes is no JPEG")
-        return picture
+        try:
+            pixels = decode(self._picture)
+        except ImageError as error:
+            raise ImageError(
+                f"camera {self._name}: a picture of {len(self._picture)} bytes: {error}"
+            ) from error
+        return Frame(pixels, wall_ns, self._grabbed_ns, self._name, self._specimen)
 
     def read(self) -> Frame:
         """The next frame; see `grab` and `retrieve`."""
@@ -182,16 +333,6 @@ class MjpegCamera:
 
     def close(self) -> None:
         """Hang up."""
-        for part in (self._response, self._connection):
-            if part is not None:
-                part.close()
-        self._connection = self._response = None
-
-
-def _content_length(head: bytes) -> int:
-    """Of one picture; 0 where its header does not tell."""
-    for line in head.split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"content-length" and value.strip().isdigit():
-            return int(value)
-    return 0
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 
 from edge.cameras.pixels import as_rgb
-from edge.cameras.settings import CameraSettings, address, without_password
+from edge.cameras.settings import CameraSettings, address
 from edge.errors import ImageError, LeukoscopeError
+from edge.host.secrets import shown_address
 from edge.imaging.frame import Frame
-from edge.imaging.preprocess import centre_crop
+from edge.imaging.preprocess import centre
 
 RAW_LIMIT_BYTES_PER_S = 30_000_000
 """USB 2 carries about 35 MB/s of video: where raw YUYV would need more than this, MJPG is asked for."""
@@ -31,9 +32,6 @@ MAX_SKIPPED = 300
 PORTS = {"rtsp": 554, "rtsps": 322}
 CONNECT_TIMEOUT_S = 3.0
 
-# For FFmpeg within OpenCV: RTSP over TCP loses no packets, and nothing is buffered beyond one frame.
-STREAM_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
-
 
 class OpenCvCamera:
     """A V4L2 device or an RTSP stream. Its reads may block for ever: run it in `edge.cameras.backends.child`.
@@ -49,7 +47,7 @@ class OpenCvCamera:
         self._settings = settings
         self._region_px = region_px
         self._source = address(settings.source)
-        self._name = without_password(self._source)
+        self._name = shown_address(self._source)
         self._device = self._source.startswith("/dev/")
         self._capture = cv2.VideoCapture()
         self._clock = StreamClock()
@@ -67,7 +65,6 @@ class OpenCvCamera:
         if self._device:
             self._open_device()
         else:
-            os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", STREAM_OPTIONS)
             self._capture.open(self._source, cv2.CAP_FFMPEG)
             if not self._capture.isOpened():
                 raise LeukoscopeError(f"camera {self._name}: {_why_no_stream(self._source)}")
@@ -152,9 +149,7 @@ class OpenCvCamera:
         if not ok:
             raise ImageError(f"camera {self._name}: a picture could not be decoded")
         self._buffer = picture  # used again, since new memory for each frame costs more than its conversion
-        side = self._region_px
-        if side and (picture.shape[0] > side or picture.shape[1] > side):
-            picture = centre_crop(picture, side)
+        picture = centre(picture, self._region_px)
         wall_ns = time.time_ns() - (time.monotonic_ns() - self._grabbed_ns)
         pixels = as_rgb(picture, blue_first=True)
         return Frame(pixels, wall_ns, self._grabbed_ns, self._name, self._settings.specimen)

@@ -11,14 +11,15 @@ import numpy as np
 from edge.cameras.pixels import as_rgb
 from edge.cameras.settings import CameraSettings
 from edge.errors import InputError, LeukoscopeError
+from edge.imaging.decode import decode
 from edge.imaging.frame import Frame, Pixels
-from edge.imaging.preprocess import centre_crop
+from edge.imaging.preprocess import centre
 
 DEFAULT_SIZE_PX = (1280, 960)
 """Of the RGB stream, scaled by the Pi's image processor from a binned mode of the HQ camera's 4:3 sensor."""
 
 # Formats are named from the highest byte: BGR888 is RGB in memory.
-RGB_FORMATS = {"BGR888": False, "RGB888": True, "XBGR8888": False, "XRGB8888": True, "MJPEG": False}
+RGB_FORMATS = {"BGR888": False, "RGB888": True, "XBGR8888": False, "XRGB8888": True}
 """Name → is blue first in memory?"""
 YUV_CODES = {
     "YUV420": cv2.COLOR_YUV2RGB_I420,
@@ -153,11 +154,8 @@ class Picamera2Camera:
         picture = pixels_of(self._request, self._stream)
         age_ns = _age_ns(self._request.get_metadata().get("SensorTimestamp", 0))
         self._release()
-        side = self._region_px
-        if side and (picture.shape[0] > side or picture.shape[1] > side):
-            picture = centre_crop(picture, side)
         return Frame(
-            np.ascontiguousarray(picture),
+            np.ascontiguousarray(centre(picture, self._region_px)),
             time.time_ns() - age_ns,
             time.monotonic_ns() - age_ns,
             self._settings.source,
@@ -204,6 +202,8 @@ def pixels_of(request: Any, stream: dict[str, Any]) -> Pixels:
         code = cv2.COLOR_YUV2RGB_NV12 if name == "NV12" else cv2.COLOR_YUV2RGB_NV21
         pixels: Pixels = cv2.cvtColor(plane, code)
         return pixels[:, :width]
+    if name == "MJPEG":  # picamera2 would decode a damaged picture as far as it goes
+        return decode(bytes(request.make_buffer("main")))
     if name in YUV_CODES:
         pixels = cv2.cvtColor(request.make_array("main"), YUV_CODES[name])
         return pixels[:height, :width]

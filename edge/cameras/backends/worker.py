@@ -17,6 +17,7 @@ from edge.cameras.backends.child import LARGEST_FRAME_BYTES, Message, Order
 from edge.cameras.base import DeviceCamera
 from edge.cameras.settings import CameraSettings
 from edge.errors import ImageError, InputError, LeukoscopeError
+from edge.host.secrets import redact
 
 
 def make_backend(settings: CameraSettings, region_px: int) -> DeviceCamera:
@@ -61,25 +62,25 @@ def main() -> None:
         camera = make_backend(order.settings, order.region_px)
         answer(Message("loaded"))
         camera.open()
-        answer(Message("opened", camera.description))
+        answer(Message("opened", redact(camera.description)))
         while True:
             camera.grab()
             if wanted.is_set():
                 wanted.clear()
                 _give(camera, memory, answer)
     except InputError as error:
-        answer(Message("input", str(error)))
+        answer(Message("input", redact(str(error))))
     except LeukoscopeError as error:
-        answer(Message("camera", str(error)))
+        answer(Message("camera", redact(str(error))))
     except Exception as error:  # the process's top: whatever a driver's library raises is the camera's fault
-        answer(Message("camera", f"{type(error).__name__}: {error}"))
+        answer(Message("camera", redact(f"{type(error).__name__}: {error}")))
 
 
 def _give(camera: DeviceCamera, memory: mmap.mmap, answer) -> None:  # type: ignore[no-untyped-def]
     try:
         frame = camera.retrieve()
     except ImageError as error:
-        answer(Message("image", str(error)))
+        answer(Message("image", redact(str(error))))
         return
     height, width = frame.pixels.shape[:2]
     shared = np.frombuffer(memory, np.uint8, count=frame.pixels.size)

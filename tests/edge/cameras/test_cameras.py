@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPResponse
 from pathlib import Path
 
 import cv2
@@ -27,9 +26,10 @@ from edge.cameras.backends.opencv import StreamClock
 from edge.cameras.backends.simulator import SimulatorSettings
 from edge.cameras.base import Camera
 from edge.cameras.pixels import as_rgb
-from edge.cameras.settings import CameraSettings, address, without_password
+from edge.cameras.settings import CameraSettings, address
 from edge.cameras.sources import make_camera
 from edge.errors import ImageError, InputError, LeukoscopeError
+from edge.host.secrets import shown_address
 from edge.imaging.files import read_image
 from edge.imaging.preprocess import Geometry, prepare
 from edge.settings import load
@@ -213,35 +213,6 @@ def test_after_a_pause_nothing_comes_that_was_drawn_before_it() -> None:
     assert min(shown) > resumed - 500
 
 
-def test_motion_jpeg_without_lengths_and_in_chunks_is_read_and_a_broken_picture_passed_over() -> None:
-    picture = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
-    bodies = [picture, b"no picture", picture]
-    text = (
-        b"".join(b"--x\r\nContent-Type: image/jpeg\r\n\r\n" + body + b"\r\n" for body in bodies) + b"--x\r\n"
-    )
-    chunks = b"".join(
-        b"%x\r\n%s\r\n" % (len(text[i : i + 50]), text[i : i + 50]) for i in range(0, len(text), 50)
-    )
-    camera = MjpegCamera(CameraSettings(source="http://127.0.0.1:1/"))
-    ours, theirs = socket.socketpair()
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    theirs.sendall(head + chunks + b"0\r\n\r\n")
-    response = HTTPResponse(ours)
-    response.begin()
-    camera._response, camera._boundary = response, camera._agreed(response)
-    found = []
-    with pytest.raises(LeukoscopeError, match="no more pictures"):
-        while True:
-            if (part := camera._next()) is not None:
-                found.append(part.rstrip(b"\r\n"))
-            else:
-                camera._receive()
-    assert found == bodies
-    camera._picture = b"no picture"
-    with pytest.raises(ImageError, match="is no JPEG"):
-        camera.retrieve()
-
-
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
@@ -316,7 +287,7 @@ def test_a_password_comes_from_the_environment_and_shows_nowhere(monkeypatch: py
         camera.open()
     camera.close()
     assert "s3cret" not in str(refused.value)
-    assert without_password(address(source)) == "rtsp://127.0.0.1:1/cells"
+    assert shown_address(address(source)) == "rtsp://127.0.0.1:1/cells"
 
 
 @pytest.mark.parametrize("pixel_format", ["BGR888", "RGB888", "YUV420", "NV12"])

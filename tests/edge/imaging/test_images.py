@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from edge.errors import ImageError
-from edge.imaging.files import is_truncated, read_image
+from edge.imaging.decode import decode
+from edge.imaging.files import read_image
 
 KINDS = [
     (".bmp", []),
@@ -51,15 +52,18 @@ def test_the_end_of_a_thumbnail_is_not_the_end_of_a_jpeg() -> None:
     data = cv2.imencode(".jpg", picture())[1].tobytes()
     thumbnail = b"Exif\0\0" + data
     with_thumbnail = data[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + data[2:]
-    assert not is_truncated(with_thumbnail)
-    assert is_truncated(with_thumbnail[:-100])
+    assert decode(with_thumbnail).shape == (45, 45, 3)
+    with pytest.raises(ImageError, match="truncated"):
+        decode(with_thumbnail[:-100])
 
 
 @pytest.mark.parametrize("bits", [8, 24, 32])
 def test_bitmaps_of_every_depth_are_whole(bits: int) -> None:
     pixels = {8: picture()[..., 0], 24: picture(), 32: cv2.cvtColor(picture(), cv2.COLOR_BGR2BGRA)}[bits]
     data = cv2.imencode(".bmp", pixels)[1].tobytes()
-    assert not is_truncated(data) and is_truncated(data[:-8])
+    assert decode(data).shape == (45, 45, 3)
+    with pytest.raises(ImageError, match="truncated"):
+        decode(data[:-8])
 
 
 def test_text_named_as_an_image_is_refused(tmp_path: Path) -> None:

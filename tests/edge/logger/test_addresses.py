@@ -9,7 +9,7 @@ from edge.cli.main import main
 from edge.errors import InputError, LeukoscopeError
 from edge.host import secrets
 from edge.logger import addresses
-from edge.logger.sinks import open_sink
+from edge.logger.stores.sinks import open_sink
 
 PASSWORDS = [
     "geheim",

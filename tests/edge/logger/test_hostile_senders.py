@@ -10,7 +10,7 @@ import pytest
 from broker import Mosquitto, eventually, make_record
 
 import edge.logger.group
-from edge.logger.sinks import open_sink
+from edge.logger.stores.sinks import open_sink
 from edge.logger.subscriber import Subscriber
 from edge.records import encode
 

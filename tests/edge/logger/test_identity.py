@@ -12,7 +12,7 @@ from broker import Mosquitto, eventually, free_port, make_record
 import edge.logger.subscriber
 from edge.errors import LeukoscopeError
 from edge.logger.identity import LOGGER_ID, Identity, state_folder
-from edge.logger.sinks import open_sink
+from edge.logger.stores.sinks import open_sink
 from edge.logger.subscriber import Subscriber
 from edge.records import encode
 

@@ -16,8 +16,8 @@ import paho.mqtt.client as paho
 import pytest
 from broker import Mosquitto, eventually, make_record
 
-from edge.logger.rows import CELL_COLUMNS
-from edge.logger.sinks import open_sink
+from edge.logger.stores.rows import CELL_COLUMNS
+from edge.logger.stores.sinks import open_sink
 from edge.records import encode, rfc3339
 
 LEUKOSCOPE = [sys.executable, "-m", "edge"]

@@ -9,7 +9,7 @@ from broker import Mosquitto, eventually, make_record
 from postgres import PostgreSQL
 
 import edge.logger.writer
-from edge.logger.sinks import open_sink
+from edge.logger.stores.sinks import open_sink
 from edge.logger.subscriber import Subscriber
 from edge.records import encode
 

@@ -11,9 +11,9 @@ from postgres import PostgreSQL
 import edge.logger.writer
 from edge.errors import InputError
 from edge.logger.queries import Results
-from edge.logger.rows import CELL_COLUMNS
-from edge.logger.sink import Reject
-from edge.logger.sinks import open_sink
+from edge.logger.stores.rows import CELL_COLUMNS
+from edge.logger.stores.sink import Reject
+from edge.logger.stores.sinks import open_sink
 from edge.logger.subscriber import Subscriber
 from edge.mqtt.publisher import MqttSettings, Publisher
 from edge.outbox.queue import Outbox

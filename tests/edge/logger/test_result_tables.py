@@ -10,8 +10,8 @@ from broker import make_record
 
 from edge.errors import InputError
 from edge.host import clock
-from edge.logger.rows import CELL_COLUMNS, csv_line, record_of, row
-from edge.logger.sinks import open_sink
+from edge.logger.stores.rows import CELL_COLUMNS, csv_line, record_of, row
+from edge.logger.stores.sinks import open_sink
 from edge.records import Record, encode
 
 LATER = ("clock_synchronised", "field", "kind")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from postgres import PostgreSQL
 
 from edge.errors import LeukoscopeError
-from edge.logger.rows import from_csv, record_of
-from edge.logger.sinks import open_sink
+from edge.logger.stores.rows import from_csv, record_of
+from edge.logger.stores.sinks import open_sink
 from edge.logger.subscriber import Subscriber
 from edge.mqtt.publisher import MqttSettings, Publisher
 from edge.outbox.queue import Outbox
@@ -124,7 +124,7 @@ def from_database(address, kind=Record, table="cells"):
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(address.replace("postgresql:", "postgresql+psycopg:"))
-    from edge.logger.tables import tables
+    from edge.logger.stores.tables import tables
 
     with engine.connect() as connection:
         rows = connection.execute(sqlalchemy.select(getattr(tables(), table))).mappings().all()

@@ -21,7 +21,7 @@ from edge.logger.command import Lines
 from edge.logger.live import LiveTable
 from edge.logger.moments import local, zone
 from edge.logger.results import span_s
-from edge.logger.sinks import open_sink
+from edge.logger.stores.sinks import open_sink
 
 HOSTILE = [
     "[/x]",

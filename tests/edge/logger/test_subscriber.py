@@ -21,8 +21,8 @@ import edge.logger.subscriber
 import edge.logger.writer
 from edge.errors import InputError, LeukoscopeError
 from edge.logger.inbox import Inbox
-from edge.logger.rows import CELL_COLUMNS
-from edge.logger.sink import Reject
+from edge.logger.stores.rows import CELL_COLUMNS
+from edge.logger.stores.sink import Reject
 from edge.logger.subscriber import Subscriber, open_sink
 from edge.mqtt.publisher import MqttSettings, Publisher
 from edge.outbox.queue import Outbox
@@ -175,7 +175,7 @@ def test_a_group_shares_and_each_result_is_stored_once(mosquitto, tmp_path):
 def test_mqtt_311(tmp_path):
     pytest.importorskip("amqtt")
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "edge.mqtt.embedded_broker", "127.0.0.1", str(port)])
+    process = subprocess.Popen([sys.executable, "-m", "edge.mqtt.brokers.embedded", "127.0.0.1", str(port)])
     try:
         wait_for_port(port, process)
         seen = []

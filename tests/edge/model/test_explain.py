@@ -25,7 +25,7 @@ MAP_SIDE = 8
 @functools.cache
 def flatbuffer() -> bytes:
     """Means over squares, the tiny model's weights on each, a bias for HEM everywhere; map and softmax."""
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     kernel = np.zeros((1, 1, 3, 2), np.float32)
     kernel[0, 0, 0], kernel[0, 0, 2] = (8.0, -8.0), (-8.0, 8.0)

@@ -406,7 +406,7 @@ def test_a_network_with_tensors_that_would_fill_the_memory_is_refused_before_the
 
 
 def test_a_network_that_computes_in_float_inside_is_refused(tmp_path: Path) -> None:
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     def network(pictures: Any) -> Any:
         # TFLite has no sine of integers.

@@ -9,7 +9,7 @@ import paho.mqtt.client as paho
 import pytest
 from broker import Mosquitto, eventually, make_record
 
-from edge.logger.sinks import open_sink
+from edge.logger.stores.sinks import open_sink
 from edge.logger.subscriber import Subscriber
 from edge.mqtt.check import check_broker
 from edge.mqtt.publisher import Publisher

@@ -7,7 +7,7 @@ import pytest
 from broker import eventually
 
 from edge.errors import LeukoscopeError
-from edge.mqtt.local_broker import broker, free_port, listens
+from edge.mqtt.brokers.local import broker, free_port, listens
 from edge.mqtt.publisher import Publisher
 from edge.mqtt.settings import MqttSettings
 from edge.outbox.queue import Outbox

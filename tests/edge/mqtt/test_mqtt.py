@@ -149,7 +149,7 @@ def test_mqtt_311_where_the_broker_has_only_that(outbox, caplog):
     pytest.importorskip("amqtt")
     caplog.set_level(logging.INFO)
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "edge.mqtt.embedded_broker", "127.0.0.1", str(port)])
+    process = subprocess.Popen([sys.executable, "-m", "edge.mqtt.brokers.embedded", "127.0.0.1", str(port)])
     try:
         wait_for_port(port, process)
         listener = Listener(port)

@@ -47,7 +47,7 @@ def box(tmp_path_factory):
             {"capture": capture, "specimen": calls.append},
         )
         publisher.start()
-        assert publisher.connected.wait(40)
+        assert publisher.listening.wait(40)
         requester = Requester(broker.port)
         yield requester, publisher, outbox, calls
         requester.close()
@@ -159,7 +159,7 @@ def test_beyond_what_may_wait_each_command_is_answered_too(tmp_path):
             MqttSettings(port=broker.port), "box", outbox, {"health": lambda _: goes_on.wait(30)}
         )
         publisher.start()
-        assert publisher.connected.wait(40)
+        assert publisher.listening.wait(40)
         requester = Requester(broker.port)
         many = WAITING_LIMIT + 40
         for number in range(many):
@@ -269,13 +269,13 @@ def test_after_all_that_and_a_million_random_bytes_the_box_still_answers(box):
 def test_in_mqtt_311_the_payload_carries_topic_and_correlation(tmp_path):
     pytest.importorskip("amqtt")
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "edge.mqtt.embedded_broker", "127.0.0.1", str(port)])
+    process = subprocess.Popen([sys.executable, "-m", "edge.mqtt.brokers.embedded", "127.0.0.1", str(port)])
     outbox = Outbox(tmp_path / "o.db")
     publisher = Publisher(MqttSettings(port=port), "box", outbox, {"specimen": lambda request: "set"})
     try:
         wait_for_port(port, process)
         publisher.start()
-        assert publisher.connected.wait(40) and publisher.version == "3.1.1"
+        assert publisher.listening.wait(40) and publisher.version == "3.1.1"
         requester = Requester(port, paho.MQTTv311)
         payload = {"specimen": "s", "response_topic": "answers/me", "correlation": "42"}
         requester.client.publish("leukoscope/box/commands/specimen", json.dumps(payload), qos=1)

@@ -9,11 +9,11 @@ import pytest
 from edge.errors import InputError
 from edge.logger import reviews
 from edge.logger.queries import Results
-from edge.logger.sinks import open_sink
+from edge.logger.stores.sinks import open_sink
 from edge.records import ImageReference, ModelReference, Record, uuid7
 from edge.specimen import fhir, page
-from edge.specimen.gather import summary_of
 from edge.specimen.summary import CHECKED_FROM, ModelErrors, summarise
+from edge.web.gather import summary_of
 
 pytest.importorskip("sqlalchemy")
 ROOT = Path(__file__).resolve().parents[3]

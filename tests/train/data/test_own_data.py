@@ -147,10 +147,10 @@ def test_folders_named_by_class_are_mapped_once(tmp_path: Path, capsys: pytest.C
     split = ["dataset", "split", str(root), "--method", "subject", "--json"]
     assert main(split) == 2
     assert "--positive Blast or --positive normal" in capsys.readouterr().err
-    assert main([*split, "--positive", "blast", "--out", str(tmp_path / "new" / "s.json")]) == 0
+    assert main([*split, "--positive", "blast", "--out", str(tmp_path / "s.json")]) == 0
     counts = json.loads(capsys.readouterr().out)["counts"]
     assert set(counts["train"]) == {"Blast", "normal"} and counts["test"]["Blast"] > 0
-    assert (tmp_path / "new" / "s.json").is_file()
+    assert (tmp_path / "s.json").is_file()
     data = load(root, "normal")
     assert data.classes == Classes("normal", "Blast")
     assert {c.label for c in data.cells if c.path.startswith("normal/")} == {"ALL"}

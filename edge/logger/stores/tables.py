@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge.errors import InputError
-from edge.logger.rows import CELL_COLUMNS, FIELD_COLUMNS, MAY_BE_NULL
+from edge.logger.stores.rows import CELL_COLUMNS, FIELD_COLUMNS, MAY_BE_NULL
 
 # Stored in `leukoscope_schema`; 0 is an empty database.
 VERSION = 4

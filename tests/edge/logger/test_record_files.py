@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.errors import InputError
-from edge.logger.rows import CELL_COLUMNS, csv_line, from_csv
-from edge.logger.sinks import open_sink
+from edge.logger.stores.rows import CELL_COLUMNS, csv_line, from_csv
+from edge.logger.stores.sinks import open_sink
 
 FOREIGN = {
     "notes.jsonl": b'{"note": 1}\n{"note": 2}',
@@ -145,10 +145,10 @@ def test_any_text_is_one_cell(values):
 
 
 def test_rejects_beside_a_file_are_bounded(tmp_path, monkeypatch):
-    import edge.logger.file_sink
-    from edge.logger.sink import Reject
+    import edge.logger.stores.file_sink
+    from edge.logger.stores.sink import Reject
 
-    monkeypatch.setattr(edge.logger.file_sink, "REJECTS_BYTES", 100_000)
+    monkeypatch.setattr(edge.logger.stores.file_sink, "REJECTS_BYTES", 100_000)
     sink = open_sink(str(tmp_path / "r.jsonl"))
     noise = random.Random(0)
     for _ in range(100):

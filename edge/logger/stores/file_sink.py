@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 
 from edge.errors import LeukoscopeError
-from edge.logger.record_file import RecordFile, append
-from edge.logger.rows import CELL_COLUMNS, csv_line, row
-from edge.logger.sink import RefusedError, Reject
-from edge.logger.sql_sink import first_of_each
+from edge.logger.stores.record_file import RecordFile, append
+from edge.logger.stores.rows import CELL_COLUMNS, csv_line, row
+from edge.logger.stores.sink import RefusedError, Reject
+from edge.logger.stores.sql_sink import first_of_each
 from edge.records import FieldRecord, Record
 
 REJECTS_BYTES = 16 * 1024 * 1024

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from edge.errors import InputError
 from edge.logger.addresses import is_database, shown
-from edge.logger.file_sink import FileSink
-from edge.logger.sink import Sink
-from edge.logger.sql_sink import SqlSink
+from edge.logger.stores.file_sink import FileSink
+from edge.logger.stores.sink import Sink
+from edge.logger.stores.sql_sink import SqlSink
 
 
 def open_sink(target: str) -> Sink:

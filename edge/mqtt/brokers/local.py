@@ -67,7 +67,7 @@ def listens(host: str, port: int) -> bool:
 def _command(host: str, port: int, folder: Path) -> list[str]:
     mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     if mosquitto is None:
-        return children.module_command("edge.mqtt.embedded_broker", host, str(port), ends_with_us=True)
+        return children.module_command("edge.mqtt.brokers.embedded", host, str(port), ends_with_us=True)
     config = folder / "mosquitto.conf"
     config.write_text(
         f"listener {port} {host}\nallow_anonymous true\nmax_queued_messages 0\nlog_type error\n",

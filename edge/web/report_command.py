@@ -10,7 +10,7 @@ from edge.host.text import harmless
 from edge.logger.queries import Results
 from edge.notice import NOTICE
 from edge.specimen import fhir, page, table
-from edge.specimen.gather import summary_of
+from edge.web.gather import summary_of
 
 
 def command(options: argparse.Namespace) -> int:

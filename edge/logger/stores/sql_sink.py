@@ -9,9 +9,9 @@ import msgspec
 
 from edge.errors import InputError, LeukoscopeError
 from edge.logger.addresses import database, words_of
-from edge.logger.rows import row
-from edge.logger.sink import RefusedError, Reject
-from edge.logger.tables import prepare, tables
+from edge.logger.stores.rows import row
+from edge.logger.stores.sink import RefusedError, Reject
+from edge.logger.stores.tables import prepare, tables
 from edge.records import FieldRecord, ModelReference, Record
 
 LARGEST_PAGE = 256

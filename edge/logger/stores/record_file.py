@@ -14,7 +14,7 @@ import msgspec
 from edge.errors import InputError, LeukoscopeError
 from edge.host.durable import PARTIAL_SUFFIX, flush_folder
 from edge.host.text import harmless
-from edge.logger.rows import csv_line
+from edge.logger.stores.rows import csv_line
 
 log = logging.getLogger(__name__)
 
