@@ -7,14 +7,14 @@ DEMO_SECONDS ?= 30
 IMAGES ?=
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
-.PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams family arm64-parity bundle board board-test
+.PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams chromium family arm64-parity bundle board board-test
 
 demo: $(VENV)/.demo
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
 
 # Percent of the branches that the tests run, in their own process; it may only rise.
 COVERAGE ?= 70
-test: $(VENV)/.dev mosquitto postgresql streams
+test: $(VENV)/.dev mosquitto postgresql streams chromium
 	@echo "The tests take about 20 minutes on 2 cores."
 	$(BIN)/python -m pytest --cov --cov-report=
 	@printf 'branch coverage, percent: '; $(BIN)/python -m coverage report --format=total --fail-under=$(COVERAGE)
@@ -86,6 +86,18 @@ streams:
 	    echo "Installing GStreamer's RTSP server from the Debian packages."; \
 	    $(APT) update && DEBIAN_FRONTEND=noninteractive $(APT) install --yes --no-install-recommends $(STREAMS); \
 	  else echo "GStreamer's RTSP server is missing: apt install $(STREAMS); the tests that need it will skip"; fi; fi
+
+# The page is tested in Debian's Chromium, and with axe-core for contrast and labels if npm is there.
+chromium: $(VENV)/bin/python
+	@if [ -z "$$(command -v chromium)" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing Chromium from the Debian package."; \
+	    $(APT) update && DEBIAN_FRONTEND=noninteractive $(APT) install --yes --no-install-recommends chromium fonts-dejavu-core || \
+	      echo "Chromium could not be installed; the tests of the page will skip"; \
+	  else echo "chromium is missing: apt install chromium; the tests of the page will skip"; fi; fi
+	@if [ ! -e $(VENV)/axe/node_modules/axe-core/axe.min.js ] && command -v npm >/dev/null; then \
+	  npm install --silent --no-audit --no-fund --prefix $(VENV)/axe axe-core@4 || \
+	    echo "axe-core could not be fetched; contrast and labels are not checked"; fi
 
 # For a box without internet: dist/leukoscope-VERSION-arm64.tar.gz with all wheels.
 bundle: $(VENV)/bin/python

@@ -11,6 +11,7 @@ import msgspec
 from edge.mqtt.commands import REQUESTS, Answer
 from edge.notice import NOTICE
 from edge.records import FieldRecord, Record, Status
+from edge.specimen.tally import SpecimenMessage
 
 _SCHEMAS = "#/components/schemas/"
 _ROOT = "{topic}/{device}"
@@ -18,8 +19,12 @@ _TEXTS = {
     "status": "Whether a box is there; retained, and its last will.",
     "health": "Rates, latencies, outbox, camera, broker, machine, versions; retained.",
     "cells": "One record per cell. It may come more than once and is identified by its id.",
+    "specimen": "The specimen that is counted, and its count so far; retained.",
+    "view": "A small picture of what the camera shows, with the latest verdicts; only while somebody asks for it.",
     "fields": "One record per field of view, if the camera shows whole fields; identified by its id too.",
 }
+# The commands `specimen` and `view` have the short names.
+_OF_TOPIC = {"specimen": "specimenState"}
 # What every health message holds; later versions add more.
 HEALTH_KEYS = (
     "at",
@@ -36,7 +41,7 @@ HEALTH_KEYS = (
 
 def document() -> dict[str, Any]:
     """The whole document."""
-    types = [Record, FieldRecord, Status, Answer, *REQUESTS.values()]
+    types = [Record, FieldRecord, Status, SpecimenMessage, Answer, *REQUESTS.values()]
     _, schemas = msgspec.json.schema_components(types, ref_template=_SCHEMAS + "{name}")
     schemas["Health"] = {
         "title": "Health",
@@ -55,6 +60,23 @@ def document() -> dict[str, Any]:
             "broker": {"type": "string"},
         },
     }
+    schemas["View"] = {
+        "title": "View",
+        "description": f"A picture of the camera; never a result. {NOTICE.capitalize()}.",
+        "type": "object",
+        "required": ["at", "size", "jpeg", "cells", "sharpness", "brightness"],
+        "properties": {
+            "at": {"type": "string", "format": "date-time"},
+            "size": {"type": "array", "description": "Width and height of the frame in pixels."},
+            "jpeg": {"type": "string", "description": "Base64; 640 pixels a side at most."},
+            "cells": {
+                "type": "array",
+                "description": "Box, verdict, kind, probabilities of the latest cells.",
+            },
+            "sharpness": {"type": "number"},
+            "brightness": {"type": "number", "description": "0 to 255."},
+        },
+    }
     for name in ("Record", "FieldRecord"):
         schemas[name]["description"] += f" {NOTICE.capitalize()}."
     # The classes have the names of the model file; those that ship name them ALL and HEM.
@@ -67,9 +89,11 @@ def document() -> dict[str, Any]:
         "health": "Health",
         "cells": "Record",
         "fields": "FieldRecord",
+        "specimenState": "SpecimenMessage",
+        "view": "View",
         "answer": "Answer",
-    } | {name: kind.__name__ for name, kind in REQUESTS.items() if name != "health"}
-    messages["askHealth"] = REQUESTS["health"].__name__
+    } | {name: kind.__name__ for name, kind in REQUESTS.items() if name not in ("health", "view")}
+    messages["askHealth"], messages["askView"] = REQUESTS["health"].__name__, REQUESTS["view"].__name__
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -92,7 +116,7 @@ def document() -> dict[str, Any]:
 
 
 def _message_of(command: str) -> str:
-    return "askHealth" if command == "health" else command
+    return {"health": "askHealth", "view": "askView"}.get(command, command)
 
 
 def _channel(address: str | None, message: str, text: str) -> dict[str, Any]:
@@ -107,7 +131,9 @@ def _channel(address: str | None, message: str, text: str) -> dict[str, Any]:
 
 
 def _channels() -> dict[str, Any]:
-    channels = {name: _channel(f"{_ROOT}/{name}", name, text) for name, text in _TEXTS.items()}
+    channels = {
+        name: _channel(f"{_ROOT}/{name}", _OF_TOPIC.get(name, name), text) for name, text in _TEXTS.items()
+    }
     for command, kind in REQUESTS.items():
         text = (kind.__doc__ or "").split("\n", maxsplit=1)[0]
         address = f"{_ROOT}/commands/{command}"
@@ -135,6 +161,8 @@ def _operations() -> dict[str, Any]:
         "sendHealth": _operation("send", "health", "health", qos=0, retain=True),
         "sendCell": _operation("send", "cells", "cells", qos=1, retain=False),
         "sendField": _operation("send", "fields", "fields", qos=1, retain=False),
+        "sendSpecimen": _operation("send", "specimen", "specimenState", qos=1, retain=True),
+        "sendView": _operation("send", "view", "view", qos=0, retain=False),
     }
     for command in REQUESTS:
         operation = _operation("receive", f"command_{command}", _message_of(command), qos=1, retain=False)

@@ -22,6 +22,8 @@ from edge.imaging.settings import QualitySettings
 from edge.model.settings import ModelSettings
 from edge.mqtt.settings import MqttSettings
 from edge.outbox.settings import ArchiveSettings, OutboxSettings
+from edge.specimen.settings import SpecimenSettings
+from edge.web.settings import WebSettings
 
 DEFAULT_PLACES = (Path("leukoscope.toml"), Path("/etc/leukoscope/leukoscope.toml"))
 """Where the settings file is looked for if a command names none; the first that exists is used."""
@@ -59,6 +61,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     outbox: OutboxSettings = OutboxSettings()
     archive: ArchiveSettings = ArchiveSettings()
     health: HealthSettings = HealthSettings()
+    specimen: SpecimenSettings = SpecimenSettings()
+    web: WebSettings = WebSettings()
 
     def sha256(self) -> str:
         """A name for exactly these settings; secrets are in files and so not part of it."""

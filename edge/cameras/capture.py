@@ -70,6 +70,7 @@ class Capture:
         self._make_camera, self._stall_s = make_camera, stall_s
         self._changed = threading.Condition()
         self._frame: Frame | None = None
+        self._newest: Frame | None = None
         self._arrived_s = 0.0
         self._wanted_until_s = 0.0
         self._wanted = threading.Event()
@@ -126,6 +127,14 @@ class Capture:
                 self._wanted.set()
                 self._changed.wait(min(deadline_s - now_s, IDLE_READ_S / 2))
 
+    def look(self) -> Frame | None:
+        """The newest frame without taking it, or None if it is old; the camera is read on for whoever looks."""
+        with self._changed:
+            self._wanted_until_s = max(self._wanted_until_s, time.monotonic() + IDLE_READ_S)
+            self._wanted.set()
+            fresh = time.monotonic() - self._arrived_s <= IDLE_READ_S
+            return self._newest if fresh else None
+
     def _supervise(self) -> None:
         backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S)
         before: Frame | None = None
@@ -145,7 +154,7 @@ class Capture:
     def _end(self, session: "_Session") -> None:
         """Take the camera from a session; its threads may never end."""
         with self._changed:
-            self._frame = None
+            self._frame = self._newest = None
         self._wanted.set()
         self._stuck = [thread for thread in [*self._stuck, *session.abandon()] if thread.is_alive()]
 
@@ -193,7 +202,8 @@ class Capture:
             if ended.is_set():
                 return
             self.counts.read += 1
-            self._frame, self._arrived_s = frame, time.monotonic()
+            self._frame = self._newest = frame
+            self._arrived_s = time.monotonic()
             if self._fault:
                 lasted_s = self._arrived_s - self._fault_since_s
                 log.info("camera: works again after %.1f s (%s)", lasted_s, self.description)

@@ -36,7 +36,7 @@ def add_commands(add: Add) -> None:
 
 
 def _demo(add: Add) -> None:
-    text = "Show the whole system at work: a broker, the daemon and a subscriber in one"
+    text = "Show the whole system at work: a broker, the daemon, a subscriber and the page in one"
     p = add("demo", "edge.demo.command:command", text, "demo --seconds 20")
     p.add_argument("--seconds", type=positive, metavar="N", help="end after N seconds (default: at Ctrl-C)")
     p.add_argument(
@@ -51,6 +51,7 @@ def _demo(add: Add) -> None:
     )
     p.add_argument("--simulate", action="store_true", help="simulated cells, even if there are samples")
     p.add_argument("--seed", type=whole, default=0, metavar="N", help="of the simulated cells (default: 0)")
+    p.add_argument("--no-web", action="store_true", help="without the technician's page")
     p.add_argument(
         "--broker", metavar="HOST:PORT", help="use this broker; started there if none listens on loopback"
     )

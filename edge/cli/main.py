@@ -22,6 +22,7 @@ _EXTRAS = {
     **dict.fromkeys(("train", "export", "tensorflow", "keras", "sklearn", "matplotlib"), "train"),
     **dict.fromkeys(("onnx", "onnxruntime", "openvino"), "bench"),
     **dict.fromkeys(("sqlalchemy", "psycopg"), "log"),
+    **dict.fromkeys(("starlette", "uvicorn", "jinja2", "markupsafe"), "web"),
 }
 """Packages that a box need not have, and the extra that brings each; they are loaded when a command needs them."""
 

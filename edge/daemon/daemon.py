@@ -21,7 +21,9 @@ from edge.cameras.sources import make_camera
 from edge.daemon.fields import FieldPipeline, FieldStream
 from edge.daemon.pipeline import Pipeline
 from edge.daemon.progress import Progress
+from edge.daemon.specimens import Specimens
 from edge.daemon.trigger import Gate
+from edge.daemon.views import Views
 from edge.errors import ImageError, InputError, LeukoscopeError
 from edge.health.metrics import MetricsServer
 from edge.health.report import Health
@@ -39,6 +41,8 @@ from edge.outbox.archive import Archive
 from edge.outbox.queue import Outbox, OutboxFullError, Sent
 from edge.records import ModelReference, Record
 from edge.settings import Settings
+from edge.specimen import tally
+from edge.specimen.summary import errors_in
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -68,6 +72,8 @@ class Parts:
     progress: Progress | None
     runs: RunLog
     health: Health
+    specimens: Specimens
+    crop_px: int
 
 
 def build(settings: Settings, metrics: str = "", again: bool = False) -> "Daemon":
@@ -122,7 +128,11 @@ def _open(settings: Settings, again: bool, opened: ExitStack) -> Parts:
     runs = RunLog(folder)
     restarts = runs.begin()
     opened.callback(runs.end)  # a start that is refused is no crash
-    health = Health(outbox, folder, ModelReference(name=manifest.name, sha256=model.sha256), restarts)
+    reference = ModelReference(name=manifest.name, sha256=model.sha256)
+    gate = Gate(settings.camera, crop_px)
+    health = Health(outbox, folder, reference, restarts)
+    errors, adapted = errors_in(manifest.calibration), bool(getattr(manifest, "adaptation", None))
+    specimens = Specimens(outbox, reference, errors, adapted, settings.specimen.target, gate.set_specimen)
     return Parts(
         pipeline=pipeline,
         preparation=preparation,
@@ -131,11 +141,13 @@ def _open(settings: Settings, again: bool, opened: ExitStack) -> Parts:
         archive=archive,
         camera=camera,
         capture=capture,
-        gate=Gate(settings.camera, region_px),
+        gate=gate,
         outbox=outbox,
         progress=progress,
         runs=runs,
         health=health,
+        specimens=specimens,
+        crop_px=crop_px,
     )
 
 
@@ -159,6 +171,8 @@ class Daemon:
         self._archive, self._outbox, self._progress = parts.archive, parts.outbox, parts.progress
         self._camera, self._capture, self.gate = parts.camera, parts.capture, parts.gate
         self._runs, self._health = parts.runs, parts.health
+        self._specimens = parts.specimens
+        self._views = Views(self._newest, self._show, parts.crop_px)
         self._publisher = Publisher(settings.mqtt, settings.device.id, self._outbox, self._handlers())
         self._reporter = Reporter(
             self._report,
@@ -191,7 +205,17 @@ class Daemon:
         if self._camera.live:
             handlers["capture"] = self._requested
             handlers["specimen"] = lambda request: self.gate.set_specimen(request.specimen)
+        if self._progress is None:  # a folder that is worked through once names its specimens itself
+            handlers["specimen_start"] = self._specimens.start
+            handlers["specimen_stop"] = self._specimens.stop
+        handlers["view"] = self._views.request
         return handlers
+
+    def _newest(self) -> Frame | None:
+        return self._capture.look() if self._camera.live else None
+
+    def _show(self, view: bytes) -> None:
+        self._publisher.publish_view(view)
 
     def _requested(self, request: CaptureRequest) -> "Future[Record]":
         if fault := self._outbox.fault():  # no frame would be taken
@@ -213,6 +237,8 @@ class Daemon:
         if self._stream is not None:
             self._stream.publisher.start()
         self._reporter.start()
+        self._views.start(self._stop)
+        self._specimens.announce(self._publisher, self._stop)
         metrics: MetricsServer | None = None
         fault = ""
         try:
@@ -245,6 +271,7 @@ class Daemon:
             self._publisher.wait_drained(STOP_DRAIN_S)
         if self._stream is not None:
             self._stream.close(STOP_DRAIN_S, STOP_TIMEOUT_S)
+        self._specimens.announce_once(self._publisher)
         self._reporter.stop()
         self._publisher.stop(STOP_TIMEOUT_S)
         if self._progress is not None:
@@ -261,10 +288,14 @@ class Daemon:
             if not self._has_room() or not self.gate.wait(TICK_S):
                 continue
             frame = self._capture.take(TICK_S, self.gate.after_ns)
-            if frame is not None and (admitted := self.gate.admit(frame)):
-                self.gate.answer(self._accept(admitted))
-            elif frame is not None:
-                self._watchdog.worked()  # the camera works; the trigger wants no result now
+            if frame is None:
+                continue
+            with self._specimens.frame:
+                admitted = self.gate.admit(frame)
+                if admitted is not None:
+                    self.gate.answer(self._accept(admitted))
+                else:
+                    self._watchdog.worked()  # the camera works; the trigger wants no result now
 
     def _why_no_result(self) -> str:
         fault = self._outbox.fault()
@@ -303,7 +334,8 @@ class Daemon:
             if frame is None:
                 break
             if self._progress is None or self._progress.begins(frame):
-                self._accept(frame)
+                with self._specimens.frame:
+                    self._accept(self.gate.named(frame))
             else:
                 self._watchdog.worked()
             if self._settings.camera.trigger == "interval":
@@ -366,6 +398,7 @@ class Daemon:
         if stored is not None:
             stored.add_done_callback(self._committed)
             self._health.result(frame, record)
+            self._views.judged(frame, record)
         return stored
 
     def _committed(self, record: "Future[Any]") -> None:
@@ -376,7 +409,8 @@ class Daemon:
         """Give a record to the outbox as soon as it takes it; None if a stop came first, or it can never take it."""
         while not self._stop.is_set():
             try:
-                return outbox.accept(record, mark)
+                change = tally.counted(record) if isinstance(record, Record) else None
+                return outbox.accept(record, mark, change)
             except OutboxFullError:
                 self.gate.fail(self._why_no_result())
                 self._has_room(outbox)

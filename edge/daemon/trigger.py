@@ -81,9 +81,14 @@ class Gate:
             self._changed.notify_all()
         return request.answer
 
-    def set_specimen(self, specimen: str) -> None:
-        """Set the slide or sample that is in view from now on; thread-safe."""
+    def set_specimen(self, specimen: str | None) -> None:
+        """Set the slide or sample that is in view from now on; None for that of the settings. Thread-safe."""
         self._specimen = specimen
+
+    def named(self, frame: Frame) -> Frame:
+        """The frame with the specimen that is set."""
+        specimen = self._specimen
+        return frame if specimen is None else dataclasses.replace(frame, specimen=specimen)
 
     @property
     def idle(self) -> bool:

@@ -1,4 +1,4 @@
-"""The demo: a broker, the daemon and a subscriber in one process tree; results shown as they arrive."""
+"""The demo: a broker, the daemon, a subscriber and the page in one process tree; results shown as they arrive."""
 
 import argparse
 import json
@@ -12,6 +12,7 @@ import uuid
 from contextlib import ExitStack
 from pathlib import Path
 
+from edge.demo.page import page_at
 from edge.demo.show import SAMPLES, Show, make_show
 from edge.errors import InputError, LeukoscopeError
 from edge.host import children
@@ -30,6 +31,9 @@ log = logging.getLogger(__name__)
 
 SAMPLE_INTERVAL_S = 0.2
 """Between two samples, so that a person can follow; the images of a folder that was named come as fast as they can."""
+
+TARGET = 20
+"""White cells to count: some seconds of the demo."""
 
 START_TIMEOUT_S = 20.0
 # If nothing bounds the demo, results that do not arrive in this time after the daemon's end are missing.
@@ -53,7 +57,11 @@ def command(options: argparse.Namespace) -> int:
         host, port = stack.enter_context(broker(options.broker, folder))
         device = f"demo-{uuid.uuid4().hex[:8]}"
         target = shown_address(options.to)
-        place = f"broker {host}:{port}, topic leukoscope/{device}/cells, results to {target}"
+        config = _settings(folder, device, host, port, model.path, options)
+        page = "" if options.no_web else stack.enter_context(page_at(config, stop))
+        place = (
+            f"page: {page}\n" if page else ""
+        ) + f"broker {host}:{port}, topic leukoscope/{device}/cells, results to {target}"
         show = make_show(model.manifest.labels, place, options.json, options.quiet)
         stack.enter_context(show)
         subscriber = Subscriber(
@@ -70,7 +78,6 @@ def command(options: argparse.Namespace) -> int:
             if stop.is_set():
                 return 0
             raise LeukoscopeError(f"{host}:{port} does not answer as an MQTT broker: {subscriber.state()}")
-        config = _settings(folder, device, host, port, model.path, options)
         accepted, status, notes = _run(config, folder, show, stop, options.seconds)
     for line in notes:
         console.note(line)
@@ -142,6 +149,12 @@ def _fields(options: argparse.Namespace) -> str:
     return "simulator" if simulated else f"files:{folder.resolve()}"
 
 
+def _whole_address(target: str) -> str:
+    """The address of the results with the whole path, for a child that runs elsewhere."""
+    scheme, mark, path = target.partition(":///")
+    return f"{scheme}:///{Path(path).resolve()}" if mark and path and scheme == "sqlite" else target
+
+
 def _settings(
     folder: Path, device: str, host: str, port: int, model: Path, options: argparse.Namespace
 ) -> Path:
@@ -162,7 +175,10 @@ def _settings(
         f"[device]\nid = {text(device)}\n[model]\nfile = {text(str(model.resolve()))}\n"
         f"[camera]\n{camera}[simulator]\nkind = {text('field' if options.field else 'cell')}\n"
         f"seed = {options.seed}\n[mqtt]\nhost = {text(host)}\nport = {port}\n"
-        f"[outbox]\nfile = {text(str(folder / 'outbox.db'))}\n",
+        f"[outbox]\nfile = {text(str(folder / 'outbox.db'))}\n"
+        f"[archive]\ndirectory = {text(str(folder / 'archive'))}\nkeep = {text('none' if options.no_web else 'all')}\n"
+        f"[web]\ndatabase = {text(_whole_address(options.to))}\n[specimen]\ntarget = {TARGET}\n"
+        "[health]\ninterval_s = 2\n",
         encoding="utf-8",
     )
     return file

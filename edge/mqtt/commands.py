@@ -76,6 +76,34 @@ class SpecimenRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=
     specimen: Specimen
 
 
+class SpecimenStartRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`specimen_start`: begins the count of a specimen; the answer holds the message of the topic `specimen`.
+
+    Attributes:
+        specimen: its name; not empty.
+        target: white cells to count; null for the setting [specimen] target.
+    """
+
+    specimen: Annotated[Specimen, Meta(min_length=1)]
+    target: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+
+
+class SpecimenStopRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`specimen_stop`: ends the count; the answer holds the message of the topic `specimen`."""
+
+
+class ViewRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`view`: for a while the box publishes small pictures of what the camera shows; ask again before it ends.
+
+    Attributes:
+        seconds: how long.
+        per_second: pictures a second.
+    """
+
+    seconds: Annotated[float, Meta(gt=0, le=60)] = 20.0
+    per_second: Annotated[float, Meta(gt=0, le=5)] = 4.0
+
+
 class HealthRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`health`: the answer holds the health message of this moment."""
 
@@ -83,6 +111,9 @@ class HealthRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 REQUESTS: dict[str, type[Request]] = {
     "capture": CaptureRequest,
     "specimen": SpecimenRequest,
+    "specimen_start": SpecimenStartRequest,
+    "specimen_stop": SpecimenStopRequest,
+    "view": ViewRequest,
     "health": HealthRequest,
 }
 

@@ -5,8 +5,10 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Literal, Protocol
 
+from paho.mqtt.client import MQTTMessageInfo
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.host import threads
@@ -110,6 +112,7 @@ class Publisher:
         self._told_deaf = False
         self._turned_at = time.monotonic()
         self._stopping, self._idle, self.listening = (threading.Event() for _ in range(3))
+        self._view: MQTTMessageInfo | None = None  # the last one that was given to paho
         self._commands = RemoteCommands(settings.topic, device, handlers or {})
         self._connection = Connection(
             settings,
@@ -173,6 +176,19 @@ class Publisher:
         session = self._connection.session
         if session is not None:
             self._send_or_tell(session, "health", payload, qos=0)
+
+    def publish_specimen(self, payload: bytes) -> bool:
+        """Send the specimen's count (QoS 1, retained); False if there is no connection, or if it is too large."""
+        session = self._connection.session
+        return session is not None and self._send_or_tell(session, "specimen", payload, qos=1) is not None
+
+    def publish_view(self, payload: bytes) -> None:
+        """Send a picture (QoS 0, not retained); dropped while the one before is not sent yet, or if it is too large."""
+        session = self._connection.session
+        if session is None or (self._view is not None and not self._view.is_published()):
+            return
+        with suppress(TooLargeError):
+            self._view = session.send(f"{self._root}/view", payload, qos=0)
 
     def wait_drained(self, timeout_s: float) -> bool:
         """Wait until the broker has every record; False if some are left after `timeout_s`."""

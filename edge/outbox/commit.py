@@ -23,6 +23,7 @@ class Changes:
         round: `OutboxFile.round` when these were collected.
         kept_since_s: what was acknowledged before that moment of the monotonic clock is removed.
         needs_room: half of what is kept is removed.
+        tally: what the specimen's tally is with these records; None if it stays as it is.
     """
 
     acknowledged: Sequence[int] = ()
@@ -31,6 +32,11 @@ class Changes:
     round: int = 0
     kept_since_s: float = 0.0
     needs_room: bool = False
+    tally: bytes | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.acknowledged or self.aside or self.marks) or self.tally is not None
 
 
 @dataclass
@@ -134,6 +140,8 @@ def _write(db: sqlite3.Connection, before: Contents, work: Work) -> Contents:
         records -= _set_aside(db, work.changes.aside)
     if work.changes.marks:
         _many(db, "INSERT OR IGNORE INTO done VALUES (?)", [(mark,) for mark in work.changes.marks])
+    if work.changes.tally is not None:
+        put_tally(db, work.changes.tally)
     if work.expired:
         ends = [(span.first, span.last) for span in work.expired]
         records -= _many(db, "DELETE FROM records WHERE sequence BETWEEN ? AND ?", ends)
@@ -183,6 +191,17 @@ def keep_from_file(db: sqlite3.Connection) -> Kept:
     for first, last in db.execute("SELECT first, last FROM acknowledged ORDER BY first").fetchall():
         kept.add(first, last, count_between(db, first, last), now_s)
     return kept
+
+
+def put_tally(db: sqlite3.Connection, tally: bytes) -> None:
+    """Write the tally as a whole: written twice, it is the same."""
+    db.execute("INSERT OR REPLACE INTO tally VALUES (1, ?)", (tally,))
+
+
+def get_tally(db: sqlite3.Connection) -> bytes:
+    """The tally, b"" if there is none."""
+    row = db.execute("SELECT state FROM tally WHERE id = 1").fetchone()
+    return bytes(row[0]) if row and isinstance(row[0], bytes) else b""
 
 
 def contents(db: sqlite3.Connection) -> Contents:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from edge.errors import InputError, LeukoscopeError
-from edge.outbox.commit import Changes, Contents, Work, contents, write
+from edge.outbox.commit import Changes, Contents, Work, contents, get_tally, put_tally, write
 from edge.outbox.kept import Kept
 from edge.outbox.lock import Lock
 from edge.outbox.recovery import SCHEMA, DamageError, check_and_recover, is_damage, why_unfit
@@ -42,6 +42,7 @@ class OutboxFile:
         recovered: what happened to a damaged file, in one line; "" if there was none.
         unfit: rows that were met and are no records, with the reason; they are to be set aside.
         round: how often `resend` was called.
+        tally: of the specimen, as it was last committed; b"" if there is none.
 
     Args:
         file: its path, resolved.
@@ -57,6 +58,7 @@ class OutboxFile:
         self.last = self.round = 0
         self.damaged = self._in_doubt = self._rewrite_kept = False
         self.recovered = self.aside_reason = ""
+        self.tally = b""
         self.unfit: list[tuple[int, str]] = []
         self._contents = Contents(0, 0, 0, Kept())
         self._probe_due_s = 0.0
@@ -159,7 +161,7 @@ class OutboxFile:
         expired = (
             before.kept.oldest_half() if changes.needs_room else before.kept.older_than(changes.kept_since_s)
         )
-        if not (records or removals or expired or changes.acknowledged or changes.aside or changes.marks):
+        if not (records or removals or expired or changes):
             return []
         numbered = [msgspec.structs.replace(r, sequence=self.last + n) for n, r in enumerate(records, 1)]
         rows = [(r.sequence, encode(r)) for r in numbered]
@@ -177,6 +179,8 @@ class OutboxFile:
         self.last = last
         if changes.aside:
             self.aside_reason = changes.aside[-1][1]
+        if changes.tally is not None:
+            self.tally = changes.tally
         self._remember(work, after)
         return numbered
 
@@ -203,7 +207,11 @@ class OutboxFile:
         with self._reading:
             last = self.last
             self._close_connections()
+            tally = self.tally
             self._open(found="a page or a record of it is broken")
+            if tally:  # as it was committed; the file may have lost it
+                put_tally(self._writer, tally)
+                self.tally = tally
             if self.last > last:  # of a commit that was reported to fail; its records are given again
                 self._writer.execute("DELETE FROM records WHERE sequence > ?", (last,))
                 self._writer.execute("UPDATE meta SET value = ? WHERE key = 'last_sequence'", (last,))
@@ -268,6 +276,7 @@ class OutboxFile:
         self.last = max(last, highest, known_last)
         if self.last > last:
             db.execute("UPDATE meta SET value = ? WHERE key = 'last_sequence'", (self.last,))
+        self.tally = get_tally(db)
         reasons = db.execute("SELECT reason FROM aside ORDER BY at DESC, sequence DESC LIMIT 1").fetchall()
         self.aside_reason = reasons[0][0] if reasons else ""
         with self._memory:

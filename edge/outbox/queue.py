@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,6 +37,11 @@ ROOM_SHARE = 0.95
 KEPT_SHARE = 0.5
 
 
+TallyChange = Callable[[bytes, int], bytes]
+"""Takes the specimen's tally (b"" if there is none) and the sequence of the record that changes it, or the last one
+given; gives the tally after that. It may be called again if a commit fails, and must not raise."""
+
+
 class OutboxFullError(LeukoscopeError):
     """The outbox takes no record now; offer it again when `wait_for_room` gives True."""
 
@@ -48,6 +53,7 @@ class _Item:
     record: Record | FieldRecord | None = None
     size: int = 0
     mark: bytes = b""
+    change: TallyChange | None = None
     done: "Future[Record | FieldRecord | None]" = field(default_factory=Future)
 
 
@@ -101,12 +107,13 @@ class Outbox:
         """How many records are set aside, since they can never be sent."""
         return self._store.aside
 
-    def accept(self, record: Sent, mark: bytes = b"") -> "Future[Sent]":
+    def accept(self, record: Sent, mark: bytes = b"", change: TallyChange | None = None) -> "Future[Sent]":
         """Queue a record; returns without waiting for the disk.
 
         Args:
             record: its sequence is given here.
             mark: kept in the same commit; see `marks`.
+            change: what the record does to the tally, in the same commit.
 
         Returns:
             A future that holds the record with its sequence once it is on the disk. If the disk refuses,
@@ -119,13 +126,23 @@ class Outbox:
             LeukoscopeError: the outbox is closed.
         """
         # What a reader would refuse fails here, at its maker, and not behind the broker.
-        item = _Item(record=record, size=len(encode_checked(record)), mark=mark)
+        item = _Item(record=record, size=len(encode_checked(record)), mark=mark, change=change)
         self._put(item)
         return item.done  # type: ignore[return-value]  # an item with a record gives a record
 
     def mark(self, mark: bytes) -> None:
         """Keep a mark that belongs to no record; done with the next commit."""
         self._ask(marks=(mark,))
+
+    def change_tally(self, change: TallyChange) -> "Future[Record | FieldRecord | None]":
+        """Change the tally after the records that were accepted before; the future is done when it is on the disk."""
+        item = _Item(change=change)
+        self._put(item, bounded=False)
+        return item.done
+
+    def tally(self) -> bytes:
+        """The specimen's tally as it is on the disk; b"" if there is none."""
+        return self._store.tally
 
     def marks(self) -> set[bytes]:
         """All marks that were ever kept in this file: what was done needs not be done again.
@@ -361,8 +378,11 @@ class Outbox:
                     self._store.rebuild()
                 if self._fault:  # removals first: they make room
                     self._store.use_reserve()
-                    self._store.commit([], asked.removals, replace(changes, marks=(), needs_room=True))
+                    self._store.commit(
+                        [], asked.removals, replace(changes, marks=(), tally=None, needs_room=True)
+                    )
                 records = [item.record for item in batch if item.record is not None]
+                changes = replace(changes, tally=self._tally_with(batch))
                 numbered = self._store.commit(records, asked.removals, changes)
             except Exception as error:  # the thread's top: a failed commit must not end it
                 with self._state:
@@ -372,6 +392,15 @@ class Outbox:
                     return
                 continue
             self._committed(batch, numbered)
+
+    def _tally_with(self, batch: list[_Item]) -> bytes | None:
+        """The tally after a batch, or None if nothing of it changes the tally."""
+        tally, sequence = self._store.tally, self._store.last
+        for item in batch:
+            sequence += item.record is not None
+            if item.change is not None:
+                tally = item.change(tally, sequence)
+        return tally if tally != self._store.tally else None
 
     def _committed(self, batch: list[_Item], numbered: list[Record | FieldRecord]) -> None:
         if self._fault:

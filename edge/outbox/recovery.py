@@ -19,7 +19,8 @@ from edge.outbox.lock import LAST_POSSIBLE
 from edge.records import decode_sent, rfc3339
 
 # records: what waits for the broker, and what it has acknowledged (the spans of `acknowledged`) and is kept for a
-# while. aside: what can never be sent, with the reason. done: marks of the images of a folder.
+# while. aside: what can never be sent, with the reason. done: marks of the images of a folder. tally: of the
+# specimen, one row.
 SCHEMA = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS records (sequence INTEGER PRIMARY KEY, payload BLOB NOT NULL);
@@ -28,6 +29,7 @@ CREATE TABLE IF NOT EXISTS acknowledged (first INTEGER PRIMARY KEY, last INTEGER
 CREATE TABLE IF NOT EXISTS aside
     (sequence INTEGER PRIMARY KEY, payload BLOB NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS done (mark BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tally (id INTEGER PRIMARY KEY, state BLOB NOT NULL);
 INSERT OR IGNORE INTO meta VALUES ('last_sequence', 0);
 COMMIT;
 """
@@ -205,10 +207,11 @@ def _copy_readable(old: sqlite3.Connection, new: sqlite3.Connection, found: _Fou
 
 
 def _copy_others(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
-    """What was set aside, and the marks of images: as far as they can be read."""
+    """What was set aside, the marks of images and the tally: as far as they can be read."""
     for read, put in (
         ("SELECT * FROM aside", "INSERT OR IGNORE INTO aside VALUES (?, ?, ?, ?)"),
         ("SELECT * FROM done", "INSERT OR IGNORE INTO done VALUES (?)"),
+        ("SELECT * FROM tally", "INSERT OR IGNORE INTO tally VALUES (?, ?)"),
     ):
         try:
             for row in old.execute(read):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-UNITS = ("leukoscope.service", "leukoscope-log.service")
+UNITS = ("leukoscope.service", "leukoscope-log.service", "leukoscope-web.service")
 # The bound is 1.5; what is reached now must not be lost unnoticed.
-HIGHEST_EXPOSURE = {"leukoscope.service": 1.3, "leukoscope-log.service": 1.1}
+HIGHEST_EXPOSURE = {"leukoscope.service": 1.3, "leukoscope-log.service": 1.1, "leukoscope-web.service": 1.1}
 
 
 def analyze(*arguments: object) -> "subprocess.CompletedProcess[str]":

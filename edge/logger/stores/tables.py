@@ -8,11 +8,11 @@ from edge.errors import InputError
 from edge.logger.stores.rows import CELL_COLUMNS, FIELD_COLUMNS, MAY_BE_NULL
 
 # Stored in `leukoscope_schema`; 0 is an empty database.
-VERSION = 3
+VERSION = 4
 # For PostgreSQL's advisory lock, so that loggers that start together do not migrate at once.
 _LOCK = 0x1E0C05
 _INDEXES = {
-    "cells": ("device, sequence", "specimen", "captured_at"),
+    "cells": ("device, sequence", "specimen, id", "captured_at"),
     "fields": ("device, sequence", "specimen"),
     "reviews": ("cell",),
 }
@@ -88,6 +88,11 @@ def _field_and_kind(execute: Callable[[str], Any]) -> None:
     execute("ALTER TABLE cells ADD COLUMN kind TEXT")
 
 
+def _specimen_in_order(execute: Callable[[str], Any]) -> None:
+    # Made anew with the id behind it: a specimen's cells can be read page by page without a sort.
+    execute("DROP INDEX IF EXISTS cells_by_specimen")
+
+
 def _indexes(execute: Callable[[str], Any]) -> None:
     for table, indexes in _INDEXES.items():
         for columns in indexes:
@@ -97,7 +102,7 @@ def _indexes(execute: Callable[[str], Any]) -> None:
 
 # From each version to the next, beginning with 1: what the first loggers made, which kept no version. Tables and
 # indexes that are missing are made after the last step.
-_STEPS = {1: _clock, 2: _field_and_kind}
+_STEPS = {1: _clock, 2: _field_and_kind, 3: _specimen_in_order}
 
 
 def prepare(engine: Any, metadata: Any) -> None:

@@ -1,0 +1,131 @@
+"""The specimen under the microscope: started and stopped by command, counted, and announced."""
+
+import concurrent.futures
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from edge.errors import LeukoscopeError
+from edge.host import threads
+from edge.mqtt.commands import SpecimenStartRequest, SpecimenStopRequest
+from edge.outbox.queue import Outbox
+from edge.records import ModelReference, rfc3339
+from edge.specimen import tally as tallies
+from edge.specimen.summary import ModelErrors
+from edge.specimen.tally import SpecimenMessage
+
+# The count is announced so often at most, and so soon after a new connection.
+STEP_S = 0.25
+# A commit takes milliseconds; longer means that the disk refuses.
+COMMIT_S = 5.0
+
+
+class Announcer(Protocol):
+    """What this needs of the publisher."""
+
+    @property
+    def connections(self) -> int:
+        """How often the broker has accepted the connection."""
+
+    def publish_specimen(self, payload: bytes) -> bool:
+        """Send the retained message of the topic `specimen`; whether there was a connection."""
+
+
+class Specimens:
+    """Counts the specimen in the outbox and says what was counted.
+
+    Args:
+        outbox: keeps the tally.
+        model, errors: the file that judges, and its errors as its card tells them.
+        checked_here: whether the model file was adapted to this laboratory.
+        target: white cells to count, unless a command says otherwise.
+        set_specimen: names the specimen of all frames from now on; None for the one of the settings.
+
+    Attributes:
+        frame: held from the naming of a frame until its record is accepted: between two frames a count begins and
+            ends, so that each record either has the name and counts, or neither.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        model: ModelReference,
+        errors: ModelErrors | None,
+        checked_here: bool,
+        target: int,
+        set_specimen: Callable[[str | None], None],
+    ):
+        self._outbox, self._model, self._errors = outbox, model, errors
+        self._checked_here, self._target, self._set_specimen = checked_here, target, set_specimen
+        self.frame = threading.Lock()
+        self._announced: tuple[bytes, int] = b"", 0
+        tally = tallies.read(outbox.tally())
+        if tally is not None and tally.state == "counting":  # it goes on after a restart
+            set_specimen(tally.specimen)
+
+    def start(self, request: SpecimenStartRequest) -> SpecimenMessage:
+        """`specimen_start`: a count begins at 0, with the next frame.
+
+        Raises:
+            LeukoscopeError: it is not on the disk yet; it will be once the disk takes it.
+        """
+        target = self._target if request.target is None else request.target
+        change = tallies.start(request.specimen, target, rfc3339(time.time_ns()))
+        return self._change(change, request.specimen)
+
+    def stop(self, _request: SpecimenStopRequest) -> SpecimenMessage:
+        """`specimen_stop`: the count stays as it is from now on.
+
+        Raises:
+            LeukoscopeError: nothing was started, or the disk refuses.
+        """
+        if tallies.read(self._outbox.tally()) is None:
+            raise LeukoscopeError("no specimen was started")
+        return self._change(tallies.stop, None)
+
+    def message(self) -> SpecimenMessage | None:
+        """What the topic `specimen` says; None if no specimen was ever started."""
+        tally = tallies.read(self._outbox.tally())
+        if tally is None:
+            return None
+        return tallies.message(tally, self._model, self._errors, self._checked_here)
+
+    def announce(self, announcer: Announcer, stopping: threading.Event) -> threading.Thread:
+        """Publish the count whenever it has changed or the broker is new, in a thread of its own, until a stop."""
+
+        def run() -> None:
+            while not stopping.wait(STEP_S):
+                self.announce_once(announcer)
+
+        return threads.keep("specimen", run, stopping)
+
+    def announce_once(self, announcer: Announcer) -> None:
+        """Publish the count, if it has changed or the broker is new."""
+        state = self._outbox.tally(), announcer.connections
+        if state == self._announced or not state[1]:
+            return
+        message = self.message()
+        if message is None or announcer.publish_specimen(msgspec.json.encode(message)):
+            self._announced = state
+
+    def _change(self, change: tallies.Change, specimen: str | None) -> SpecimenMessage:
+        if not self.frame.acquire(timeout=COMMIT_S):
+            raise LeukoscopeError("the box is busy with a frame for long; look at its health")
+        try:
+            changed = self._outbox.change_tally(change)
+            self._set_specimen(specimen)
+        finally:
+            self.frame.release()
+        try:
+            changed.result(COMMIT_S)
+        except concurrent.futures.TimeoutError:
+            raise LeukoscopeError(
+                "the disk of the outbox does not answer; look at the box's health"
+            ) from None
+        message = self.message()
+        if message is None:
+            raise LeukoscopeError("the tally cannot be read; start the specimen again")
+        return message

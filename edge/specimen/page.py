@@ -1,0 +1,72 @@
+"""The report of a specimen as one HTML page that needs no other file and prints on two sides of A4."""
+
+import base64
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from edge.errors import LeukoscopeError
+from edge.host.text import harmless
+from edge.notice import NOTICE
+from edge.specimen.counting import COUNTED, column
+from edge.specimen.summary import Summary
+
+SHOWN_CELLS = 72
+"""Pictures in the gallery: what fits on one and a half sides of A4."""
+_TEMPLATES = Path(__file__).with_name("templates")
+
+
+def render(summary: Summary, now: datetime | None = None) -> str:
+    """The page.
+
+    Args:
+        summary: of one specimen.
+        now: with its time zone; the local time if it is not given.
+
+    Raises:
+        LeukoscopeError: Jinja is missing.
+    """
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError as error:
+        raise LeukoscopeError("a report as a page needs Jinja: pip install 'leukoscope[web]'") from error
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters.update(local=_local, png=_data_address, safe_text=harmless, column=column)
+    return environment.get_template("report.html").render(
+        s=summary,
+        counted=COUNTED,
+        shown=[cell for cell in summary.cells if cell.picture is not None][:SHOWN_CELLS],
+        notice=NOTICE,
+        now=(now or datetime.now().astimezone()).strftime("%Y-%m-%d %H:%M %Z"),
+    )
+
+
+def _local(moment: str) -> str:
+    try:
+        return (
+            datetime.fromisoformat(moment.replace("Z", "+00:00"))
+            .astimezone()
+            .strftime("%Y-%m-%d %H:%M:%S %Z")
+        )
+    except ValueError:
+        return harmless(moment, 40)
+
+
+def _data_address(picture: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture).decode()
+
+
+def facts(summary: Summary) -> dict[str, Any]:
+    """The figures of the page as plain values, for `--json` and tests."""
+    return {
+        "specimen": summary.specimen,
+        "counts": summary.counts,
+        "white_cells": summary.found.white_cells,
+        "blasts_percent": summary.found.percent,
+        "interval_percent": summary.found.interval_percent,
+        "adjusted_percent": summary.found.adjusted_percent,
+        "checked_here": summary.checked_here,
+        "reviewed": summary.reviewed,
+    }

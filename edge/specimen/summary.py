@@ -1,0 +1,145 @@
+"""A specimen as its report shows it: counts, how sure they are, cells with their reviews, and what made them."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from edge.records import Record
+from edge.specimen.agreement import Agreement
+from edge.specimen.counting import ALL, HEM, OTHER, REFER, Estimate, column, count, estimate
+
+CHECKED_FROM = 20
+"""Cells of one model file that a person of this laboratory has called ALL or HEM; from here on the model counts as
+checked here. With 20, agreement of 95 % still has limits of 75 to 100 %: it is a first look, no validation."""
+
+SIMULATOR = "simulator"
+
+
+class Review(NamedTuple):
+    """What a person said of a cell.
+
+    Attributes:
+        label: ALL, HEM, other, "not a cell" or "cannot say".
+        reviewer: who.
+        at: when, RFC 3339.
+        comment: or "".
+    """
+
+    label: str
+    reviewer: str
+    at: str
+    comment: str
+
+
+class ReportCell(NamedTuple):
+    """A cell of the report: its record, its newest review or None, its PNG picture or None."""
+
+    record: Record
+    review: Review | None
+    picture: bytes | None
+
+
+class ModelErrors(NamedTuple):
+    """Sensitivity and specificity of a model on patients that did not train it, 0 to 1."""
+
+    sensitivity: float
+    specificity: float
+
+
+def errors_in(calibration: dict[str, Any]) -> ModelErrors | None:
+    """The errors as a model file's manifest tells them; None if it does not."""
+    band = calibration.get("with_band") or {}
+    sensitivity, specificity = band.get("sensitivity"), band.get("specificity")
+    if not isinstance(sensitivity, float) or not isinstance(specificity, float):
+        return None
+    return ModelErrors(sensitivity, specificity)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A specimen.
+
+    Attributes:
+        specimen: its name.
+        counts: by column of `counting.COUNTED`.
+        found: blasts per 100 white cells.
+        cells: referred cells first, then by falling probability of ALL.
+        reviewed: newest reviews by label.
+        agreement: of the cells that both the model and a person called ALL or HEM: how many alike, how many.
+        checked_here: whether this laboratory has reviewed enough cells of each model.
+        models: name and sha256 of each model file, with the number of its cells.
+        devices, software, settings: what made the records.
+        first, last: when the first and the last cell was captured, RFC 3339; "" if there is none.
+        errors: of the model, as its card says; None if they are not known.
+        simulated: whether drawn cells are among them.
+        reviewers: how far every two people agree who reviewed the same cells.
+    """
+
+    specimen: str
+    counts: dict[str, int]
+    found: Estimate
+    cells: Sequence[ReportCell]
+    reviewed: dict[str, int]
+    agreement: tuple[int, int]
+    checked_here: bool
+    models: dict[tuple[str, str], int]
+    devices: list[str]
+    software: list[str]
+    settings: list[str]
+    first: str
+    last: str
+    errors: ModelErrors | None = None
+    simulated: bool = field(default=False)
+    reviewers: Sequence[Agreement] = ()
+
+
+def summarise(
+    specimen: str,
+    cells: Iterable[ReportCell],
+    checked: dict[str, int],
+    errors: ModelErrors | None = None,
+    reviewers: Sequence[Agreement] = (),
+) -> Summary:
+    """Put a specimen together.
+
+    Args:
+        specimen: its name.
+        cells: each record once.
+        checked: sha256 of a model file to the number of its cells, of all specimens, that were reviewed as ALL
+            or HEM in this laboratory.
+        errors: of the model, if it is one and its card is known.
+        reviewers: how far they agree.
+    """
+    ordered = sorted(cells, key=_order)
+    records = [cell.record for cell in ordered]
+    counts = count(records)
+    models = Counter((record.model.name, record.model.sha256) for record in records)
+    known = errors if len(models) == 1 else None
+    judged = [(cell.record.verdict, cell.review.label) for cell in ordered if cell.review is not None]
+    both = [verdict == label for verdict, label in judged if {verdict, label} <= {ALL, HEM}]
+    moments = sorted(record.captured_at for record in records)
+    return Summary(
+        specimen=specimen,
+        counts=counts,
+        found=estimate(counts, *(known or (None, None))),
+        cells=ordered,
+        reviewed=dict(Counter(label for _, label in judged)),
+        agreement=(sum(both), len(both)),
+        checked_here=bool(models) and all(checked.get(sha256, 0) >= CHECKED_FROM for _, sha256 in models),
+        models=dict(models),
+        devices=sorted({record.device for record in records}),
+        software=sorted({record.software for record in records}),
+        settings=sorted({record.settings_sha256 for record in records}),
+        first=moments[0] if moments else "",
+        last=moments[-1] if moments else "",
+        errors=known,
+        simulated=any(record.source.startswith(SIMULATOR) for record in records),
+        reviewers=reviewers,
+    )
+
+
+def _order(cell: ReportCell) -> tuple[int, float, str]:
+    """Referred cells first, then ALL, HEM, other; within each by falling probability of ALL."""
+    rank = {REFER: 0, ALL: 1, HEM: 2, OTHER: 3}[column(cell.record)]
+    return rank, -cell.record.probabilities.get(ALL, 0.0), cell.record.id

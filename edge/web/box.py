@@ -1,0 +1,187 @@
+"""The box as the page sees it: what it publishes over MQTT, and commands with their answers."""
+
+import asyncio
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge.host import threads
+from edge.mqtt.client import BrokerClient
+from edge.mqtt.connection import Connection
+from edge.mqtt.settings import MqttSettings
+from edge.web.faults import PageError
+
+log = logging.getLogger(__name__)
+
+ANSWER_S = 10.0
+NO_MATCHING_SUBSCRIBERS = 16
+# While a browser shows the live picture the box is asked for it again and again; it stops by itself.
+VIEW_S, VIEW_RENEWAL_S = 20, 10.0
+VIEWS_PER_S = 4
+LARGEST_MESSAGE_BYTES = 512 * 1024
+_FOLLOWED = ("status", "health", "cells", "fields", "specimen", "view")
+_KEPT = ("status", "health", "specimen")
+
+OnEvent = Callable[[str, Any, bool], None]
+"""Name, JSON values, whether it is kept for browsers that come later."""
+
+
+class BoxError(PageError):
+    """The box cannot be asked, refused, or did not answer."""
+
+    def __init__(self, message: str, code: str):
+        super().__init__(message, code, 503)
+
+
+class _UnheardError(Exception):
+    """Nobody has subscribed to a command."""
+
+
+class Box:
+    """One box behind a broker.
+
+    Args:
+        settings: the broker.
+        device: the box's id.
+        on_event: takes what the box publishes; called in the network thread.
+    """
+
+    def __init__(self, settings: MqttSettings, device: str, on_event: OnEvent):
+        self._root = f"{settings.topic}/{device}"
+        name = secrets.token_hex(6)
+        self._answers = f"answers/web-{name}"
+        self._on_event = on_event
+        self._waiting: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Future[dict[str, Any]]]] = {}
+        self._sent: dict[int, str] = {}  # of the commands that wait for their answer
+        self._lock = threading.Lock()
+        self._told_connected: bool | None = None
+        self.device = device
+        self._connection = Connection(
+            settings,
+            f"leukoscope-web-{name}",
+            on_connected=self._on_connected,
+            on_message=self._on_message,
+            on_publish=self._on_publish,
+        )
+
+    def start(self) -> None:
+        """Begin to follow the box."""
+        self._connection.start()
+
+    def stop(self) -> None:
+        """Leave the broker."""
+        self._connection.stop()
+
+    def broker(self) -> str:
+        """The state of the connection to the broker, in words."""
+        return self._connection.state()
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until the broker is there; False if it is not after `timeout_s`."""
+        return self._connection.connected.wait(timeout_s)
+
+    async def command(self, name: str, **request: Any) -> Any:
+        """Send a command and wait for its answer's result.
+
+        Raises:
+            BoxError: there is no broker, the box refuses, or no answer comes.
+        """
+        session = self._connection.session
+        if session is None:
+            raise BoxError(f"the broker is not there: {self._connection.state()}", "broker")
+        correlation = secrets.token_hex(8)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[dict[str, Any]] = loop.create_future()
+        with self._lock:
+            self._waiting[correlation] = loop, future
+        try:
+            payload = msgspec.json.encode(
+                {**request, "response_topic": self._answers, "correlation": correlation}
+            )
+            sent = session.send(f"{self._root}/commands/{name}", payload)
+            with self._lock:
+                self._sent[sent.mid] = correlation
+            answer = await asyncio.wait_for(future, ANSWER_S)
+        except (asyncio.TimeoutError, _UnheardError):
+            raise BoxError(f"the box {self.device} does not answer; is it running?", "silent") from None
+        finally:
+            with self._lock:
+                self._waiting.pop(correlation, None)
+                self._sent = {mid: other for mid, other in self._sent.items() if other != correlation}
+        if not answer.get("ok"):
+            raise BoxError(str(answer.get("error") or "the box refused"), "refused")
+        return answer.get("result")
+
+    async def keep_view(self, watched: Callable[[], bool]) -> None:
+        """Ask for the live picture as long as somebody watches; ends when it is cancelled."""
+        due_s = 0.0
+        while True:
+            self._look_at_broker()
+            session = self._connection.session
+            if not watched():
+                due_s = 0.0
+            elif session is not None and time.monotonic() >= due_s:
+                request = msgspec.json.encode({"seconds": VIEW_S, "per_second": VIEWS_PER_S})
+                due_s = time.monotonic() + VIEW_RENEWAL_S
+                session.send(f"{self._root}/commands/view", request, qos=0)
+            await asyncio.sleep(1.0)
+
+    def _look_at_broker(self) -> None:
+        """Tell the browsers when the broker goes or comes."""
+        connected = self._connection.connected.is_set()
+        if connected != self._told_connected:
+            self._told_connected = connected
+            self._on_event("broker", {"connected": connected, "text": self._connection.state()}, True)
+
+    def _on_connected(self, client: BrokerClient) -> None:
+        topics = [(f"{self._root}/{name}", 0 if name == "view" else 1) for name in _FOLLOWED]
+        client.subscribe([*topics, (self._answers, 1)])
+
+    def _on_message(self, client: BrokerClient, message: MQTTMessage) -> None:
+        client.ack(message.mid, message.qos)
+        if len(message.payload) > LARGEST_MESSAGE_BYTES:
+            log.warning("a message of %d bytes was not taken", len(message.payload))
+            return
+        try:
+            body = msgspec.json.decode(message.payload) if message.payload else None
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return
+        if message.topic == self._answers:
+            self._answered(body)
+            return
+        name = message.topic.removeprefix(f"{self._root}/")
+        if name in _FOLLOWED:
+            self._on_event(name, body, name in _KEPT)
+
+    def _on_publish(self, _client: BrokerClient, message_id: int, reason: ReasonCode) -> None:
+        """A broker of MQTT 5 knows at once that no box listens."""
+        if reason.value != NO_MATCHING_SUBSCRIBERS:
+            return
+        with self._lock:
+            loop, future = self._waiting.pop(self._sent.pop(message_id, ""), (None, None))
+        if loop is not None and future is not None:
+            loop.call_soon_threadsafe(threads.guarded("unheard command", _fail), future)
+
+    def _answered(self, body: Any) -> None:
+        correlation = body.get("correlation") if isinstance(body, dict) else None
+        with self._lock:
+            loop, future = self._waiting.pop(str(correlation), (None, None))
+        if loop is not None and future is not None:
+            loop.call_soon_threadsafe(threads.guarded("answer of the box", _settle), future, body)
+
+
+def _settle(future: "asyncio.Future[dict[str, Any]]", body: dict[str, Any]) -> None:
+    if not future.done():
+        future.set_result(body)
+
+
+def _fail(future: "asyncio.Future[dict[str, Any]]") -> None:
+    if not future.done():
+        future.set_exception(_UnheardError())

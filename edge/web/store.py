@@ -1,0 +1,191 @@
+"""The results as the page shows them: pages of cells, one cell, specimens, reviews. Every question is bounded."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from edge.errors import InputError, LeukoscopeError
+from edge.logger import reviews
+from edge.logger.queries import Results
+from edge.logger.stores.rows import CELL_COLUMNS, record_of
+from edge.records import Record, rfc3339
+from edge.specimen.agreement import Agreement, agreements
+from edge.specimen.summary import CHECKED_FROM
+from edge.web.faults import PageError
+
+PAGE = 60
+SPECIMENS = 200
+_KINDS = ("ALL", "HEM", "refer", "other")
+
+
+class Store:
+    """The database of `leukoscope log`, opened anew when a question has failed: it may come later than the page.
+
+    Args:
+        target: its address.
+    """
+
+    def __init__(self, target: str):
+        self._target = target
+        self._open: Results | None = None
+
+    def close(self) -> None:
+        """Give the connections back."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def results(self) -> Results:
+        """The database.
+
+        Raises:
+            LeukoscopeError: it is not there (yet) or cannot be read.
+        """
+        if self._open is None:
+            try:
+                self._open = Results(self._target)
+            except InputError as error:  # nothing was stored yet
+                raise LeukoscopeError(str(error)) from None
+        return self._open
+
+    def cells(self, filters: Mapping[str, str], before: str) -> tuple[list[dict[str, Any]], str]:
+        """One page of cells, the newest first, and the id to go on from ("" at the end).
+
+        Args:
+            filters: specimen; counted (ALL, HEM, refer, other); reviewed ("yes", "no"); p_from and p_to, 0 to 1.
+            before: the last id of the page before, or "". Ids are UUIDv7: their order is that of time.
+        """
+        results = self.results()
+        sql, cells = results.sql, results.tables.cells
+        query = sql.select(*results.columns).where(*self._conditions(filters))
+        if before:
+            query = query.where(cells.c.id < before)
+        rows = list(results.run(query.order_by(cells.c.id.desc()).limit(PAGE + 1)))
+        found = [_record(row) for row in rows[:PAGE]]
+        known = self._reviews([record.id for record in found if record is not None])
+        shown = [_shown(record, known.get(record.id)) for record in found if record is not None]
+        return shown, rows[PAGE - 1].id if len(rows) > PAGE else ""
+
+    def cell(self, cell_id: str) -> Record | None:
+        """One record, or None."""
+        results = self.results()
+        query = results.sql.select(*results.columns).where(results.tables.cells.c.id == cell_id)
+        for row in results.run(query):
+            return _record(row)
+        return None
+
+    def shown(self, record: Record) -> dict[str, Any]:
+        """A record with its newest review, as JSON values."""
+        return _shown(record, self._reviews([record.id]).get(record.id))
+
+    def specimens(self) -> list[dict[str, Any]]:
+        """Totals of the last specimens, the newest first."""
+        totals = self.results().totals("specimen")[-SPECIMENS:]
+        return [msgspec.to_builtins(total) for total in reversed(totals)]
+
+    def review(self, cell_id: str, label: str, reviewer: str, comment: str, now_ns: int) -> Record:
+        """Add a review.
+
+        Returns:
+            The record of the cell.
+
+        Raises:
+            PageError: there is no such cell or label.
+        """
+        if label not in (*reviews.LABELS, reviews.UNDONE):
+            raise PageError(f"label is none of {', '.join(reviews.LABELS)}", "label")
+        record = self.cell(cell_id)
+        if record is None:
+            raise PageError("there is no such cell", "cell", 404)
+        one = reviews.Review(
+            cell=cell_id, label=label, reviewer=reviewer, at=rfc3339(now_ns), comment=comment
+        )
+        reviews.add(self.results(), one)
+        return record
+
+    def to_review(self, specimen: str, order: str, reviewer: str, second: bool) -> list[Record]:
+        """Cells with pictures that this person has not reviewed, at most PAGE.
+
+        Args:
+            specimen: its name, or "" for all.
+            order: "doubt", those first whose probability is nearest to 0.5; or "random".
+            reviewer: who asks.
+            second: cells that somebody else has reviewed, so that both can be compared; else cells that nobody has.
+        """
+        results = self.results()
+        sql, cells = results.sql, results.tables.cells
+        found = [cells.c.image.is_not(None), sql.cast(cells.c.image, sql.Text) != "null"]
+        if specimen:
+            found.append(cells.c.specimen == specimen)
+        if results.has("reviews"):
+            found.append(~self._reviewed(reviewer) if second else ~self._reviewed())
+        if second:
+            found.append(self._reviewed())
+        first = sql.func.random() if order == "random" else sql.func.abs(results.probability() - 0.5)
+        query = sql.select(*results.columns).where(*found).order_by(first, cells.c.id).limit(PAGE)
+        records = [_record(row) for row in results.run(query)]
+        return [record for record in records if record is not None]
+
+    def agreements(self, specimen: str) -> list[Agreement]:
+        """How far every two reviewers of a specimen agree."""
+        said = reviews.of_each_person(reviews.all_of(self.results(), specimen))
+        return agreements((review.cell, review.reviewer, review.label) for review in said)
+
+    def checked(self, sha256: str) -> dict[str, Any]:
+        """How many cells of a model file this laboratory has reviewed as ALL or HEM, and whether that is enough."""
+        reviewed = reviews.checked(self.results()).get(sha256, 0)
+        return {"reviewed": reviewed, "needed": CHECKED_FROM, "checked": reviewed >= CHECKED_FROM}
+
+    def _reviewed(self, reviewer: str = "") -> Any:
+        """The condition that a cell's newest review (of this person) was not taken back."""
+        sql, tables = self.results().sql, self.results().tables
+        table, cells = tables.reviews, tables.cells
+        query = sql.select(table.c.label).where(table.c.cell == cells.c.id)
+        if reviewer:
+            query = query.where(table.c.reviewer == reviewer)
+        label = query.order_by(table.c.at.desc()).limit(1).correlate(cells).scalar_subquery()
+        return sql.func.coalesce(label, reviews.UNDONE) != reviews.UNDONE
+
+    def _reviews(self, ids: list[str]) -> dict[str, reviews.Review]:
+        results = self.results()
+        if not ids or not results.has("reviews"):
+            return {}
+        table = results.tables.reviews
+        query = results.sql.select(table).where(table.c.cell.in_(ids)).order_by(table.c.at)
+        return reviews.newest(reviews.review_of(row) for row in results.run(query))
+
+    def _conditions(self, filters: Mapping[str, str]) -> list[Any]:
+        results = self.results()
+        sql, cells = results.sql, results.tables.cells
+        found = []
+        if "specimen" in filters:
+            found.append(cells.c.specimen == filters["specimen"])
+        counted = filters.get("counted", "")
+        other = sql.func.coalesce(cells.c.kind, "") == "other"
+        if counted == "other":
+            found.append(other)
+        elif counted in _KINDS:
+            found += [cells.c.verdict == counted, ~other]
+        probability = results.probability()
+        for name, condition in (("p_from", probability.__ge__), ("p_to", probability.__le__)):
+            try:
+                found.append(condition(float(filters[name])))
+            except (KeyError, ValueError):
+                continue
+        if filters.get("reviewed") in ("yes", "no") and results.has("reviews"):
+            found.append(self._reviewed() if filters["reviewed"] == "yes" else ~self._reviewed())
+        return found
+
+
+def _record(row: Any) -> Record | None:
+    try:
+        return record_of(dict(zip(CELL_COLUMNS, row, strict=True)), Record)
+    except InputError:
+        return None
+
+
+def _shown(record: Record, review: reviews.Review | None) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.to_builtins(record)
+    values["review"] = None if review is None else msgspec.to_builtins(review)
+    return values
