@@ -18,8 +18,6 @@ LARGEST_SEED = 2**32 - 1
 
 LARGEST_SIDE_PX = 16384
 _SHOWN_CHARACTERS = 30
-_SPAN = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,15})?)(?P<unit>[smhd])")
-_SPAN_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def positive(text: str) -> float:
@@ -33,8 +31,8 @@ def share(text: str) -> float:
 
 
 def points(text: str) -> float:
-    """Percentage points, from 0 to 100."""
-    return _number(text, 0.0, 100.0)
+    """Percentage points, from -100 (a gain) to 100."""
+    return _number(text, -100.0, 100.0)
 
 
 def count(text: str) -> int:
@@ -61,16 +59,6 @@ def size(text: str) -> tuple[int, int]:
     """WIDTHxHEIGHT as two numbers of pixels."""
     width, _, height = text.lower().partition("x")
     return _whole(width, 1, LARGEST_SIDE_PX), _whole(height, 1, LARGEST_SIDE_PX)
-
-
-def span(text: str) -> str:
-    """A time back from now, such as 90s, 15m, 1h or 7d; ten years at most. The text as it was given."""
-    found = _SPAN.fullmatch(text)
-    if found is None or not 0 < float(found["number"]) * _SPAN_S[found["unit"]] <= LONGEST_S:
-        raise argparse.ArgumentTypeError(
-            f"{harmless(text, _SHOWN_CHARACTERS)}: give a number and s, m, h or d, such as 1h; ten years at most"
-        )
-    return text
 
 
 def out_file(text: str) -> Path:

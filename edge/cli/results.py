@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from edge.cli.arguments import Add, config_option, count, csv_file, json_option, out_file, span
+from edge.cli.arguments import Add, config_option, count, csv_file, json_option, out_file
 
 
 def add_commands(add: Add) -> None:
@@ -42,7 +42,7 @@ def _results(add: Add) -> None:
     p.add_argument("--by", choices=("specimen", "device"), default="specimen")
     p.add_argument("--device", metavar="ID", help="only this device")
     p.add_argument("--specimen", metavar="NAME", help="only this specimen")
-    p.add_argument("--last", type=span, metavar="1h", help="captured in the last 90s, 15m, 1h or 7d")
+    p.add_argument("--last", metavar="1h", help="captured in the last 90s, 15m, 1h or 7d")
     p.add_argument(
         "--csv", type=csv_file, metavar="FILE", help="write the rows themselves; - for standard output"
     )

@@ -183,7 +183,8 @@ def test_the_longest_span_is_answered(database, capsys):
     assert main(["results", database, "--last", "36500d", "--json"]) == 0
     assert main(["results", database, "--last", "99999999999999999999d"]) == 2
     assert main(["results", database, "--specimen", "a\0b"]) == 2
-    assert main(["results", database, "--csv", "/no/such/folder/x.csv"]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main(["results", database, "--csv", "/no/such/folder/x.csv"])
     assert "Traceback" not in capsys.readouterr().err
 
 
