@@ -132,7 +132,9 @@ class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
         captured_at: RFC 3339, UTC.
         specimen: slide or sample, or "".
         size: width and height of the frame in pixels.
-        cells: how many white cells were found.
+        cells: how many white cells were found, those that the border cuts and those that were seen before included.
+        new_cells: how many of them have a record of their own.
+        reasons: why no cell could be found, or why none of them can be judged.
         ruler: the measured size of red cells, such as `red_cell_px` and `scale`; None if it was not measured.
         timings_ms: milliseconds by stage.
     """
@@ -145,6 +147,8 @@ class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
     specimen: _Plain
     size: tuple[_Count, _Count]
     cells: _Count
+    new_cells: _Count = 0
+    reasons: Annotated[list[_Text], Meta(max_length=MOST_ENTRIES)] = []
     ruler: Annotated[dict[_Plain, float | None], Meta(max_length=_MOST_MEASURES)] | None = None
     timings_ms: Annotated[dict[_Plain, float], Meta(max_length=_MOST_MEASURES)]
 
@@ -179,14 +183,14 @@ def encode(message: Record | FieldRecord | Status) -> bytes:
         raise InputError(f"{type(message).__name__} cannot be written as JSON: {error}") from error
 
 
-def encode_checked(record: Record) -> bytes:
-    """A record as JSON that `decode_record` reads back equal.
+def encode_checked(record: Record | FieldRecord) -> bytes:
+    """A record as JSON that `decode_sent` reads back equal.
 
     Raises:
         InputError: a reader would refuse it; the message names the field.
     """
     payload = encode(record)
-    if decode_record(payload) != record:
+    if decode_sent(payload) != record:
         raise InputError("record is not read back as it was written")
     return payload
 
@@ -246,6 +250,21 @@ def decode_field(payload: bytes) -> FieldRecord:
         return _field_decoder.decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InputError(f"record of a field does not fit the schema: {error}") from error
+
+
+def decode_sent(payload: bytes) -> Record | FieldRecord:
+    """Read what an outbox holds: the record of a cell, or of a field.
+
+    Raises:
+        InputError: it is neither; the message is that of `decode_record`.
+    """
+    try:
+        return decode_record(payload)
+    except InputError as error:
+        try:
+            return decode_field(payload)
+        except InputError:
+            raise error from None
 
 
 def uuid7() -> str:

@@ -44,6 +44,9 @@ LARGEST_BIAS = 2**24
 SMALLEST_VARIANCE = 1e-6
 """An input that varies less is as good as constant: an eighth of a quantised level or less."""
 
+FEATURE_MARGIN = 1.25
+"""The pooled features' range over that of the sample, for cells that show more of one than any in it."""
+
 LOGIT_MARGIN = 1.5
 """The logits' range over that of the sample, for cells that are surer than any in it."""
 
@@ -93,12 +96,14 @@ class Calibrated:
         graph: see `export.deploy.for_int8`.
         weight_scales: of each layer, (out,) float32.
         ranges: of each layer's output.
+        features: range of the pooled features, the mean over the map that the last layer reads.
         logits: range of the mean over the activation map.
     """
 
     graph: DeployGraph
     weight_scales: tuple[Floats, ...]
     ranges: tuple[Range, ...]
+    features: Range
     logits: Range
 
 
@@ -135,10 +140,13 @@ def calibrate(graph: DeployGraph, crops: Pixels) -> Calibrated:
     target = for_int8(graph)
     layers, scales, ranges = [], [], []
     step = graph.input.scale
+    features = Range.around(0.0, 0.0)
     for float_layer, int8_layer in zip(graph.layers, target.layers, strict=True):
         # The last layer's outputs are small, and say how much each crop counts.
         logits_of = [float_layer(x).numpy() for x in exact] if float_layer is graph.layers[-1] else []
         counts = [_curvature(y) for y in logits_of] or [np.ones(len(x), np.float32) for x in exact]
+        if logits_of:
+            features = Range.around(0.0, FEATURE_MARGIN * max(float(x.mean((1, 2)).max()) for x in lossy))
         moments, lowest, highest = _moments(float_layer, int8_layer, exact, lossy, counts)
         layer, scale = fit(int8_layer, moments, step)
         reach = Range.around(lowest, min(highest, 6.0) if layer.relu6 else highest)
@@ -156,7 +164,7 @@ def calibrate(graph: DeployGraph, crops: Pixels) -> Calibrated:
     # The two logits are each other's negative, so their difference would move by two levels at a time. A quarter
     # of a level on both, of which the softmax knows nothing, lets them be rounded in turn.
     layers[-1] = replace(layers[-1], bias=layers[-1].bias + np.float32(logits.scale / 4))
-    return Calibrated(replace(target, layers=tuple(layers)), tuple(scales), tuple(ranges), logits)
+    return Calibrated(replace(target, layers=tuple(layers)), tuple(scales), tuple(ranges), features, logits)
 
 
 def fit(layer: Layer, moments: Moments, step: float) -> tuple[Layer, Floats]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from edge.model.file import Manifest
-from export.evidence import CROSS_VALIDATION
+from export.evidence import CROSS_VALIDATION, NEW_PATIENTS, RESTS_ON
 from export.report import KNOWN_PATIENTS, reached
 
 _HEAD = """# {name}
@@ -63,7 +63,7 @@ def card(manifest: Manifest) -> str:
     parts = [_head(manifest), _evidence(manifest), _figures(manifest), _parity(manifest)]
     if manifest.training["split"] == "image":
         parts.append(_SPLIT_BY_IMAGE)
-    parts += [_MEASURED, _calibration(manifest), _localisation(manifest)]
+    parts += [_MEASURED, _calibration(manifest), _rests_on(manifest), _localisation(manifest)]
     weights = _IMAGENET if manifest.training["weights"] != "none" else ""
     official = manifest.training["data"] == C_NMC
     tail = _TAIL.format(
@@ -130,29 +130,34 @@ def _kept(training: dict[str, Any]) -> str:
 
 def _evidence(manifest: Manifest) -> str:
     """What other models made the same way reached, where the manifest says so."""
-    evidence: dict[str, Any] | None = manifest.metrics.get(CROSS_VALIDATION)
+    named = {
+        NEW_PATIENTS: "by models of the same recipe that have not seen the patients",
+        CROSS_VALIDATION: "by cross-validation over subjects, with models made the same way",
+    }
+    known = {how: manifest.metrics[key] for key, how in named.items() if key in manifest.metrics}
+    text = ""
     if manifest.training["split"] == "none":
         what = (
-            "What\nthe same method reaches on patients it has not seen was measured by cross-validation over subjects:"
-            if evidence
+            "What\nthe same method reaches on patients it has not seen was measured apart:"
+            if known
             else "How\ngood the method is on new patients is not recorded here."
         )
         text = _TRAINED_ON_ALL.format(what=what)
-    else:
-        text = "By cross-validation over subjects, with models made the same way:\n" if evidence else ""
-    if not evidence:
-        return text
+    return text + "".join(f"\nNew patients, {how}:\n\n{_told(found)}\n" for how, found in known.items())
+
+
+def _told(evidence: dict[str, Any]) -> str:
     lines = [str(evidence["text"]).strip(), ""] if "text" in evidence else []
     numbers = {name: value for name, value in evidence.items() if isinstance(value, int | float)}
     lines += [f"- {name.replace('_', ' ')}: {value:.4g}" for name, value in numbers.items()]
-    return text + "\n" + "\n".join(lines).strip() + "\n"
+    return "\n".join(lines).strip()
 
 
 def _figures(manifest: Manifest) -> str:
     rows = [
         _row(cells, kind, figures)
         for cells, kinds in manifest.metrics.items()
-        if cells != CROSS_VALIDATION
+        if cells not in (CROSS_VALIDATION, NEW_PATIENTS, RESTS_ON)
         for kind, figures in kinds.items()
     ]
     if not rows:
@@ -172,15 +177,16 @@ def _calibration(manifest: Manifest) -> str:
     patients = found["patients"]
     lines = [
         "## Confidence and referrals",
-        f"Temperature {found['temperature']:g}; a cell whose likelier class has less than "
-        f"{found['refer_below']:g} is referred.\nBoth were fitted on {found['n']} cells ({found['cells']}; patients: "
+        f"The network's log-odds of {manifest.labels[0]} are moved by {found.get('shift', 0.0):+g}, so that 0.5 lies where the classes "
+        f"meet; temperature {found['temperature']:g};\na cell whose likelier class has less than "
+        f"{found['refer_below']:g} is referred. They were fitted on {found['n']} cells ({found['cells']}; patients: "
         f"{patients['ALL']} with ALL, {patients['HEM']}\nhealthy), each patient weighing the same, as evaluated by "
         f"{found['judged_by']}. " + reached(found),
     ]
     if not found["new_patients"]:
         lines.append(f"**{KNOWN_PATIENTS}**")
     if found.get("same_recipe") is False:
-        lines.append("**The cross-validation is of another recipe than this model.**")
+        lines.append("**Those models are of another recipe than this one.**")
     kinds = {"without a band": "without_band", "with it": "with_band"}
     if found["each_patient_by_the_others"]:
         kinds["each patient by a band from the others"] = "each_patient_by_the_others"
@@ -194,6 +200,11 @@ def _calibration(manifest: Manifest) -> str:
         shown = " | ".join("–" if value is None else f"{value:.3f}" for value in values)
         lines.append(f"| {name} | {shown} |")
     return "\n".join(lines) + "\n"
+
+
+def _rests_on(manifest: Manifest) -> str:
+    found = manifest.metrics.get(RESTS_ON)
+    return f"## What it rests on\n{found['text']}\n" if found else ""
 
 
 def _localisation(manifest: Manifest) -> str:

@@ -24,16 +24,16 @@ from edge.notice import NOTICE
 from export import evidence, report
 from export.card import C_NMC, card
 from export.convert import plain_int8, representative_sample, to_int8
-from export.deploy import PixelInput, deploy_graph
+from export.deploy import PixelInput, deploy_graph, shifted
 from export.layers import LayerError, layer_errors, summary, worst
 from export.localise import localisation
 from export.parity import CellSet, cell_sets, judged, metrics, parity, refusals, score, validation
-from export.referral import Judged, fit
+from export.referral import Judged, fit, fit_shift
 from train.data import crops as crop_cache
 from train.data.cnmc import is_official_name
-from train.data.dataset import Cell, Data, DataSet, data_root
+from train.data.dataset import LABELS, Cell, Data, DataSet, data_root
 from train.data.split import SIDES, Split, evenly
-from train.evaluate.evaluation import int8_scorer, score_cells
+from train.evaluate.evaluation import int8_scorer, patients_of, score_cells
 from train.evaluate.report import make_folder
 from train.fit.recipe import Recipe
 from train.fit.run import Run, environment
@@ -52,7 +52,7 @@ def export(options: argparse.Namespace) -> int:
     run = Run(options.run)
     recipe, split = run.recipe(), run.split()
     run.best_model()
-    check_writable(options.out)
+    check_writable(options.out.parent)
     known = evidence.read(options.evidence)
     data = run.data_set(options.data)
     if known.recipe is not None and known.recipe != recipe:
@@ -60,16 +60,17 @@ def export(options: argparse.Namespace) -> int:
     folder = options.report or options.out.with_suffix(".report")
     make_folder(folder)
 
-    flatbuffer, sample = _convert(options, run, recipe, data)
+    shift = fit_shift(known.held_out) if known.held_out and not options.plain else 0.0
+    flatbuffer, sample = _convert(options, run, recipe, data, shift)
     manifest = _manifest(run, recipe, data, flatbuffer, sample)
     sets = cell_sets(data, split)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / options.out.name
         verify(write_model(file, flatbuffer, manifest, ""))
-        scored = score(options.run, file, data, sets)
+        scored = score(options.run, file, data, sets, shift)
         cells, calibration = _calibration(options, known, recipe, file, data, split)
         located = localisation(file, data, sets[0].cells, sets[0].name)
-    errors = _layer_errors(run, recipe, manifest, flatbuffer, data, sets[0])
+    errors = _layer_errors(run, recipe, manifest, flatbuffer, data, sets[0], shift)
     temperature, refer_below = calibration["temperature"], calibration["refer_below"]
     manifest = msgspec.structs.replace(
         manifest,
@@ -109,7 +110,7 @@ def _report(
         + ("" if compared["auc_drop_points"] is None else f", {_change(compared['auc_drop_points'])} of AUC")
     )
     print(
-        f"temperature {manifest.temperature:g}, refer below {manifest.refer_below:g}: "
+        f"log-odds of ALL {found.get('shift', 0.0):+g}, temperature {manifest.temperature:g}, refer below {manifest.refer_below:g}: "
         + (report.reached(found) if "cells" in found else found["why_not"])
     )
     print(f"report: {folder / 'report.html'}; {NOTICE}")
@@ -126,7 +127,9 @@ def _change(drop: float) -> str:
     return f"loses {drop:.2f}" if drop > -0.005 else f"gains {-drop:.2f}"
 
 
-def _convert(options: argparse.Namespace, run: Run, recipe: Recipe, data: DataSet) -> tuple[bytes, list[str]]:
+def _convert(
+    options: argparse.Namespace, run: Run, recipe: Recipe, data: DataSet, shift: float
+) -> tuple[bytes, list[str]]:
     """The flatbuffer, and the paths of the crops that calibrated it."""
     cells, crops = load_side(data, run.split(), "train", recipe, run.environment().get("limit"))
     sample = representative_sample([(cell.label, cell.subject) for cell in cells], options.representative)
@@ -135,7 +138,7 @@ def _convert(options: argparse.Namespace, run: Run, recipe: Recipe, data: DataSe
     if options.plain:
         flatbuffer = plain_int8(model, calibrating, recipe.model)
     else:
-        flatbuffer = to_int8(model, calibrating, recipe.model, with_map=not options.no_map)
+        flatbuffer = to_int8(model, calibrating, recipe.model, with_map=not options.no_map, shift=shift)
     return flatbuffer, [cells[i].path for i in sample]
 
 
@@ -149,11 +152,16 @@ def _calibration(
 ) -> tuple[Judged | None, dict[str, Any]]:
     """The cells that temperature and band are fitted on, and the manifest's `calibration`.
 
-    Those of a cross-validation where there is one: no patient among them trained. Else the validation
+    Those of the evidence where there are any: no patient among them trained. Else the validation
     side. Without either nothing can be fitted, and the file says so.
     """
     if known.held_out is not None:
-        found = fit(known.held_out, options.refer_sensitivity, "float models of the cross-validation")
+        found = fit(
+            known.held_out,
+            options.refer_sensitivity,
+            "models of the same recipe",
+            with_shift=not options.plain,
+        )
         if known.recipe is not None:
             found["same_recipe"] = known.recipe == recipe
         return known.held_out, found
@@ -169,11 +177,11 @@ def _calibration(
 
 
 def _layer_errors(
-    run: Run, recipe: Recipe, manifest: Manifest, flatbuffer: bytes, data: Data, judged: CellSet
+    run: Run, recipe: Recipe, manifest: Manifest, flatbuffer: bytes, data: Data, judged: CellSet, shift: float
 ) -> list[LayerError]:
     some = judged.cells[:: max(1, len(judged.cells) // _LAYER_CELLS)][:_LAYER_CELLS]
     crops = np.asarray(crop_cache.load(data_root(data), some, recipe.model.geometry))
-    graph = deploy_graph(run.best_model(), recipe.model)
+    graph = shifted(deploy_graph(run.best_model(), recipe.model), shift)
     return layer_errors(graph, flatbuffer, manifest.input, crops)
 
 
@@ -208,7 +216,11 @@ def _output_formats(flatbuffer: bytes) -> list[OutputFormat]:
     formats = []
     for index, tensor in enumerate(make_interpreter(flatbuffer).get_output_details()):
         shape = [int(side) for side in tensor["shape"]]
-        name, activation = ("activation_map", "linear") if len(shape) == 4 else ("probabilities", "softmax")
+        name, activation = "probabilities", "softmax"
+        if len(shape) == 4:
+            name, activation = "activation_map", "linear"
+        elif shape[1] != len(LABELS):
+            name, activation = "features", "linear"
         scale, zero_point = tensor["quantization"]
         kind = tensor["dtype"].__name__
         formats.append(OutputFormat(name, index, shape, kind, float(scale), int(zero_point), activation))
@@ -231,6 +243,7 @@ def _training(run: Run, recipe: Recipe, data: DataSet) -> dict[str, Any]:
         "validation_images": images["val"],
         "images_of_the_split": len(split.train),
         "limit": limit,
+        "patients": sorted(patients_of(run) or []) or None,
         "recipe": _recipe_name(environment_then.get("recipe", "")),
         "weights": Path(str(environment_then.get("weights", ""))).name,
         "epochs": progress.epoch if progress else 0,

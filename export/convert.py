@@ -14,7 +14,7 @@ from edge.errors import LeukoscopeError
 from edge.host.terminal.noise import without_noise
 from edge.imaging.frame import Pixels
 from export.calibrate import WEIGHT_LEVELS, Calibrated, calibrate
-from export.deploy import Floats, Layer, deploy_graph, expect_equal
+from export.deploy import Floats, Layer, deploy_graph, expect_equal, shifted
 from export.flatbuffer import expect_integers
 from train.fit.batches import scale_pixels
 from train.fit.recipe import ModelRecipe
@@ -46,7 +46,9 @@ def representative_sample(labels_and_groups: list[tuple[str, str]], count: int) 
     return sorted(chosen)
 
 
-def to_int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe, *, with_map: bool = True) -> bytes:
+def to_int8(
+    model: keras.Model, crops: Pixels, recipe: ModelRecipe, *, with_map: bool = True, shift: float = 0.0
+) -> bytes:
     """The deploy graph in int8: every weight, activation, input and output.
 
     Args:
@@ -54,17 +56,19 @@ def to_int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe, *, with_map:
         crops: (N, size, size, 3) uint8 RGB, the representative sample.
         recipe: input range and size.
         with_map: whether the activation map is an output.
+        shift: added to the log-odds of ALL, see `export.referral.fit_shift`.
 
     Returns:
-        The flatbuffer; a camera's pixel p is its input p - 128. One output is (1, 2), the probabilities,
-        the other, if wanted, (1, h, w, 2), the activation map. The same arguments give the same bytes on one machine.
+        The flatbuffer; a camera's pixel p is its input p - 128. One output is (1, 2), the probabilities, one
+        (1, C), the pooled features, and, if wanted, one (1, h, w, 2), the activation map. The same arguments give
+        the same bytes on one machine.
 
     Raises:
         LeukoscopeError: the model is no MobileNet_M, or TFLite leaves something in it that is no integer.
     """
     graph = deploy_graph(model, recipe)
     expect_equal(graph, model, recipe, crops[:_COMPARED])
-    flatbuffer = transcribe(calibrate(graph, crops), with_map=with_map)
+    flatbuffer = transcribe(calibrate(shifted(graph, shift), crops), with_map=with_map)
     expect_integers(flatbuffer)
     return flatbuffer
 
@@ -79,9 +83,12 @@ def transcribe(calibrated: Calibrated, *, with_map: bool = True) -> bytes:
             graph.layers, calibrated.weight_scales, calibrated.ranges, strict=True
         ):
             marked = replace(layer, kernel=_on_levels(layer, scales))
-            x = _on_range(marked(x), reach.low, reach.high)
+            last_map, x = x, _on_range(marked(x), reach.low, reach.high)
+        pooled = _on_range(
+            tf.reduce_mean(last_map, (1, 2)), calibrated.features.low, calibrated.features.high
+        )
         logits = _on_range(tf.reduce_mean(x, (1, 2)), calibrated.logits.low, calibrated.logits.high)
-        return (tf.nn.softmax(logits), x) if with_map else (tf.nn.softmax(logits),)
+        return (tf.nn.softmax(logits), pooled, x) if with_map else (tf.nn.softmax(logits), pooled)
 
     entry = tf.TensorSpec((1, graph.size, graph.size, 3), tf.float32, name="pixels")
     concrete = tf.function(network).get_concrete_function(entry)

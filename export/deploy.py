@@ -169,6 +169,13 @@ def deploy_graph(model: keras.Model, recipe: ModelRecipe) -> DeployGraph:
     return DeployGraph(recipe.size, pixel_input, (*layers, _map_layer(*head)))
 
 
+def shifted(graph: DeployGraph, shift: float) -> DeployGraph:
+    """The graph with so much added to the log-odds of ALL: the threshold that its probability of 0.5 stands for."""
+    last = graph.layers[-1]
+    moved = replace(last, bias=last.bias + np.array([shift / 2, -shift / 2], np.float32))
+    return replace(graph, layers=(*graph.layers[:-1], moved))
+
+
 def expect_equal(graph: DeployGraph, model: keras.Model, recipe: ModelRecipe, crops: Pixels) -> None:
     """Refuse a rebuilt graph that does not say what its model says.
 

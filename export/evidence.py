@@ -10,12 +10,18 @@ import numpy as np
 from edge.errors import InputError, LeukoscopeError
 from export.referral import Judged, box_logits
 from train.data.dataset import subject_group
-from train.evaluate import predictions_file
+from train.evaluate import camera, predictions_file
 from train.fit.recipe import Recipe
 from train.fit.run import Run
 
 CROSS_VALIDATION = "cross-validation over subjects"
 """Key among the manifest's metrics."""
+
+NEW_PATIENTS = "new patients, by a model of the same recipe"
+"""Key among the manifest's metrics: of an `evaluate --all` on patients that trained nothing."""
+
+RESTS_ON = "what it rests on"
+"""Key among the manifest's metrics: of `train.studies.looks --evidence`."""
 
 SAME_METHOD = "another model of the same method"
 """Kind of the figures of an `evaluate` among the manifest's metrics."""
@@ -29,7 +35,8 @@ class Evidence:
 
     Attributes:
         metrics: for the manifest, by the name of the cells.
-        held_out: the cells of a cross-validation with the scores of the models that had not seen them.
+        held_out: the cells of a cross-validation, or of `evaluate --all`, with the scores of models that had not
+            seen their patients.
         recipe: of the cross-validation, as its run folders have it; None where they are not there.
     """
 
@@ -52,20 +59,20 @@ def read(paths: list[Path]) -> Evidence:
     held_out, recipe = None, None
     for path in paths:
         file = path / "metrics.json" if path.is_dir() else path
-        found, new_patients = _metrics(file)
+        found, which = _metrics(file)
         doubled = metrics.keys() & found.keys()
         if doubled:
             raise InputError(f"--evidence {path}: a second one for {', '.join(sorted(doubled))}; give one")
         metrics.update(found)
         predictions = file.with_name(predictions_file.NAME)
-        if new_patients and predictions.is_file():
-            held_out = _held_out(predictions)
+        if which and predictions.is_file():
+            held_out = _held_out(predictions, which, *found)
             recipe = _recipe(file.parent)
     return Evidence(metrics, held_out, recipe)
 
 
-def _metrics(file: Path) -> tuple[dict[str, Figures], bool]:
-    """Metrics by the name of their cells, and whether they are of a cross-validation."""
+def _metrics(file: Path) -> tuple[dict[str, Figures], str]:
+    """Metrics by the name of their cells; and which rows of predictions.csv are of new patients, "" for none."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -74,17 +81,21 @@ def _metrics(file: Path) -> tuple[dict[str, Figures], bool]:
         raise InputError(f"--evidence {file}: {error}; give a JSON object") from error
     rows: list[Figures] = content if isinstance(content, list) else []
     try:
+        if bool(rows) and all(isinstance(row, dict) and row.get("kind") == "every cell" for row in rows):
+            return _of_every_cell(rows)
         if _all_resampled(rows, "subjects"):
             if _is_cross_validation(file, rows):
-                return {CROSS_VALIDATION: _of_cross_validation(rows)}, True
-            return _of_one_model(rows[0], "test side of a split by subject"), False
+                return {CROSS_VALIDATION: _of_new_patients(rows)}, "test"
+            return _of_one_model(rows[0], "test side of a split by subject"), ""
         if _all_resampled(rows, "cells"):
-            return _of_one_model(rows[0], "test side of a split by image"), False
+            return _of_one_model(rows[0], "test side of a split by image"), ""
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"--evidence {file}: not what `leukoscope evaluate` writes ({error!r})") from error
     if not isinstance(content, dict) or not content:
         raise InputError(f"--evidence {file}: not a JSON object with metrics")
-    return {CROSS_VALIDATION: content}, False
+    if isinstance(content.get("rests_on"), str):
+        return {RESTS_ON: {"text": content["rests_on"]}}, ""
+    return {CROSS_VALIDATION: content}, ""
 
 
 def _all_resampled(rows: list[Figures], units: str) -> bool:
@@ -105,20 +116,43 @@ def _is_cross_validation(file: Path, rows: list[Figures]) -> bool:
     )
 
 
-def _of_cross_validation(rows: list[Figures]) -> Figures:
-    """The figures that count of the rows of a cross-validation: each patient weighing the same."""
+def _of_every_cell(rows: list[Figures]) -> tuple[dict[str, Figures], str]:
+    """Of `evaluate --all`: all its cells if no patient of them trained, else those of the patients that did not."""
+    which = "test" if rows[0]["resampled"] == "subjects" else "other_subjects"
+    new = rows if which == "test" else [row[which] | {"sigma": row["sigma"]} for row in rows]
+    found = _of_new_patients(new)
+    suite = rows[0].get("camera")
+    if suite:
+        found["camera"] = suite
+        found["text"] += "\n\n" + _of_camera(suite)
+    return {NEW_PATIENTS: found}, which
+
+
+def _of_camera(suite: dict[str, Figures]) -> str:
+    worst = [
+        f"{title} {suite[name][figure]:.2f} ({name})"
+        for figure, title in (("auc", "AUC"), ("sensitivity", "sensitivity"), ("specificity", "specificity"))
+        for name in [camera.worst(suite, figure)]
+        if name
+    ]
+    return f"Under other cameras ({len(suite)} conditions, over cells) the lowest are: {', '.join(worst)}."
+
+
+def _of_new_patients(rows: list[Figures]) -> Figures:
+    """The figures that count of the rows of new patients: each patient weighing the same."""
     shown = []
     for row in rows:
         figures = row["by_subject"]
         values = [_with_interval(figures, name) for name in ("auc", "sensitivity", "specificity")]
-        shown.append(f"- noise of sigma {row['sigma']:g}: {', '.join(values)}")
+        cells = f"; over cells AUC {row['auc']:.2f}" if row.get("auc") is not None else ""
+        shown.append(f"- noise of sigma {row['sigma']:g}: {', '.join(values)}{cells}")
     (positive, positives), (negative, negatives) = rows[0]["groups"].items()
     kinds = f"{positives} with ALL, {negatives} healthy" if positive == "ALL" else ""
     kinds = kinds or f"{positives} {positive}, {negatives} {negative}"
     text = (
         f"On patients that trained nothing ({kinds}; {rows[0]['n']} "
-        "cells), each patient\nweighing the same within its class, 95 % intervals over patients; float models, a score "
-        f"of 0.5 and above\ncalled {positive}:\n\n"
+        "cells), each patient\nweighing the same within its class, 95 % intervals over patients; a score of 0.5 and "
+        f"above\ncalled {positive}:\n\n"
     )
     return {
         "text": text + "\n".join(shown),
@@ -144,10 +178,10 @@ def _of_one_model(row: Figures, name: str) -> dict[str, Figures]:
     return found
 
 
-def _held_out(file: Path) -> Judged:
-    """The judged cells of a predictions.csv, without noise or with the least that there is."""
+def _held_out(file: Path, which: str, name: str) -> Judged:
+    """The cells of a predictions.csv that are of new patients, without noise or with the least that there is."""
     try:
-        rows = [row for row in predictions_file.read(file) if row.cells == "test"]
+        rows = [row for row in predictions_file.read(file) if row.cells == which]
     except InputError as error:
         raise InputError(f"--evidence {error}") from error
     if not rows:
@@ -156,7 +190,7 @@ def _held_out(file: Path) -> Judged:
     rows = [row for row in rows if row.sigma == least]
     keys = [f"{row.label} {subject_group(row.subject)}" for row in rows]
     return Judged(
-        name=f"held out in the {CROSS_VALIDATION}",
+        name=name if name == NEW_PATIENTS else f"held out in the {CROSS_VALIDATION}",
         is_all=np.array([row.label == "ALL" for row in rows]),
         logits=box_logits(np.array([row.score for row in rows])),
         patient=np.unique(keys, return_inverse=True)[1].astype(np.intp),

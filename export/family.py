@@ -17,7 +17,7 @@ from edge.errors import LeukoscopeError
 from edge.model.file import Manifest, ModelFile, read_model, verify
 from edge.model.installed import DEFAULT_MODEL
 from edge.notice import NOTICE
-from export.evidence import CROSS_VALIDATION, SAME_METHOD
+from export.evidence import CROSS_VALIDATION, NEW_PATIENTS, SAME_METHOD
 from export.flatbuffer import multiply_adds
 from export.latency import invoke_ms
 
@@ -51,9 +51,9 @@ _COLUMNS = (
 )
 
 _TAIL = """
-- **New patients**: each judged by a model that has not seen it (of the same method, in cross-validation, where the file
-  itself was trained on everyone), each weighing the same within its class; no noise; 95 % intervals over patients in
-  brackets. The figures that count.
+- **New patients**: each judged by a model that has not seen it (of the same recipe, where the file itself was trained on
+  everyone), each weighing the same within its class; no noise; 95 % intervals over patients in brackets. The figures
+  that count; the card says which patients.
 - **Image split**: cells of the same patients on both sides; to compare with the paper, of another model of the
   same method where the file itself was trained on every cell. It says little about a new patient.
 - **Refers below**: a cell whose likelier class has less than this is referred to a person (the card says what that does).
@@ -104,8 +104,8 @@ def image_split(manifest: Manifest) -> Figures:
 
 
 def new_patients(manifest: Manifest) -> Figures:
-    """The figures on new patients: of the cross-validation, else the file's own on patients it has not seen."""
-    known: Figures = manifest.metrics.get(CROSS_VALIDATION, {})
+    """The figures on new patients: of the evidence, else the file's own on patients it has not seen."""
+    known: Figures = manifest.metrics.get(NEW_PATIENTS) or manifest.metrics.get(CROSS_VALIDATION, {})
     if known.get("rows"):
         return dict(known["rows"][0])
     own: Figures = manifest.metrics.get("other subjects", {})

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from export.convert import representative_sample
-from export.referral import Judged, at_temperature, log_odds, point
+from export.referral import Judged, at_temperature, log_odds, moved, point
 from train.data.dataset import LABELS, Cell, Data, cells_of, scan, subject_group
 from train.data.split import Split
 from train.evaluate.evaluation import Scores, int8_scorer, load_scorer, of_other_patients, score_cells
@@ -117,17 +117,22 @@ def judged(cells: CellSet, int8_scores: Scores) -> Judged:
     )
 
 
-def score(run: Path, file: Path, data: Data, sets: list[CellSet]) -> list[Scored]:
+def score(run: Path, file: Path, data: Data, sets: list[CellSet], shift: float = 0.0) -> list[Scored]:
     """Score every set with both.
 
     Args:
         run: folder of the float model.
         file: the int8 model file, its temperature 1.
         sets: of `cell_sets`.
+        shift: of the file's log-odds of ALL, which the float model is given too.
     """
     float_scorer, int8 = load_scorer(run)[0], int8_scorer(file)
     return [
-        Scored(each, score_cells(float_scorer, data, each.cells), score_cells(int8, data, each.cells))
+        Scored(
+            each,
+            moved(score_cells(float_scorer, data, each.cells), shift),
+            score_cells(int8, data, each.cells),
+        )
         for each in sets
     ]
 

@@ -1,13 +1,14 @@
-"""How sure is sure: the temperature of a model's probabilities, and the band in which it refers a cell.
+"""How sure is sure: threshold and temperature of a model's probabilities, and the band in which it refers a cell.
 
-Both are fitted on cells that did not train the model, each patient weighing the same, and on the numbers
+All are fitted on cells that did not train the model, each patient weighing the same, and on the numbers
 that the box itself has: the int8 softmax in steps of 1/256.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from train.evaluate.intervals import Integers, subject_weights
 from train.evaluate.metrics import Bools, Floats, weighted_ece
@@ -21,6 +22,12 @@ TEMPERATURES = (0.05, 20.0)
 BANDS: tuple[float, ...] = tuple(round(0.5 + 0.005 * step, 3) for step in range(100))
 """Values of refer_below that are tried, 0.5 (nothing is referred) to 0.995; a fit to 1 % of the cells
 needs no finer ones."""
+
+_LEAST = 1e-12
+"""Of a probability before its logarithm."""
+
+_HARDLY_HELD = 1e6
+"""Inverse of the penalty of a regression that has one weight and hundreds of cells."""
 
 LEAST_DECIDED = 0.5
 """Share of either class's cells that a band must leave decided: with fewer, a sensitivity is of the few
@@ -48,6 +55,10 @@ class Judged:
     def scores(self, temperature: float) -> Floats:
         """(N,) float64, the probability of ALL that the box gives at a temperature."""
         return _sigmoid(self.logits / temperature)
+
+    def shifted(self, shift: float) -> "Judged":
+        """The same cells with so much added to the log-odds of ALL."""
+        return replace(self, logits=self.logits + shift)
 
     def without(self, patient: int) -> "Judged":
         """All cells but those of one patient."""
@@ -106,6 +117,29 @@ def at_temperature(probabilities: Floats, temperature: float) -> Floats:
     """What the box says with this temperature where it said these probabilities with 1."""
     scaled: Floats = _sigmoid(log_odds(probabilities) / temperature)
     return scaled
+
+
+def moved(probabilities: Floats, shift: float) -> Floats:
+    """Probabilities of a float model with so much added to their log-odds; as they are where that is nothing."""
+    if not shift:
+        return probabilities
+    return _sigmoid(log_odds(np.clip(probabilities, _LEAST, 1 - _LEAST)) + shift)
+
+
+def fit_shift(judged: Judged) -> float:
+    """What to add to the log-odds of ALL so that 0.5 lies where the classes meet, to two places (Platt 1999).
+
+    Each patient weighs the same within its class, and so do the classes. 0 where a class is not there, or where
+    the log-odds do not rise with ALL.
+    """
+    if judged.is_all.all() or not judged.is_all.any():
+        return 0.0
+    weights = subject_weights(judged.patient)
+    for side in (judged.is_all, ~judged.is_all):
+        weights[side] *= len(weights) / weights[side].sum()
+    line = LogisticRegression(C=_HARDLY_HELD).fit(judged.logits[:, np.newaxis], judged.is_all, weights)
+    slope = float(line.coef_[0, 0])
+    return round(float(line.intercept_[0]) / slope, 2) if slope > 0 else 0.0
 
 
 def fit_temperature(judged: Judged) -> float:
@@ -176,8 +210,8 @@ def choose(points: list[Point], sensitivity: float) -> tuple[Point, bool]:
     return max(allowed, key=lambda each: (each.sensitivity or 0.0, -each.refer_below)), False
 
 
-def left_out(judged: Judged, sensitivity: float) -> Point | None:
-    """Every patient under the temperature and the band that all the others give, pooled.
+def left_out(judged: Judged, sensitivity: float, with_shift: bool) -> Point | None:
+    """Every patient under the threshold, the temperature and the band that all the others give, pooled.
 
     What `choose` finds on the cells that it chose by is a little too good; this is not. None where a
     class has fewer than three patients.
@@ -187,29 +221,35 @@ def left_out(judged: Judged, sensitivity: float) -> Point | None:
     score, bands = np.empty(len(judged.logits)), np.empty(len(judged.logits))
     for patient in np.unique(judged.patient):
         others, own = judged.without(patient), judged.patient == patient
+        shift = fit_shift(others) if with_shift else 0.0
+        others = others.shifted(shift)
         temperature = fit_temperature(others)
         chosen, _ = choose(curve(others, temperature), sensitivity)
-        score[own], bands[own] = judged.scores(temperature)[own], chosen.refer_below
+        score[own], bands[own] = judged.shifted(shift).scores(temperature)[own], chosen.refer_below
     return point(judged, score, bands, round(float(np.median(bands)), 3))
 
 
-def fit(judged: Judged, sensitivity: float, made_by: str) -> dict[str, Any]:
-    """Temperature and band, with all that a reader must know of them: the manifest's `calibration`.
+def fit(judged: Judged, sensitivity: float, made_by: str, *, with_shift: bool = False) -> dict[str, Any]:
+    """Threshold, temperature and band, with all that a reader must know of them: the manifest's `calibration`.
 
     Args:
         sensitivity: the one that is wanted, 0…1.
         made_by: the model that judged the cells, in words.
+        with_shift: whether the threshold is fitted too; the network has to be given the same shift.
     """
+    apart = left_out(judged, sensitivity, with_shift)
+    shift = fit_shift(judged) if with_shift else 0.0
+    judged = judged.shifted(shift)
     temperature = fit_temperature(judged)
     points = curve(judged, temperature)
     chosen, reached = choose(points, sensitivity)
-    apart = left_out(judged, sensitivity)
     return {
         "cells": judged.name,
         "n": len(judged.is_all),
         "patients": judged.patients(),
         "new_patients": judged.new_patients,
         "judged_by": made_by,
+        "shift": shift,
         "temperature": temperature,
         "log_loss": {"before": _log_loss(judged, 1.0), "after": _log_loss(judged, temperature)},
         "ece": {"before": _ece(judged, 1.0), "after": _ece(judged, temperature)},

@@ -127,6 +127,8 @@ make_version() {
   "${pip[@]}" --require-hashes --requirement "$lock"
   "${pip[@]}" --no-deps --no-build-isolation "$project"   # setuptools is in the lock
   install -m 644 "$SOURCE"/models/*.tflite "$NEW/models/"
+  install -d "$NEW/models/field"
+  install -m 644 "$SOURCE"/models/field/*.tflite "$NEW/models/field/"
   for model in "$NEW"/models/*.tflite; do
     "$NEW/venv/bin/leukoscope" model verify "$model"
   done

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge.host.terminal import noise
+from edge.model.installed import DEFAULT_MODEL
 
 noise.quiet()  # before any test loads TensorFlow
 
@@ -25,7 +26,7 @@ def cnmc() -> Path:
 @pytest.fixture(scope="session")
 def shipped_model() -> Path:
     """The model file that ships."""
-    return ROOT / "models" / "mobilenet_m_1_0_224.tflite"
+    return ROOT / "models" / DEFAULT_MODEL
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,6 +5,7 @@ import json
 import logging
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,11 @@ from train.data import dataset as datasets
 from train.data import split as splits
 from train.fit import recipe as recipes
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # TensorFlow takes seconds to load
     from train.evaluate import report
+    from train.evaluate.camera import Figures
+    from train.evaluate.evaluation import Scorer
+    from train.evaluate.predictions import Kind, Predictions
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +65,12 @@ def dataset_split(options: argparse.Namespace) -> int:
 def train(options: argparse.Namespace) -> int:
     """`leukoscope train`."""
     import train.quiet  # noqa: F401 - before TensorFlow is loaded
+
+    if options.task != "classes":
+        from train.fields.command import train as train_fields
+
+        return train_fields(options)
+
     from train.fit import training as fit
     from train.fit.run import Run
     from train.fit.start import check_start, resumed_limit
@@ -141,24 +151,26 @@ def evaluate(options: argparse.Namespace) -> int:
         return _cross_validate(options)
     _refuse_training_options(options)
     levels, subject = _noise_levels(options.noise), Path(options.subject)
-    scorer, split = evaluation.load_scorer(subject)
+    scorer, own = evaluation.load_scorer(subject)
     data = datasets.load(options.data, options.positive, scorer.classes)
-    if options.split_file:
-        split = splits.read(options.split_file)
-    if split is None:
-        raise InputError(f"{subject}: name the images to evaluate with --split-file (its test list is used)")
+    split = _split_to_judge(options, data, own)
     if options.out:
         report.make_folder(options.out)
-    notes = evaluation.cautions(scorer, split)
+    cells = datasets.cells_of(data, split.test)
+    notes = evaluation.cautions(scorer, split, cells)
     if options.limit:
         notes.append(
             f"--limit {options.limit}: only that many cells of each set were evaluated, for a quick trial"
         )
     predictions = evaluation.judge(scorer, data, split, levels, limit=options.limit)
-    new_patients = evaluation.judges_new_patients(scorer, split)
+    new_patients = evaluation.judges_new_patients(scorer, split, cells)
+    kind: Kind = "every cell" if options.all else "test split"
+    rows = named(rows_of(predictions, "subjects" if new_patients else "cells", kind), scorer.classes)
+    suite, suite_cells = _camera_suite(options, scorer, data, predictions)
     made = report.Report(
-        title=f"Evaluation of {subject.name}: fold {split.fold}, split by {split.method}",
-        rows=named(rows_of(predictions, "subjects" if new_patients else "cells"), scorer.classes),
+        title=f"Evaluation of {subject.name}: "
+        + (kind if options.all else f"fold {split.fold}, split by {split.method}"),
+        rows=[row | {"camera": suite} for row in rows] if suite else rows,
         predictions=predictions,
         new_patients=new_patients,
         seen_name="Image split" if split.method == "image" else "Perhaps trained on",
@@ -168,8 +180,26 @@ def evaluate(options: argparse.Namespace) -> int:
         histories=evaluation.histories(subject),
         classes=scorer.classes,
         layout=data.layout,
+        camera_suite=suite,
+        camera_cells=suite_cells,
     )
     return _finish(made, options.out, as_json=options.json, last=f"split by {split.method}")
+
+
+def _split_to_judge(
+    options: argparse.Namespace, data: datasets.DataSet, own: splits.Split | None
+) -> splits.Split:
+    """The split whose test list is evaluated: of a file, of every cell, or the run's own."""
+    if options.all and options.split_file:
+        raise InputError("--all evaluates every cell, --split-file a test list; give one of them")
+    if options.all:
+        return splits.every_cell(data.cells)
+    split = splits.read(options.split_file) if options.split_file else own
+    if split is None:
+        raise InputError(
+            f"{options.subject}: name the images to evaluate with --split-file (its test list is used), or give --all"
+        )
+    return split
 
 
 def _refuse_training_options(options: argparse.Namespace) -> None:
@@ -184,7 +214,7 @@ def _refuse_training_options(options: argparse.Namespace) -> None:
 
 def _finish(made: "report.Report", out: Path | None, *, as_json: bool, last: str) -> int:
     """Write a report, print its metrics and warnings; 0."""
-    from train.evaluate import report
+    from train.evaluate import camera, report
 
     if out:
         report.write(out, made)
@@ -193,10 +223,28 @@ def _finish(made: "report.Report", out: Path | None, *, as_json: bool, last: str
         print(json.dumps(list(made.rows), allow_nan=False))
     else:
         print(report.text(made.rows, made.new_patients, made.seen_name))
+        if made.camera_suite:
+            print(camera.text(made.camera_suite, made.camera_cells))
     for note in made.notes:
         print(f"Warning: {note}", file=sys.stderr)
     print(f"{last}; {NOTICE}", file=sys.stderr)
     return 0
+
+
+def _camera_suite(
+    options: argparse.Namespace,
+    scorer: "Scorer",
+    data: datasets.DataSet,
+    predictions: Sequence["Predictions"],
+) -> tuple[dict[str, "Figures"], int]:
+    """The camera suite where it is asked for, and of how many cells: of new patients where some are judged beside."""
+    from train.evaluate import camera
+
+    if not options.camera:
+        return {}, 0
+    sets = {made.which: made.cells for made in predictions}
+    cells = sets["test"] if options.all else sets.get("other_subjects", sets["test"])
+    return camera.judge(scorer.score, scorer.geometry, data.root, cells), len(cells)
 
 
 def _cross_validate(options: argparse.Namespace) -> int:
@@ -294,6 +342,7 @@ def _evaluate_command(options: argparse.Namespace) -> list[str]:
     words += ["--positive", options.positive] if options.positive else []
     words += ["--limit", str(options.limit)] if options.limit else []
     words += ["--split-file", str(options.split_file)] if options.split_file else []
+    words += [f"--{name}" for name in ("all", "camera") if getattr(options, name)]
     words += ["--noise", options.noise]
     return [*words, "--out", str(options.out)] if options.out else words
 

@@ -26,6 +26,8 @@ def bench(options: argparse.Namespace) -> int:
     models, images = asked_models(options), asked_images(options)
     if options.memory:
         return _flat_memory(options, models[0], images)
+    if options.field:
+        return _fields(options, models[0], images if options.images else [])
     if options.start:
         return _start(options, models[0], images)
     all_results = []
@@ -64,6 +66,15 @@ def _one(
     if options.json:
         print(msgspec.json.encode(results).decode(), flush=True)
     return results
+
+
+def _fields(options: argparse.Namespace, model: ModelFile, images: list[Pixels]) -> int:
+    from edge.bench.fields import bench_fields, format_table
+
+    results = bench_fields(model, images, options.runs, options.threads[0])
+    lines = [msgspec.json.encode(result).decode() for result in results]
+    print("\n".join(lines) if options.json else format_table(results), flush=True)
+    return 0
 
 
 def asked_models(options: argparse.Namespace) -> list[ModelFile]:

@@ -38,6 +38,8 @@ class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         microns_per_pixel: of the frame; 0 where that is not known. With the model's own scale it makes a
             cell as large in the network's input as it was in training.
         scale: instead: how many times as large a cell is in the frame as in the images of the training.
+        view: "cell", where the operator centres a cell and the centred square is judged, or "field", where every
+            white cell of the frame is found and judged; crop, scale and background are then not used.
         trigger: which frames become results: "continuous" (the newest, over and over), "settled" (one each
             time that the field has moved and come to rest), "interval" or "request" (only when asked).
         interval_s: seconds between results where the trigger is "interval".
@@ -60,6 +62,7 @@ class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     crop: Annotated[int, Meta(ge=0, le=LARGEST_SIDE_PX)] = 0
     microns_per_pixel: Annotated[float, Meta(ge=0, le=100)] = 0.0
     scale: Annotated[float, Meta(gt=0, le=100)] = 1.0
+    view: Literal["cell", "field"] = "cell"
     trigger: Literal["continuous", "settled", "interval", "request"] = "continuous"
     interval_s: Annotated[float, Meta(gt=0, le=86400)] = 1.0
     calibration: str = ""

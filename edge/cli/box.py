@@ -46,6 +46,9 @@ def _demo(add: Add) -> None:
         help="classify each image in DIR once, then end (default: the samples of a source checkout, else "
         "simulated cells)",
     )
+    p.add_argument(
+        "--field", action="store_true", help="images are whole fields: find and judge every white cell"
+    )
     p.add_argument("--simulate", action="store_true", help="simulated cells, even if there are samples")
     p.add_argument("--seed", type=whole, default=0, metavar="N", help="of the simulated cells (default: 0)")
     p.add_argument("--no-web", action="store_true", help="without the technician's page")
@@ -114,6 +117,9 @@ def _classify(add: Add) -> None:
         metavar="FILE",
         help="use model, crop, calibration and limits of this settings file, as the daemon would",
     )
+    p.add_argument(
+        "--field", action="store_true", help="images are whole fields: find and judge every white cell"
+    )
     p.add_argument("--limit", type=count, metavar="N", help="the first N images only")
     json_option(p, "print one JSON line per image")
     p.add_argument("--csv", type=out_file, metavar="FILE", help="write a table for a spreadsheet")
@@ -179,6 +185,11 @@ def _bench_instead(p: argparse.ArgumentParser) -> None:
         "--seconds bounds it (default: 900)",
     )
     p.add_argument(
+        "--field",
+        action="store_true",
+        help="instead: whole fields, stage by stage: finding, cutting, kind and classes",
+    )
+    p.add_argument(
         "--start",
         action="store_true",
         help="instead: time from the start of the daemon to its first result, its memory and idle CPU",
@@ -207,7 +218,7 @@ def _model(add: Add) -> None:
         ("show", "Show the model card and the main facts of a model file"),
         ("verify", "Load a model file and compare the network with its manifest"),
     ):
-        p = add_action(name, text, f"{name} mobilenet_m_1_0_224")
+        p = add_action(name, text, f"{name} mobilenet_m_0_25_128")
         p.add_argument("file", nargs="?", metavar="NAME|FILE", help="default: the installed one")
         if name == "show":
             p.add_argument("--manifest", action="store_true", help="the whole manifest, in place of the card")

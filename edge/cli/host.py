@@ -21,6 +21,12 @@ def _train(add: Add) -> None:
     p = add("train", "train.commands:train", "Train MobileNet_M", example)
     _data_option(p)
     p.add_argument(
+        "--task",
+        choices=("classes", "cells", "kind"),
+        default="classes",
+        help="cells: what finds white cells in whole fields; kind: what tells lymphoid cells from others",
+    )
+    p.add_argument(
         "--fold", choices=("0", "1", "2", "all"), help="all: with --split none, train on every cell"
     )
     p.add_argument("--split", choices=("image", "subject", "none"), help="none: train on every cell")
@@ -49,6 +55,12 @@ def _evaluate(add: Add) -> None:
     p.add_argument(
         "--split-file", type=Path, metavar="FILE", help="default: the run's; its test list is used"
     )
+    p.add_argument("--all", action="store_true", help="judge every cell in DIR instead")
+    p.add_argument(
+        "--camera",
+        action="store_true",
+        help="also under other light, white balance, focus, size, noise and compression; of new patients where it can be",
+    )
     p.add_argument(
         "--noise",
         default="0,2,5,8,10",
@@ -56,7 +68,9 @@ def _evaluate(add: Add) -> None:
         help="sigma of test noise, 8-bit levels (default: %(default)s)",
     )
     p.add_argument("--out", type=Path, metavar="DIR", help="write report.html, figures, predictions, plots")
-    p.add_argument("--json", action="store_true", help="one object per noise level")
+    p.add_argument(
+        "--json", action="store_true", help="one object per noise level; with --camera each has the suite"
+    )
 
 
 def _ensemble(add: Add) -> None:
@@ -180,6 +194,6 @@ def _recipe_options(p: argparse.ArgumentParser) -> None:
         "--teacher",
         type=Path,
         metavar="RUN",
-        help="use this run as the teacher (distillation, recipe distilled); "
+        help="use this run as the teacher (distillation, a recipe with distil.variants); "
         "with --cross-validate, the folder of a cross-validation over the same folds",
     )

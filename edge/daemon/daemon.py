@@ -18,6 +18,7 @@ from edge.cameras.base import Camera
 from edge.cameras.capture import Capture
 from edge.cameras.preparation import Preparation
 from edge.cameras.sources import make_camera
+from edge.daemon.fields import FieldPipeline, FieldStream
 from edge.daemon.pipeline import Pipeline
 from edge.daemon.progress import Progress
 from edge.daemon.specimens import Specimens
@@ -30,14 +31,14 @@ from edge.health.reporter import Reporter
 from edge.health.runlog import RunLog
 from edge.health.watchdog import Watchdog
 from edge.host import threads
-from edge.imaging.frame import Frame
+from edge.imaging.frame import Frame, Pixels
 from edge.model.classifier import Classifier
 from edge.model.file import read_model
 from edge.model.installed import find_model
 from edge.mqtt.commands import CaptureRequest, Handler
 from edge.mqtt.publisher import Publisher
 from edge.outbox.archive import Archive
-from edge.outbox.queue import Outbox, OutboxFullError
+from edge.outbox.queue import Outbox, OutboxFullError, Sent
 from edge.records import ModelReference, Record
 from edge.settings import Settings
 from edge.specimen import tally
@@ -60,7 +61,9 @@ class Parts:
     """What a daemon is made of, besides what it makes itself; see `build`."""
 
     pipeline: Pipeline
-    preparation: Preparation
+    preparation: Preparation | None
+    fields: FieldPipeline | None
+    stream: FieldStream | None
     archive: Archive
     camera: Camera
     capture: Capture
@@ -97,18 +100,26 @@ def _open(settings: Settings, again: bool, opened: ExitStack) -> Parts:
     classifier = Classifier(
         model, settings.model.threads, settings.model.refer_below, crop_px, settings.quality
     )
-    preparation = Preparation(settings.camera, crop_px)
+    whole = settings.camera.view == "field"
+    region_px = 0 if whole else crop_px  # of a frame, what is looked at; 0 for all of it
+    preparation = None if whole else Preparation(settings.camera, crop_px)
     pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256(), preparation)
+    fields = (
+        FieldPipeline(model, classifier, settings.camera, pipeline, settings.device.id) if whole else None
+    )
     archive = Archive(settings.archive)
-    camera = make_camera(settings.camera, settings.simulator, crop_px)
+    camera = make_camera(settings.camera, settings.simulator, region_px)
     opened.callback(camera.close)
     if not camera.live:
         camera.open()
     capture = Capture(
-        lambda: make_camera(settings.camera, settings.simulator, crop_px), settings.camera.patience_s()
+        lambda: make_camera(settings.camera, settings.simulator, region_px), settings.camera.patience_s()
     )
     outbox = Outbox(Path(settings.outbox.file), settings.outbox.max_mb, settings.outbox.resend_s)
     opened.callback(outbox.close)
+    stream = FieldStream(settings, outbox.file) if whole else None
+    if stream is not None:
+        opened.callback(stream.outbox.close)
     once = not camera.live and not settings.camera.loop
     progress = Progress(outbox, settings, model.sha256, again) if once else None
     if progress is not None and isinstance(camera, FilesCamera):
@@ -125,6 +136,8 @@ def _open(settings: Settings, again: bool, opened: ExitStack) -> Parts:
     return Parts(
         pipeline=pipeline,
         preparation=preparation,
+        fields=fields,
+        stream=stream,
         archive=archive,
         camera=camera,
         capture=capture,
@@ -154,6 +167,7 @@ class Daemon:
         self._settings, self._metrics = settings, metrics
         self._stop = threading.Event()
         self._pipeline, self._preparation = parts.pipeline, parts.preparation
+        self._fields, self._stream = parts.fields, parts.stream
         self._archive, self._outbox, self._progress = parts.archive, parts.outbox, parts.progress
         self._camera, self._capture, self.gate = parts.camera, parts.capture, parts.gate
         self._runs, self._health = parts.runs, parts.health
@@ -168,10 +182,12 @@ class Daemon:
             settings.health.interval_s,
             self._outbox.file.parent,
         )
+        stream = {} if self._stream is None else self._stream.watched()
         self._watchdog = Watchdog(
             {
                 "publisher": self._publisher.hangs,
                 "outbox": self._outbox.hangs,
+                **stream,
                 "health": self._reporter.hangs,
                 "threads": threads.fault,
             }
@@ -218,6 +234,8 @@ class Daemon:
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGINT, self.stop)
         self._publisher.start()
+        if self._stream is not None:
+            self._stream.publisher.start()
         self._reporter.start()
         self._views.start(self._stop)
         self._specimens.announce(self._publisher, self._stop)
@@ -251,6 +269,8 @@ class Daemon:
             log.error("%s", error)
         if self._publisher.connected.is_set():  # what is left stays in the outbox for the next start
             self._publisher.wait_drained(STOP_DRAIN_S)
+        if self._stream is not None:
+            self._stream.close(STOP_DRAIN_S, STOP_TIMEOUT_S)
         self._specimens.announce_once(self._publisher)
         self._reporter.stop()
         self._publisher.stop(STOP_TIMEOUT_S)
@@ -292,9 +312,9 @@ class Daemon:
             self._watchdog.waits(f"camera: {self._capture.state}")
         self._frames_seen, self._faults_seen = read, faults
 
-    def _has_room(self) -> bool:
+    def _has_room(self, outbox: Outbox | None = None) -> bool:
         """Whether the outbox takes records, waiting a moment for it; a full disk is no fault of this process."""
-        if self._outbox.wait_for_room(TICK_S):
+        if (outbox or self._outbox).wait_for_room(TICK_S):
             return True
         self._watchdog.worked()  # a restart would lose what waits in memory, and free nothing
         return False
@@ -323,44 +343,83 @@ class Daemon:
         if self._progress is not None:
             self._health.unreadable += self._progress.refused
         self._outbox.flush()
-        while not self._stop.is_set() and not self._publisher.wait_drained(0.2):
+        while not self._stop.is_set() and not self._drained(0.2):
             self._watchdog.worked()  # all is classified; only the broker is waited for
 
-    def _accept(self, frame: Frame) -> "Future[Record] | None":
-        """Classify a frame, keep its picture, and give its record to the outbox."""
+    def _drained(self, timeout_s: float) -> bool:
+        if not self._publisher.wait_drained(timeout_s):
+            return False
+        return self._stream is None or self._stream.publisher.wait_drained(timeout_s)
+
+    def _accept(self, frame: Frame) -> "Future[Any] | None":
+        """Classify a frame or all cells of a field, and give the records to the outbox; the first answers a request."""
         self._watchdog.enters("in the classifier")
-        prediction, picture = self._pipeline.classify(frame)
-        record = self._pipeline.write_up(frame, prediction)
+        if self._fields is not None and self._stream is not None:
+            stored = self._accept_field(self._fields, self._stream, frame)
+        else:
+            prediction, picture = self._pipeline.classify(frame)
+            record = self._pipeline.write_up(frame, prediction)
+            stored = self._keep(frame, record, picture, self._mark())
+        self._watchdog.enters("waiting for a frame")
+        return stored
+
+    def _accept_field(self, fields: FieldPipeline, stream: FieldStream, frame: Frame) -> "Future[Any] | None":
+        """The records of a field's new cells, then that of the field."""
+        results = fields.results(frame, self.gate.asked)
+        mark = self._mark()
+        if results is None:  # it has not moved
+            self._finish(mark)
+            self._watchdog.worked()
+            return None
+        stored = [self._keep(frame, record, picture) for record, picture in results.cells]
+        field = self._offer(results.field, stream.outbox)
+        if field is not None:
+            field.add_done_callback(self._committed)
+        self._finish(mark)
+        return next((future for future in stored if future is not None), field)
+
+    def _finish(self, mark: bytes) -> None:
+        if mark:
+            self._outbox.mark(mark)
+
+    def _mark(self) -> bytes:
+        """Of an image of a folder: it has not ended the program."""
+        return self._progress.classified() if self._progress is not None else b""
+
+    def _keep(
+        self, frame: Frame, record: Record, picture: Pixels, mark: bytes = b""
+    ) -> "Future[Record] | None":
+        """Keep a record's picture, and give it to the outbox."""
         self._watchdog.enters("at the archive")
         image = self._archive.keep(record.id, record.verdict, picture)
         self._watchdog.enters("at the outbox")
-        stored = self._offer(record if image is None else msgspec.structs.replace(record, image=image))
+        whole = record if image is None else msgspec.structs.replace(record, image=image)
+        stored = self._offer(whole, self._outbox, mark)
         if stored is not None:
             stored.add_done_callback(self._committed)
             self._health.result(frame, record)
             self._views.judged(frame, record)
-        self._watchdog.enters("waiting for a frame")
         return stored
 
-    def _committed(self, record: "Future[Record]") -> None:
+    def _committed(self, record: "Future[Any]") -> None:
         if record.exception() is None:
             self._watchdog.worked()
 
-    def _offer(self, record: Record) -> "Future[Record] | None":
+    def _offer(self, record: Sent, outbox: Outbox, mark: bytes = b"") -> "Future[Sent] | None":
         """Give a record to the outbox as soon as it takes it; None if a stop came first, or it can never take it."""
-        mark = self._progress.classified() if self._progress is not None else b""
         while not self._stop.is_set():
             try:
-                return self._outbox.accept(record, mark, tally.counted(record))
+                change = tally.counted(record) if isinstance(record, Record) else None
+                return outbox.accept(record, mark, change)
             except OutboxFullError:
                 self.gate.fail(self._why_no_result())
-                self._has_room()
+                self._has_room(outbox)
             except InputError as error:  # a fault in the program; the next frame has its chance
                 self._health.unreadable += 1
                 self.gate.fail(str(error))
                 if str(error) != self._told_unfit:
                     self._told_unfit = str(error)
-                    log.error("no record of %s: %s", record.source, error)
+                    log.error("no record %s: %s", record.id, error)
                 return None
         return None
 
@@ -373,10 +432,14 @@ class Daemon:
     def _camera_state(self) -> str:
         return self._capture.state if self._camera.live else "ok"
 
+    def _optics_fault(self) -> str:
+        source = self._fields or self._preparation
+        return source.fault if source is not None else ""
+
     def _count(self) -> None:
         """Take over what others have counted."""
         counts = self._capture.counts
-        self._health.camera = "; ".join(filter(None, (self._camera_state(), self._preparation.fault)))
+        self._health.camera = "; ".join(filter(None, (self._camera_state(), self._optics_fault())))
         self._health.skipped = max(0, counts.read - self._health.accepted) if self._camera.live else 0
         self._health.withheld = counts.withheld
         self._health.camera_faults = counts.faults

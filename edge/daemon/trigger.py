@@ -6,6 +6,7 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import numpy as np
@@ -138,7 +139,12 @@ class Gate:
             return True
         return self._trigger == "continuous"
 
-    def answer(self, stored: "Future[Record] | None") -> None:
+    @property
+    def asked(self) -> bool:
+        """Does a request wait for what the admitted frame gives?"""
+        return bool(self._answering)
+
+    def answer(self, stored: "Future[Any] | None") -> None:
         """Give the requests that the admitted frame answers its record, once it is stored."""
         if stored is None:  # the outbox did not take it
             return
@@ -158,7 +164,7 @@ class Gate:
             request.answer.set_exception(LeukoscopeError(f"no result: {reason}"))
 
 
-def _hand_on(done: "Future[Record]", answer: "Future[Record]") -> None:
+def _hand_on(done: "Future[Any]", answer: "Future[Any]") -> None:
     error = done.exception()
     if error is not None:
         answer.set_exception(error)

@@ -142,6 +142,13 @@ def _wait(event: threading.Event, stop: threading.Event, timeout_s: float) -> bo
     return event.is_set()
 
 
+def _fields(options: argparse.Namespace) -> str:
+    """Where whole fields come from: DIR, the samples of a source checkout once each, or the simulator."""
+    folder = options.images or SAMPLES.parent / "fields"
+    simulated = options.simulate or not folder.is_dir()
+    return "simulator" if simulated else f"files:{folder.resolve()}"
+
+
 def _whole_address(target: str) -> str:
     """The address of the results with the whole path, for a child that runs elsewhere."""
     scheme, mark, path = target.partition(":///")
@@ -154,7 +161,9 @@ def _settings(
     """The daemon's settings file."""
     text = json.dumps  # a JSON string is a TOML string
     camera = f"source = {text('simulator')}\n"
-    if options.images:
+    if options.field:
+        camera = f'view = "field"\nsource = {text(_fields(options))}\n'
+    elif options.images:
         camera = f"source = {text(f'files:{options.images.resolve()}')}\n"
     elif SAMPLES.is_dir() and not options.simulate:
         camera = (
@@ -164,7 +173,8 @@ def _settings(
     file = folder / "leukoscope.toml"
     file.write_text(
         f"[device]\nid = {text(device)}\n[model]\nfile = {text(str(model.resolve()))}\n"
-        f"[camera]\n{camera}[simulator]\nseed = {options.seed}\n[mqtt]\nhost = {text(host)}\nport = {port}\n"
+        f"[camera]\n{camera}[simulator]\nkind = {text('field' if options.field else 'cell')}\n"
+        f"seed = {options.seed}\n[mqtt]\nhost = {text(host)}\nport = {port}\n"
         f"[outbox]\nfile = {text(str(folder / 'outbox.db'))}\n"
         f"[archive]\ndirectory = {text(str(folder / 'archive'))}\nkeep = {text('none' if options.no_web else 'all')}\n"
         f"[web]\ndatabase = {text(_whole_address(options.to))}\n[specimen]\ntarget = {TARGET}\n"

@@ -83,6 +83,8 @@ class Classifier:
         self._output_index: int = outputs[output.index]["index"]
         self._map = manifest.activation_map()
         self._map_index: int = outputs[self._map.index]["index"] if self._map else -1
+        self._features = manifest.features()
+        self._features_index: int = outputs[self._features.index]["index"] if self._features else -1
         side = manifest.geometry.size
         self._crop_shape = (side, side, 3)
         self._input_tensor = self._interpreter.tensor(self._input_index)
@@ -147,6 +149,17 @@ class Classifier:
             return None
         quantised = self._interpreter.get_tensor(self._map_index)[0].astype(np.float32)
         return np.asarray((quantised - self._map.zero_point) * np.float32(self._map.scale))
+
+    def features(self) -> npt.NDArray[np.float32] | None:
+        """What the network saw in the last cell, pooled over the picture; None where it does not say.
+
+        Returns:
+            (number of features,) float32, the mean of each over all positions; 0 or more.
+        """
+        if self._features is None:
+            return None
+        quantised = self._interpreter.get_tensor(self._features_index)[0].astype(np.float32)
+        return np.asarray((quantised - self._features.zero_point) * np.float32(self._features.scale))
 
     def bare_invoke(self) -> None:
         """Run the network on what its input tensor holds, and nothing else: what the rest is measured by."""

@@ -144,6 +144,22 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
                 return output
         return None
 
+    def features(self) -> OutputFormat | None:
+        """The pooled features, which a laboratory's own head is fitted to; None where the network has none.
+
+        Raises:
+            InputError: they are not int8, one row of them.
+        """
+        for output in self.outputs:
+            if output.name == "features":
+                if output.dtype != "int8" or len(output.shape) != 2 or output.shape[0] != 1:
+                    raise InputError(
+                        f"output features is {output.dtype} of shape {output.shape}; it must be int8 of shape "
+                        "[1, number of features]"
+                    )
+                return output
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
@@ -295,6 +311,7 @@ def _check_manifest(manifest: Manifest, labels_txt: bytes) -> None:
     if shape != expected:
         raise InputError(f"output probabilities has shape {shape} in the manifest, not {expected}")
     manifest.activation_map()
+    manifest.features()
 
 
 def _check_labels(manifest: Manifest) -> None:

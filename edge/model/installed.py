@@ -6,7 +6,9 @@ from pathlib import Path
 
 from edge.errors import InputError
 
-DEFAULT_MODEL = "mobilenet_m_1_0_224.tflite"
+DEFAULT_MODEL = "mobilenet_m_0_25_128.tflite"
+"""The best on new patients, and the fastest."""
+
 INSTALLED_MODELS = Path("/opt/leukoscope/models")
 SUFFIX = ".tflite"
 

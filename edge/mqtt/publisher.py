@@ -72,6 +72,8 @@ class Publisher:
         device: the box's name in topics.
         outbox: where the records wait.
         handlers: what does the commands that arrive, by name; see `edge.mqtt.commands`.
+        topic: "cells", or another one below the box's root whose records have an outbox of their own. That one has a
+            connection of its own too, and leaves status, health and commands to that of "cells".
 
     Attributes:
         listening: set when the broker has first answered the subscription to commands.
@@ -86,7 +88,9 @@ class Publisher:
         device: str,
         outbox: Queue,
         handlers: Mapping[str, Handler] | None = None,
+        topic: str = "cells",
     ):
+        self._topic, self._announces = topic, topic == "cells"
         self._root = f"{settings.topic}/{device}"
         self._outbox = outbox
         self._acknowledged: queue.SimpleQueue[tuple[BrokerClient, int, ReasonCode]] = queue.SimpleQueue()
@@ -102,7 +106,7 @@ class Publisher:
             None  # the session that was given up, since it did not acknowledge
         )
         self._unsendable = Unsendable()
-        self._subscribers = Subscribers(f"{self._root}/cells")
+        self._subscribers = Subscribers(f"{self._root}/{topic}")
         self._refusal = ""  # why the broker refuses records
         self._told_too_large: set[str] = set()
         self._told_deaf = False
@@ -112,8 +116,8 @@ class Publisher:
         self._commands = RemoteCommands(settings.topic, device, handlers or {})
         self._connection = Connection(
             settings,
-            client_id=f"leukoscope-{device}",
-            will=(f"{self._root}/status", lambda: status("offline")),
+            client_id=f"leukoscope-{device}" + ("" if self._announces else f"-{topic}"),
+            will=(f"{self._root}/status", lambda: status("offline")) if self._announces else None,
             on_connected=self._begin,
             on_publish=self._on_publish,
             on_message=self._commands.receive,
@@ -200,7 +204,7 @@ class Publisher:
             self._idle.wait(timeout_s)
         self._idle.set()
         session = self._connection.session
-        if session is not None:
+        if session is not None and self._announces:
             try:
                 message = session.send(f"{self._root}/status", status("stopped"), retain=True)
                 message.wait_for_publish(max(0.0, deadline - time.monotonic()))
@@ -212,7 +216,8 @@ class Publisher:
             self._thread.join(timeout=IDLE_S * 2)
 
     def _begin(self, client: BrokerClient) -> None:
-        client.subscribe(self._commands.topic, qos=1)
+        if self._announces:
+            client.subscribe(self._commands.topic, qos=1)
         self._outbox.wake()
 
     def _on_subscribe(self, _client: BrokerClient, reasons: list[ReasonCode]) -> None:
@@ -280,7 +285,7 @@ class Publisher:
         self._retry_at = time.monotonic() + REFUSED_RETRY_S
         fault = f"the broker refuses records: {reason}"
         if fault != self._refusal:
-            remedy = f"let this user write to {self._root}/cells in the broker's access list"
+            remedy = f"let this user write to {self._root}/{self._topic} in the broker's access list"
             log.error("%s (sequence %d); %s; they stay in the outbox", fault, sequence, remedy)
             self._refusal = fault
 
@@ -320,7 +325,7 @@ class Publisher:
     def _announce(self, session: BrokerClient) -> None:
         """Announce that the box is there; again if the outbox became full or has room again."""
         fault = self._outbox.fault()
-        if fault == self._said:
+        if fault == self._said or not self._announces:
             return
         self._said = fault
         message_id = self._send_or_tell(session, "status", status("online", fault), qos=1)
@@ -352,7 +357,7 @@ class Publisher:
         sent = False
         for sequence, payload in self._outbox.pending(self._cursor, room):
             try:
-                message = session.send(f"{self._root}/cells", payload)
+                message = session.send(f"{self._root}/{self._topic}", payload)
                 self._under_way.add(message.mid, sequence)
                 sent = True
             except TooLargeError as error:

@@ -17,7 +17,7 @@ from edge.outbox.commit import Changes, Contents, Work, contents, get_tally, put
 from edge.outbox.kept import Kept
 from edge.outbox.lock import Lock
 from edge.outbox.recovery import SCHEMA, DamageError, check_and_recover, is_damage, why_unfit
-from edge.records import Record, encode
+from edge.records import FieldRecord, Record, encode
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,9 @@ class OutboxFile:
             self._rewrite_kept = True
         return kept.records - left.records
 
-    def commit(self, records: list[Record], removals: list[int], changes: Changes = _NOTHING) -> list[Record]:
+    def commit(
+        self, records: list[Record | FieldRecord], removals: list[int], changes: Changes = _NOTHING
+    ) -> list[Record | FieldRecord]:
         """Write and remove in one durable transaction; gives the records with their sequences.
 
         Raises:

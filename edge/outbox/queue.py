@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from edge.errors import LeukoscopeError
 from edge.outbox.commit import Requests
 from edge.outbox.file import OutboxFile
 from edge.outbox.settings import RESEND_S
-from edge.records import Record, decode_record, encode_checked, seconds_since
+from edge.records import FieldRecord, Record, decode_sent, encode_checked, seconds_since
 
 log = logging.getLogger(__name__)
+
+Sent = TypeVar("Sent", Record, FieldRecord)
+"""What one outbox holds: the records of cells, or those of fields, each with sequences of their own."""
 
 # Records that wait in memory for the disk: some minutes of cells, a few megabytes.
 WAITING_LIMIT = 2000
@@ -46,11 +50,11 @@ class OutboxFullError(LeukoscopeError):
 class _Item:
     """One thing for the writer: a record of `size` bytes, or (without one) a point that `flush` waits for."""
 
-    record: Record | None = None
+    record: Record | FieldRecord | None = None
     size: int = 0
     mark: bytes = b""
     change: TallyChange | None = None
-    done: "Future[Record | None]" = field(default_factory=Future)
+    done: "Future[Record | FieldRecord | None]" = field(default_factory=Future)
 
 
 class Outbox:
@@ -103,9 +107,7 @@ class Outbox:
         """How many records are set aside, since they can never be sent."""
         return self._store.aside
 
-    def accept(
-        self, record: Record, mark: bytes = b"", change: TallyChange | None = None
-    ) -> "Future[Record]":
+    def accept(self, record: Sent, mark: bytes = b"", change: TallyChange | None = None) -> "Future[Sent]":
         """Queue a record; returns without waiting for the disk.
 
         Args:
@@ -132,7 +134,7 @@ class Outbox:
         """Keep a mark that belongs to no record; done with the next commit."""
         self._ask(marks=(mark,))
 
-    def change_tally(self, change: TallyChange) -> "Future[Record | None]":
+    def change_tally(self, change: TallyChange) -> "Future[Record | FieldRecord | None]":
         """Change the tally after the records that were accepted before; the future is done when it is on the disk."""
         item = _Item(change=change)
         self._put(item, bounded=False)
@@ -277,7 +279,7 @@ class Outbox:
         """Seconds since the oldest record that waits was captured, by the wall clock; None if there is none."""
         first = self.pending(after=0, limit=1)
         try:
-            return seconds_since(decode_record(first[0][1]).captured_at) if first else None
+            return seconds_since(decode_sent(first[0][1]).captured_at) if first else None
         except ValueError:  # a moment that is not written as `rfc3339` does
             return None
 
@@ -400,7 +402,7 @@ class Outbox:
                 tally = item.change(tally, sequence)
         return tally if tally != self._store.tally else None
 
-    def _committed(self, batch: list[_Item], numbered: list[Record]) -> None:
+    def _committed(self, batch: list[_Item], numbered: list[Record | FieldRecord]) -> None:
         if self._fault:
             log.info("outbox %s: writes again", self.file)
             self._store.keep_reserve()

@@ -16,7 +16,7 @@ from edge.host.durable import flush_folder, replace_file
 from edge.outbox import salvage
 from edge.outbox.kept import runs
 from edge.outbox.lock import LAST_POSSIBLE
-from edge.records import decode_record, rfc3339
+from edge.records import decode_sent, rfc3339
 
 # records: what waits for the broker, and what it has acknowledged (the spans of `acknowledged`) and is kept for a
 # while. aside: what can never be sent, with the reason. done: marks of the images of a folder. tally: of the
@@ -76,7 +76,7 @@ def why_unfit(sequence: int, payload: object) -> str:
     reason = "it is no JSON"
     if isinstance(payload, bytes):
         try:
-            if decode_record(payload).sequence == sequence:
+            if decode_sent(payload).sequence == sequence:
                 return ""
         except InputError as error:
             reason = str(error)

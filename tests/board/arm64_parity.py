@@ -120,9 +120,10 @@ def compare(
 def with_logits(model: ModelFile, out: Path) -> None:
     """The same network with what goes into its softmax as one more output, to see where a difference comes from."""
     manifest, flatbuffer = model.manifest, model.flatbuffer
-    mean = next(each.outputs[0] for each in operators(flatbuffer) if each.name in ("MEAN", "FULLY_CONNECTED"))
     interpreter = make_interpreter(flatbuffer)
     kept = [interpreter.get_output_details()[output.index]["index"] for output in manifest.outputs]
+    ends = [each.outputs[0] for each in operators(flatbuffer) if each.name in ("MEAN", "FULLY_CONNECTED")]
+    mean = next(end for end in ends if end not in kept)  # the pooled features are a mean, too
     extended = with_outputs(flatbuffer, [*kept, mean])
     tensor = make_interpreter(extended).get_output_details()[-1]
     scale, zero_point = tensor["quantization"]

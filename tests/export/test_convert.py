@@ -4,6 +4,7 @@ import functools
 from dataclasses import replace
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tiny_model
@@ -33,19 +34,26 @@ def entry_of(case: Case) -> InputFormat:
     return InputFormat("int8", entry.scale, entry.zero_point, "RGB", entry.low, entry.high)
 
 
-def run(flatbuffer: bytes, quantised: np.ndarray) -> dict[int, np.ndarray]:
-    """The real values of the outputs for (N, S, S, 3) int8, by their number of dimensions."""
+def kind(shape: np.ndarray) -> str:
+    """Which output a tensor is."""
+    if len(shape) == 4:
+        return "map"
+    return "probabilities" if shape[1] == 2 else "features"
+
+
+def run(flatbuffer: bytes, quantised: np.ndarray) -> dict[str, np.ndarray]:
+    """The real values of the outputs for (N, S, S, 3) int8, by their names."""
     interpreter = make_interpreter(flatbuffer)
     outputs = interpreter.get_output_details()
-    values: dict[int, list[np.ndarray]] = {len(output["shape"]): [] for output in outputs}
+    values: dict[str, list[np.ndarray]] = {kind(output["shape"]): [] for output in outputs}
     for one in quantised:
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], one[np.newaxis])
         interpreter.invoke()
         for output in outputs:
             scale, zero_point = output["quantization"]
             tensor = interpreter.get_tensor(output["index"])[0].astype(float)
-            values[len(output["shape"])].append((tensor - zero_point) * scale)
-    return {dimensions: np.stack(found) for dimensions, found in values.items()}
+            values[kind(output["shape"])].append((tensor - zero_point) * scale)
+    return {name: np.stack(found) for name, found in values.items()}
 
 
 def flipped(crops: Pixels) -> np.ndarray:
@@ -55,16 +63,19 @@ def flipped(crops: Pixels) -> np.ndarray:
 def test_only_integer_operators_of_tflite_are_in_it(flatbuffer: bytes) -> None:
     names = [operator.name for operator in operators(flatbuffer)]
     assert names.count("CONV_2D") == 15 and names.count("DEPTHWISE_CONV_2D") == 13
-    assert names[-2:] == ["MEAN", "SOFTMAX"] and len(names) == 30
+    assert (names.count("MEAN"), names.count("SOFTMAX"), len(names)) == (2, 1, 31)
     assert set(tensor_types(flatbuffer).values()) == {"INT8", "INT32"}
     expect_integers(flatbuffer)
 
 
 def test_without_the_map_it_says_the_same(small: Case, flatbuffer: bytes) -> None:
     without = to_int8(small.model, small.sample, small.recipe, with_map=False)
-    assert [list(o["shape"]) for o in make_interpreter(without).get_output_details()] == [[1, 2]]
+    shapes = sorted(list(o["shape"]) for o in make_interpreter(without).get_output_details())
+    assert shapes == [[1, 2], [1, 256]]
     pixels = flipped(small.judged)
-    np.testing.assert_array_equal(run(without, pixels)[2], run(flatbuffer, pixels)[2])
+    np.testing.assert_array_equal(
+        run(without, pixels)["probabilities"], run(flatbuffer, pixels)["probabilities"]
+    )
 
 
 def test_multiply_adds_are_those_of_mobilenet(flatbuffer: bytes) -> None:
@@ -98,8 +109,17 @@ def test_from_pixels_to_probabilities_it_says_what_keras_says(case: Case) -> Non
     flatbuffer = to_int8(case.model, case.sample, case.recipe)
     expected = case.model.predict(scale_pixels(case.judged, case.recipe), verbose=0)
     outputs = run(flatbuffer, flipped(case.judged))
-    off = np.abs(outputs[2] - expected)
+    off = np.abs(outputs["probabilities"] - expected)
     assert off.max() < 0.15 and off.mean() < 0.04
+
+
+def test_a_shift_moves_the_log_odds_of_all(small: Case, flatbuffer: bytes) -> None:
+    pixels = flipped(small.judged)
+    moved = to_int8(small.model, small.sample, small.recipe, shift=1.0)
+    maps = [run(each, pixels)["map"].mean((1, 2)) for each in (flatbuffer, moved)]
+    odds, moved_odds = (logits[:, 0] - logits[:, 1] for logits in maps)
+    np.testing.assert_allclose(moved_odds - odds, 1.0, atol=0.3)
+    assert (moved_odds - odds).mean() == pytest.approx(1.0, abs=0.1)
 
 
 def test_another_scaling_of_the_pixels_shows_at_once(small: Case, flatbuffer: bytes) -> None:
@@ -114,39 +134,52 @@ def test_another_scaling_of_the_pixels_shows_at_once(small: Case, flatbuffer: by
 
 def test_the_activation_maps_mean_is_the_logits_of_the_probabilities(small: Case, flatbuffer: bytes) -> None:
     outputs = run(flatbuffer, flipped(small.judged))
-    logits = outputs[4].mean((1, 2))
+    logits = outputs["map"].mean((1, 2))
     softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    np.testing.assert_allclose(softmax, outputs[2], rtol=0, atol=0.006)
+    np.testing.assert_allclose(softmax, outputs["probabilities"], rtol=0, atol=0.006)
+
+
+def test_the_features_are_those_that_keras_pools(case: Case) -> None:
+    flatbuffer = to_int8(case.model, case.sample, case.recipe)
+    pooled = keras.Model(case.model.input, case.model.get_layer("flatten").output)
+    expected = pooled.predict(scale_pixels(case.judged, case.recipe), verbose=0)
+    features = run(flatbuffer, flipped(case.judged))["features"]
+    assert features.shape == expected.shape and features.min() >= 0
+    assert np.corrcoef(features.ravel(), expected.ravel())[0, 1] > 0.98
+    assert np.abs(features - expected).mean() < 0.1 * expected.std()
 
 
 def test_the_box_reads_the_probabilities_wherever_they_stand(
     small: Case, flatbuffer: bytes, tmp_path: Path
 ) -> None:
     details = make_interpreter(flatbuffer).get_output_details()
+    names = {"map": "activation_map", "probabilities": "probabilities", "features": "features"}
     formats = [
         OutputFormat(
-            "probabilities" if len(d["shape"]) == 2 else "activation_map",
+            names[kind(d["shape"])],
             index,
             [int(side) for side in d["shape"]],
             "int8",
             float(d["quantization"][0]),
             int(d["quantization"][1]),
-            "softmax" if len(d["shape"]) == 2 else "linear",
+            "softmax" if kind(d["shape"]) == "probabilities" else "linear",
         )
         for index, d in enumerate(details)
     ]
     manifest = Manifest(
-        name="two outputs",
+        name="three outputs",
         labels=["ALL", "HEM"],
         geometry=small.recipe.geometry,
         input=entry_of(small),
         outputs=formats,
     )
-    file = write_model(tmp_path / "two.tflite", flatbuffer, manifest, "").path
+    file = write_model(tmp_path / "three.tflite", flatbuffer, manifest, "").path
     classifier = Classifier(read_model(file))
-    expected = run(flatbuffer, flipped(small.judged))[2][:, 0]
+    outputs = run(flatbuffer, flipped(small.judged))
+    expected = outputs["probabilities"][:, 0]
     got = [classifier.classify_crop(crop).probabilities["ALL"] for crop in small.judged]
     np.testing.assert_allclose(got, expected, rtol=0, atol=1 / 256)
+    np.testing.assert_allclose(classifier.features(), outputs["features"][-1], rtol=1e-5)
 
 
 def test_the_errors_of_the_layers_are_told_apart(small: Case, flatbuffer: bytes) -> None:
@@ -162,7 +195,7 @@ def test_the_errors_of_the_layers_are_told_apart(small: Case, flatbuffer: bytes)
     ranges[10] = Range.around(0.0, 0.3)
     damaged = transcribe(
         functools.partial(type(calibrated), calibrated.graph, calibrated.weight_scales)(
-            tuple(ranges), calibrated.logits
+            tuple(ranges), calibrated.features, calibrated.logits
         )
     )
     found = worst(layer_errors(graph, damaged, entry_of(small), small.judged))

@@ -2,15 +2,18 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge.bench import drawn_images
 from edge.cli.main import main
-from edge.imaging.preprocess import prepare
+from edge.imaging.preprocess import Geometry, prepare
 from edge.model.file import ModelFile, make_interpreter, read_model
 from edge.model.installed import default_model
+from export.convert import to_int8
+from tests.export.conftest import make_case
 
 pytest.importorskip("onnx", reason="pip install 'leukoscope[bench]'")
 pytest.importorskip("onnxruntime", reason="pip install 'leukoscope[bench]'")
@@ -21,20 +24,29 @@ def model() -> ModelFile:
     return read_model(default_model())
 
 
-@pytest.mark.parametrize(
-    "name", ["mobilenet_m_1_0_224", "mobilenet_m_1_0_224_x2"]
-)  # one, and two side by side
-def test_the_onnx_gives_the_probabilities_and_the_map_of_the_flatbuffer(name: str) -> None:
+def two_side_by_side(cnmc: Path, weights: Path) -> tuple[bytes, Geometry]:
+    case = make_case("two of 0.25/128", cnmc, weights)
+    return to_int8(case.model, case.sample, case.recipe), case.recipe.geometry
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_the_onnx_gives_the_outputs_of_the_flatbuffer(
+    members: int, model: ModelFile, request: pytest.FixtureRequest
+) -> None:
     import onnxruntime
 
     from export.onnx_int8 import to_onnx
 
-    model = read_model(default_model().with_name(f"{name}.tflite"))
-    session = onnxruntime.InferenceSession(to_onnx(model.flatbuffer), providers=["CPUExecutionProvider"])
-    interpreter = make_interpreter(model.flatbuffer)
+    flatbuffer, geometry = model.flatbuffer, model.manifest.geometry
+    if members == 2:
+        flatbuffer, geometry = two_side_by_side(
+            request.getfixturevalue("cnmc"), request.getfixturevalue("weights")
+        )
+    session = onnxruntime.InferenceSession(to_onnx(flatbuffer), providers=["CPUExecutionProvider"])
+    interpreter = make_interpreter(flatbuffer)
     entry, outputs = interpreter.get_input_details()[0], interpreter.get_output_details()
     for image in drawn_images(450, 450)[:3]:
-        crop = prepare(image, model.manifest.geometry)
+        crop = prepare(image, geometry)
         interpreter.set_tensor(entry["index"], (crop ^ 0x80).view(np.int8)[np.newaxis])
         interpreter.invoke()
         found = session.run(None, {"pixels": crop.transpose(2, 0, 1)[np.newaxis]})

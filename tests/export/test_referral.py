@@ -18,7 +18,18 @@ from edge.imaging.quality import QualitySettings
 from edge.model.classifier import Classifier
 from edge.model.file import make_interpreter, read_model
 from export import evidence, referral
-from export.referral import BANDS, Judged, box_logits, choose, curve, fit, fit_temperature, left_out
+from export.referral import (
+    BANDS,
+    Judged,
+    box_logits,
+    choose,
+    curve,
+    fit,
+    fit_shift,
+    fit_temperature,
+    left_out,
+    moved,
+)
 from export.report import reached
 
 
@@ -37,6 +48,28 @@ def test_the_temperature_undoes_how_much_too_sure_a_model_is(stretch: float) -> 
     found = fit(judged, 0.95, "made")
     assert found["log_loss"]["after"] <= found["log_loss"]["before"]
     assert found["ece"]["after"] < 0.03
+
+
+@pytest.mark.parametrize("offset", [-1.5, 0.0, 2.0])
+def test_the_shift_puts_one_half_where_the_classes_meet(offset: float) -> None:
+    judged = cells(np.random.default_rng(5), 1.0).shifted(offset)
+    assert fit_shift(judged) == pytest.approx(-offset, abs=0.15)
+    found = fit(judged, 0.95, "made", with_shift=True)
+    assert found["shift"] == fit_shift(judged)
+    assert abs(found["without_band"]["sensitivity"] - found["without_band"]["specificity"]) < 0.03
+    assert fit(judged, 0.95, "made")["shift"] == 0.0
+
+
+def test_a_shift_needs_both_classes_and_a_model_that_knows_them_apart() -> None:
+    one = Judged("x", np.array([True, True]), np.array([1.0, -1.0]), np.array([0, 1]), True)
+    wrong = Judged("x", np.array([True, False]), np.array([-1.0, 1.0]), np.array([0, 1]), True)
+    assert fit_shift(one) == 0.0 and fit_shift(wrong) == 0.0
+
+
+def test_moved_probabilities_have_so_much_more_log_odds() -> None:
+    p = np.array([0.0, 0.2, 0.5, 1.0])
+    assert moved(p, 0.0) is p
+    np.testing.assert_allclose(moved(p, np.log(4)), [0, 0.5, 0.8, 1], atol=1e-9)
 
 
 def test_a_patient_of_many_cells_weighs_no_more_than_one_of_few() -> None:
@@ -89,11 +122,11 @@ def test_every_patient_under_the_band_of_the_others_differs_from_choosing_on_all
     # One ALL patient is called healthy throughout, and surely: only when it is left out does nobody foresee it.
     odd = (judged.patient == 0) & judged.is_all
     judged.logits[odd] = -2.0
-    apart, chosen = left_out(judged, 0.95), fit(judged, 0.95, "made")
+    apart, chosen = left_out(judged, 0.95, False), fit(judged, 0.95, "made")
     assert apart is not None and apart.sensitivity is not None
     assert apart.sensitivity < chosen["with_band"]["sensitivity"]
     few = Judged("x", np.array([True, False]), np.array([1.0, -1.0]), np.array([0, 1]), True)
-    assert left_out(few, 0.95) is None
+    assert left_out(few, 0.95, False) is None
 
 
 def test_scores_of_a_float_model_become_what_int8_can_say() -> None:
@@ -226,6 +259,30 @@ class TestEvidence:
         rows[0]["kind"] = "cross-validation"
         (folder / "metrics.json").write_text(json.dumps(rows))
         assert evidence.read([folder]).held_out is not None
+
+    def test_every_cell_of_new_patients_judged_by_a_model_of_the_recipe(self, tmp_path: Path) -> None:
+        folder = write_cross_validation(tmp_path / "new", ROWS)
+        rows = json.loads((folder / "metrics.json").read_text())
+        suite = {
+            "clean": {"auc": 0.97, "sensitivity": 0.9, "specificity": 0.95},
+            "JPEG 50": {"auc": 0.91, "sensitivity": 0.95, "specificity": None},
+        }
+        rows[0] |= {"kind": "every cell", "camera": suite}
+        (folder / "metrics.json").write_text(json.dumps(rows))
+        known = evidence.read([folder, write_cross_validation(tmp_path / "cv", ROWS)])
+        assert set(known.metrics) == {evidence.NEW_PATIENTS, evidence.CROSS_VALIDATION}
+        text = known.metrics[evidence.NEW_PATIENTS]["text"]
+        assert "AUC 0.91 (JPEG 50), sensitivity 0.90 (clean), specificity 0.95 (clean)" in text
+
+        # Where some of the patients trained, the others count.
+        rows[0] |= {"resampled": "cells", "other_subjects": rows[0] | {"n": 1, "resampled": "subjects"}}
+        (folder / "metrics.json").write_text(json.dumps(rows))
+        table = (folder / "predictions.csv").read_text()
+        (folder / "predictions.csv").write_text(table + "H7.png,H7,HEM,0,0.1,other_subjects\n")
+        known = evidence.read([folder])
+        assert known.metrics[evidence.NEW_PATIENTS]["rows"][0]["n"] == 1
+        assert known.held_out is not None and known.held_out.patients() == {"ALL": 0, "HEM": 1}
+        assert known.held_out.name == evidence.NEW_PATIENTS
 
     def test_two_cross_validations_are_one_too_many(self, tmp_path: Path) -> None:
         folder = write_cross_validation(tmp_path / "cv", ROWS)

@@ -10,6 +10,11 @@ SUBJECTS = {"all": ["1", "2", "3", "4"], "hem": ["H1", "H7", "H8", "H9"]}
 TINY = ["model.alpha=0.25", "model.size=32", "model.crop=64", "fit.batch=8"]
 
 
+# Recipes of other kinds than those that ship: a regression on frozen features, and a student of a teacher.
+RECIPES = Path(__file__).with_name("recipes")
+REGRESSION, STUDENT = (str(RECIPES / f"{name}.toml") for name in ("regression", "student"))
+
+
 def make(root: Path, cells_each: int = 6) -> Path:
     """Blue discs for ALL, red for HEM, so that there is something to learn."""
     rng = np.random.default_rng(0)

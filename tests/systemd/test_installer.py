@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from edge.model.installed import DEFAULT_MODEL
+
 ROOT = Path(__file__).resolve().parents[2]
 SITE = sysconfig.get_paths()["purelib"]
 
@@ -93,7 +95,7 @@ def test_install_upgrade_refuse_and_remove(source: Path, tmp_path: Path) -> None
     assert (
         str((root / "usr/local/bin/leukoscope").readlink()) == "/opt/leukoscope/current/venv/bin/leukoscope"
     )
-    assert (root / "opt/leukoscope/models/mobilenet_m_1_0_224.tflite").is_file()
+    assert (root / "opt/leukoscope/models" / DEFAULT_MODEL).is_file()
     settings = root / "etc/leukoscope/leukoscope.toml"
     assert settings.read_bytes() == (ROOT / "systemd/leukoscope.toml").read_bytes()
     for unit in ("leukoscope.service", "leukoscope-log.service"):

@@ -155,6 +155,11 @@ def everything(cells: Sequence[Cell], seed: int) -> Split:
     return _split(NO_FOLD, "none", seed, {"train": list(cells), "val": [], "test": []})
 
 
+def every_cell(cells: Sequence[Cell]) -> Split:
+    """A split whose test list is every cell of a data set, to evaluate a model on all of it."""
+    return _split(NO_FOLD, "none", 0, {"train": [], "val": [], "test": list(cells)})
+
+
 def _split(fold: int, method: Method, seed: int, sides: dict[Side, list[Cell]]) -> Split:
     paths = {name: sorted(cell.path for cell in sides[name]) for name in SIDES}
     return Split(fold, method, seed, paths["train"], paths["val"], paths["test"])

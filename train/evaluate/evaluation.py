@@ -43,6 +43,8 @@ class Scorer:
         training: what is known of its training, as in a manifest: fold, split, split_seed, split_sha256,
             recipe, epochs, best_epoch.
         seen: paths of the images that trained or chose it; None where only a model file is there.
+        patients: those that they are of, as `train.data.dataset.subject_group` names them; None if that is not
+            known.
         sha256: of the model file, "" for a run.
         classes: names of the positive and the negative class.
     """
@@ -51,6 +53,7 @@ class Scorer:
     score: Callable[[Pixels], Scores]
     training: Mapping[str, Any] = field(default_factory=dict)
     seen: frozenset[str] | None = None
+    patients: frozenset[str] | None = None
     sha256: str = ""
     classes: Classes = OFFICIAL_CLASSES
 
@@ -80,9 +83,18 @@ def load_scorer(path: Path) -> tuple[Scorer, Split | None]:
         "epochs": progress.epoch if progress else 0,
         "best_epoch": progress.best_epoch if progress else 0,
     }
-    return Scorer(
-        recipe.geometry, score, training, frozenset([*split.train, *split.val]), classes=run.classes()
-    ), split
+    seen = frozenset([*split.train, *split.val])
+    return Scorer(recipe.geometry, score, training, seen, patients_of(run), classes=run.classes()), split
+
+
+def patients_of(run: Run) -> frozenset[str] | None:
+    """Who trained or chose a run, twins under one name; None if its data set is not there any more."""
+    split = run.split()
+    try:
+        subjects = {cell.path: cell.subject for cell in scan(run.data_set(None, None))}
+        return frozenset(subject_group(subjects[path]) for path in (*split.train, *split.val))
+    except (InputError, KeyError):
+        return None
 
 
 def int8_scorer(path: Path) -> Scorer:
@@ -95,7 +107,15 @@ def int8_scorer(path: Path) -> Scorer:
     def score(crops: Pixels) -> Scores:
         return np.array([classifier.classify_crop(crop).probabilities[positive] for crop in crops])
 
-    return Scorer(manifest.geometry, score, manifest.training, sha256=model.sha256, classes=classes)
+    patients = manifest.training.get("patients")
+    return Scorer(
+        manifest.geometry,
+        score,
+        manifest.training,
+        patients=None if patients is None else frozenset(patients),
+        sha256=model.sha256,
+        classes=classes,
+    )
 
 
 def score_cells(
@@ -143,7 +163,7 @@ def judge(
     if not split.test:
         raise InputError("the split's test list is empty; give one from `leukoscope dataset split`")
     sets: dict[Which, list[Cell]] = {"test": cells_of(data, split.test)}
-    if not judges_new_patients(scorer, split):
+    if not judges_new_patients(scorer, split, sets["test"]):
         sets["other_subjects"] = _new_patients(scorer, data, split)
     if limit:
         sets = {which: [cells[i] for i in evenly(len(cells), limit)] for which, cells in sets.items()}
@@ -157,6 +177,8 @@ def judge(
 
 def _new_patients(scorer: Scorer, data: Data, split: Split) -> list[Cell]:
     """Cells of patients that were certainly not used for training; none if that is not known."""
+    if scorer.patients is not None:
+        return [cell for cell in scan(data) if subject_group(cell.subject) not in scorer.patients]
     kind, fold = scorer.training.get("split", split.method), scorer.training.get("fold", split.fold)
     if kind == "image":
         return other_subjects(data, fold)
@@ -166,25 +188,40 @@ def _new_patients(scorer: Scorer, data: Data, split: Split) -> list[Cell]:
     return of_other_patients(cells, (cell for cell in cells if cell.path in scorer.seen))
 
 
-def judges_new_patients(scorer: Scorer, split: Split) -> bool:
+def judges_new_patients(scorer: Scorer, split: Split, cells: Sequence[Cell]) -> bool:
     """Whether no patient of the test list was used for training.
 
-    That is known only if the split is by subject and is the one that the model was trained with.
+    That is known if it is known who trained, and if the split is by subject and is the one that the model was
+    trained with.
+
+    Args:
+        cells: of the test list.
     """
+    if scorer.patients is not None and not any(subject_group(c.subject) in scorer.patients for c in cells):
+        return True
     return split.method == "subject" and scorer.training.get("split_sha256") == split.sha256()
 
 
-def cautions(scorer: Scorer, split: Split) -> list[str]:
-    """Warnings if test images may have been used for training."""
+def cautions(scorer: Scorer, split: Split, cells: Sequence[Cell]) -> list[str]:
+    """Warnings if test images may have been used for training.
+
+    Args:
+        cells: of the test list.
+    """
     if scorer.training.get("split_sha256") == split.sha256():
         return []
-    if scorer.seen is not None:
-        known = len(scorer.seen.intersection(split.test))
+    known = len(scorer.seen.intersection(split.test)) if scorer.seen is not None else 0
+    if known:
+        return [f"{known} of the {len(split.test)} judged images trained or chose this model"]
+    if scorer.patients is not None:
+        theirs = sum(subject_group(cell.subject) in scorer.patients for cell in cells)
         return (
-            [f"{known} of the {len(split.test)} test images were used to train or choose this model"]
-            if known
+            [f"{theirs} of the {len(cells)} test cells are of patients that were used for training"]
+            if theirs
             else []
         )
+    if scorer.seen is not None:
+        return []
     trained = ", ".join(f"{key} {scorer.training[key]}" for key in _SPLIT_FACTS if key in scorer.training)
     return [
         f"the model was not trained with this split (but with {trained or 'an unknown one'}): test images may have "

@@ -11,9 +11,9 @@ from train.data.dataset import LABELS, OFFICIAL_CLASSES, Cell, Classes, subject_
 from train.evaluate.intervals import Integers, Resample, intervals, subject_weights
 from train.evaluate.metrics import BY_SUBJECT, THRESHOLD, Bools, Floats, figures, number, weighted_figures
 
-Kind = Literal["test split", "cross-validation"]
-"""What an evaluation was: of one model on a test split, or of a cross-validation's models, each on patients
-that it had not seen."""
+Kind = Literal["test split", "every cell", "cross-validation"]
+"""What an evaluation was: of one model on a test split or on every cell of a data set, or of a
+cross-validation's models, each on patients that it had not seen."""
 
 Which = Literal["test", "other_subjects"]
 
@@ -58,8 +58,9 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
     Returns:
         What `train.evaluate.metrics.figures` gives, and: groups {"ALL": n, "HEM": n}, the number of patients (twin
         subjects count as one); by_subject, the figures with each patient weighing the same within its
-        class, with their own intervals; resampled; intervals {figure: [low, high] | None}; per_subject
-        {subject: {label, n, accuracy, mean_score}}. JSON-ready: None where a figure is not defined.
+        class, with their own intervals; resampled; intervals {figure: [low, high] | None}; where those are
+        drawn by subject, intervals_over_cells beside them; per_subject {subject: {label, n, accuracy,
+        mean_score}}; parts, see `parts_of`. JSON-ready: None where a figure is not defined.
 
     Raises:
         InputError: there are no cells.
@@ -76,6 +77,7 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
     is_all = positives(cells)
     subject = patients(cells)
     even = weighted_figures(is_all, scores, subject_weights(subject)[np.newaxis])
+    by_subject = resample == "subjects"
     plain_intervals, even_intervals = intervals(is_all, scores, subject, resample)
     return {
         **figures(is_all, scores),
@@ -86,8 +88,41 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
         "by_subject": {name: number(even[name][0]) for name in BY_SUBJECT} | {"intervals": even_intervals},
         "resampled": resample,
         "intervals": plain_intervals,
+        **({"intervals_over_cells": intervals(is_all, scores, subject, "cells")[0]} if by_subject else {}),
         "per_subject": _per_subject(cells, is_all, scores),
+        "parts": parts_of(cells, scores),
     }
+
+
+OUTSIDE_FOLD_0 = "all but fold_0"
+"""The patients of fold_0 resemble those of fold_1 and are easy; the others together are the hard part."""
+
+
+def parts_of(cells: Sequence[Cell], scores: Floats) -> dict[str, dict[str, Any]]:
+    """The figures of each part of the data set that the cells are of, and of the hard parts together.
+
+    Returns:
+        Of each part: n, groups {"ALL": n, "HEM": n}, auc over cells, by_subject; {} if all are of one part.
+    """
+    names = np.array([cell.part for cell in cells])
+    parts = {str(name): names == name for name in np.unique(names)}
+    if len(parts) == 1:
+        return {}
+    if "fold_0" in parts:
+        parts[OUTSIDE_FOLD_0] = names != "fold_0"
+    found = {}
+    for name, inside in parts.items():
+        members = [cell for cell, own in zip(cells, inside, strict=True) if own]
+        is_all, subject = positives(members), patients(members)
+        plain = weighted_figures(is_all, scores[inside], np.ones((1, len(members))))
+        even = weighted_figures(is_all, scores[inside], subject_weights(subject)[np.newaxis])
+        found[name] = {
+            "n": len(members),
+            "groups": {"ALL": len(np.unique(subject[is_all])), "HEM": len(np.unique(subject[~is_all]))},
+            "auc": number(plain["auc"][0]),
+            "by_subject": {figure: number(even[figure][0]) for figure in BY_SUBJECT},
+        }
+    return found
 
 
 def rows_of(

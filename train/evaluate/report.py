@@ -10,7 +10,7 @@ from typing import Any
 from edge.errors import LeukoscopeError
 from edge.host.durable import replace_file
 from train.data.dataset import OFFICIAL_CLASSES, Classes
-from train.evaluate import page, paper, plots, predictions_file
+from train.evaluate import camera, page, paper, plots, predictions_file, tables
 from train.evaluate.metrics import macro_means
 from train.evaluate.predictions import Predictions, Which
 from train.fit.curves import training_curves
@@ -35,6 +35,8 @@ class Report:
         histories: training curves: name → one row an epoch, as in `train.fit.run.Progress.history`.
         classes: names of the positive and the negative class.
         layout: of the data set, in words.
+        camera_suite: what `train.evaluate.camera.judge` gives; empty where it was not asked for.
+        camera_cells: how many cells that is of.
     """
 
     title: str
@@ -48,6 +50,8 @@ class Report:
     histories: Mapping[str, History] = field(default_factory=dict)
     classes: Classes = OFFICIAL_CLASSES
     layout: str = ""
+    camera_suite: Mapping[str, camera.Figures] = field(default_factory=dict)
+    camera_cells: int = 0
 
     def sets(self) -> dict[str, tuple[Which, Sequence[Row]]]:
         """Name of each set of cells → which it is and its rows; new patients first."""
@@ -135,13 +139,18 @@ def _plain(value: float | None) -> str:
 
 
 def _page(folder: Path, report: Report) -> str:
+    sets = {name: rows[0]["parts"] for name, (_, rows) in report.sets().items()}
     sections = [
         page.section("Metrics", _headline(report)),
         page.section("Comparison with the paper", _beside_paper(report)) if report.paper_rows() else "",
         page.section("Confusion matrix", _confusions(folder, report)),
         page.section("Image noise", _noise(folder, report)),
+        page.section("Other cameras", tables.cameras(report.camera_suite, report.camera_cells))
+        if report.camera_suite
+        else "",
         page.section("ROC curve", _roc(folder, report)),
         page.section("Calibration", _reliability(folder, report)),
+        page.section("Parts of the data set", parts) if (parts := tables.parts(sets)) else "",
         page.section("Per patient", _subjects(folder, report)),
         page.section("Training", _curves(folder, report)) if report.histories else "",
         page.section("Provenance", _facts(report)),

@@ -90,17 +90,25 @@ def stain_table(stain: float, rng: np.random.Generator) -> Pixels:
     return np.rint(255 * levels**density).astype(np.uint8)[np.newaxis]
 
 
-def augment(pixels: Pixels, recipe: AugmentRecipe, rng: np.random.Generator) -> Pixels:
+def augment(
+    pixels: Pixels, recipe: AugmentRecipe, rng: np.random.Generator, cell_size: float = 1.0
+) -> Pixels:
     """One random variant of a training image; what comes in from outside the image is black.
 
     Args:
         pixels: (S, S, 3) uint8 RGB.
+        cell_size: how many times as large the cell is made.
 
     Returns:
         (S, S, 3) uint8 RGB.
     """
     side = pixels.shape[0]
     matrix = affine_matrix(recipe, side, rng)
+    if cell_size != 1.0:
+        centre = np.full(2, (side - 1) / 2)
+        middle = matrix[:, :2] @ centre + matrix[:, 2]
+        matrix[:, :2] /= cell_size
+        matrix[:, 2] = middle - matrix[:, :2] @ centre
     result = cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     if recipe.blur_sigma_pixels:
         # OpenCV takes a sigma of 0 for "from the kernel's size", which would be a blur.

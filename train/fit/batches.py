@@ -15,6 +15,7 @@ from edge.imaging.frame import Pixels
 from train.data.dataset import LABELS, Cell, subject_group
 from train.fit.augment import add_noise, augment, desaturate
 from train.fit.recipe import BalanceRecipe, ModelRecipe, Recipe
+from train.fit.shots import cell_size, shot
 
 Floats = npt.NDArray[np.float32]
 
@@ -122,7 +123,9 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         if grey:
             pixels = desaturate(pixels)
         pixels = add_noise(pixels, self._sigmas[position], rng)
-        return augment(pixels, self._recipe.augment, rng)
+        camera = self._recipe.camera
+        pixels = augment(pixels, self._recipe.augment, rng, cell_size(camera, rng))
+        return shot(pixels, camera, rng)
 
 
 def _each(cells: Sequence[Cell]) -> npt.NDArray[np.intp]:

@@ -15,6 +15,7 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Quality = Annotated[int, msgspec.Meta(ge=1, le=100)]
 
 _FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 
@@ -103,6 +104,37 @@ class AugmentRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     blur_sigma_pixels: NotNegative = 0.0
 
 
+class CameraRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What another camera does to a picture, in its order; see `train.fit.shots`.
+
+    Each alteration has its own share of the pictures, so that many stay as they are in one respect and some in all.
+
+    Attributes:
+        size_share, size: the cell is so many times as large.
+        blur_share, blur_sigma_pixels: Gaussian, 0 to this, in pixels of the network's input.
+        gamma_share, gamma: exponent on the pixels, of 0 to 1.
+        light_share, light: factor on the pixels.
+        balance_share, balance: white balance, each channel's own factor is 1 ± this.
+        noise_share, noise_sigma_levels: Gaussian noise, standard deviation 0 to this in 8-bit levels.
+        jpeg_share, jpeg_quality: lossy compression with halved colour resolution (4:2:0).
+    """
+
+    size_share: Share = 0.0
+    size: tuple[Positive, Positive] = (1.0, 1.0)
+    blur_share: Share = 0.0
+    blur_sigma_pixels: NotNegative = 0.0
+    gamma_share: Share = 0.0
+    gamma: tuple[Positive, Positive] = (1.0, 1.0)
+    light_share: Share = 0.0
+    light: tuple[Positive, Positive] = (1.0, 1.0)
+    balance_share: Share = 0.0
+    balance: Share = 0.0
+    noise_share: Share = 0.0
+    noise_sigma_levels: NotNegative = 0.0
+    jpeg_share: Share = 0.0
+    jpeg_quality: tuple[Quality, Quality] = (100, 100)
+
+
 class FitRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Adam, its learning rate over time, and when to stop.
 
@@ -169,6 +201,7 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     balance: BalanceRecipe = BalanceRecipe()
     noise: NoiseRecipe = NoiseRecipe()
     augment: AugmentRecipe = AugmentRecipe()
+    camera: CameraRecipe = CameraRecipe()
     distil: DistilRecipe = DistilRecipe()
 
     def __post_init__(self) -> None:

@@ -259,7 +259,7 @@ def _red_cell_places(
 ) -> list[tuple[float, float]]:
     """Middles of the red cells: half are strewn, half lean on one already there; none under a white."""
     count = math.ceil(RED_CELL_COVER * width * height / (math.pi * RED_CELL_RADIUS_PX**2))
-    room = np.array(whites)
+    room = np.array(whites or [(-1e6, -1e6)])
     places: list[tuple[float, float]] = []
     for _ in range(count):
         x, y = rng.uniform(-30.0, width + 30.0), rng.uniform(-30.0, height + 30.0)
@@ -287,7 +287,19 @@ def _platelet(rng: np.random.Generator) -> tuple[Plane, Plane]:
     return np.full((side, side, 3), PLATELET_RGB, np.float32), coverage
 
 
-def smear_field(rng: np.random.Generator, width: int, height: int) -> Plane:
+def _white_places(rng: np.random.Generator, width: int, height: int) -> list[tuple[float, float]]:
+    """Middles of the white cells: one in the middle of the field, the others far from it and from each other."""
+    whites = [(width / 2 + rng.normal(0.0, 3.0), height / 2 + rng.normal(0.0, 3.0))]
+    for _ in range(int(rng.poisson(WHITE_CELLS_PER_MEGAPIXEL * width * height / 1e6))):
+        x, y = rng.uniform(0.0, width), rng.uniform(0.0, height)
+        if min(math.hypot(x - a, y - b) for a, b in whites) > 1.3 * DIAMETER_RANGE_PX[1]:
+            whites.append((x, y))
+    return whites
+
+
+def smear_field(
+    rng: np.random.Generator, width: int, height: int, whites: list[tuple[float, float]] | None = None
+) -> Plane:
     """A field of a stained smear with one white cell in the middle.
 
     Light goes through the red cells one after the other, so where two overlap they are darker.
@@ -296,16 +308,13 @@ def smear_field(rng: np.random.Generator, width: int, height: int) -> Plane:
         rng: decides everything in it.
         width: px.
         height: px.
+        whites: the middles of its white cells instead, px.
 
     Returns:
         (height, width, 3) float32 RGB in levels.
     """
-    whites = [(width / 2 + rng.normal(0.0, 3.0), height / 2 + rng.normal(0.0, 3.0))]
     megapixels = width * height / 1e6
-    for _ in range(int(rng.poisson(WHITE_CELLS_PER_MEGAPIXEL * megapixels))):
-        x, y = rng.uniform(0.0, width), rng.uniform(0.0, height)
-        if min(math.hypot(x - a, y - b) for a, b in whites) > 1.3 * DIAMETER_RANGE_PX[1]:
-            whites.append((x, y))
+    whites = _white_places(rng, width, height) if whites is None else whites
     thickness = np.zeros((height, width), np.float32)
     for x, y in _red_cell_places(rng, width, height, whites):
         _add(thickness, _red_cell(rng), x, y)

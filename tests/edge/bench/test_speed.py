@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -21,7 +20,7 @@ from edge.imaging import quality
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import Geometry, prepare
 from edge.model.classifier import Classifier
-from edge.model.file import ModelFile, read_model, write_model
+from edge.model.file import ModelFile, read_model
 from edge.model.installed import default_model
 
 pytestmark = pytest.mark.speed
@@ -38,11 +37,6 @@ def images() -> list[Pixels]:
 @pytest.fixture(scope="module")
 def model() -> ModelFile:
     return read_model(default_model())
-
-
-def with_geometry(model: ModelFile, folder: Path, geometry: Geometry) -> ModelFile:
-    manifest = msgspec.structs.replace(model.manifest, geometry=geometry)
-    return write_model(folder / "other.tflite", model.flatbuffer, manifest, model.card)
 
 
 def fastest_in_turn(*functions: Callable[[], object], runs: int = 60) -> list[float]:
@@ -65,14 +59,9 @@ def expect_at_most(limit: float, measure: Callable[[], float]) -> None:
     pytest.fail(f"{', '.join(f'{ratio:.3f}' for ratio in measured)}: each over {limit}")
 
 
-@pytest.mark.parametrize(
-    ("geometry", "limit"), [(Geometry(448, 224), 1.12), (Geometry(320, 224, "linear"), 1.15)]
-)
-def test_a_verdict_takes_little_more_than_the_network(
-    model: ModelFile, images: list[Pixels], tmp_path: Path, geometry: Geometry, limit: float
-) -> None:
-    shown = with_geometry(model, tmp_path, geometry)
-    expect_at_most(limit, lambda: bench(shown, images, runs=60)["overhead_ratio_min"])
+def test_a_verdict_takes_little_more_than_the_network(model: ModelFile, images: list[Pixels]) -> None:
+    # Crop, resize and quality take 0.1 ms, beside 0.2 for the network.
+    expect_at_most(1.9, lambda: bench(model, images, runs=60)["overhead_ratio_min"])
 
 
 def test_the_size_of_the_frame_costs_nothing(model: ModelFile, images: list[Pixels]) -> None:
@@ -89,7 +78,7 @@ def test_the_size_of_the_frame_costs_nothing(model: ModelFile, images: list[Pixe
         )
         return max(others) / small
 
-    expect_at_most(1.4, ratio)  # converting the whole of it would take 10 ms, beside 4 for the network
+    expect_at_most(1.4, ratio)  # converting the whole of it would take 10 ms, beside 0.2 for the network
 
 
 def test_a_linear_resize_and_the_quality_cost_about_as_much_as_halving(images: list[Pixels]) -> None:
@@ -107,14 +96,14 @@ def test_a_linear_resize_and_the_quality_cost_about_as_much_as_halving(images: l
     expect_at_most(3.0, ratio)
 
 
-def test_record_and_outbox_are_a_small_part_of_the_network(model: ModelFile, images: list[Pixels]) -> None:
+def test_record_and_outbox_take_less_than_the_network(model: ModelFile, images: list[Pixels]) -> None:
     def ratio() -> float:
         results = bench(model, images, runs=60)
         stages = results["stages_ms"]
         around = sum(stages[stage]["min"] for stage in ("capture", "record", "accept"))
         return around / results["bare_invoke_ms"]["min"]
 
-    expect_at_most(0.1, ratio)
+    expect_at_most(0.7, ratio)  # 0.1 ms, beside 0.2 for the network
 
 
 def test_the_daemon_fits_and_idles(model: ModelFile, images: list[Pixels]) -> None:

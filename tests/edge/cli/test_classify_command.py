@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command import ROOT, SAMPLES, clean, leukoscope
 
-SHIPPED = "mobilenet_m_1_0_224"
+SHIPPED = "mobilenet_m_0_25_128"
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +68,14 @@ def test_classify_with_the_settings_of_a_box_is_what_the_box_would_say(tmp_path:
     small = tmp_path / "half.png"
     pixels = cv2.imread(str(next((SAMPLES / "all").iterdir())))
     cv2.imwrite(str(small), cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA))
-    (tmp_path / "box.toml").write_text('[model]\nfile = "mobilenet_m_0_5_160"\n[camera]\nscale = 0.5\n')
+    (tmp_path / "box.toml").write_text('[model]\nfile = "mobilenet_m_0_25_128"\n[camera]\nscale = 0.5\n')
     words = ["classify", small, "--json", "--quiet"]
-    plain = json.loads(leukoscope(*words, "--model", "mobilenet_m_0_5_160").stdout)
+    plain = json.loads(leukoscope(*words, "--model", SHIPPED).stdout)
     scaled = json.loads(leukoscope(*words, "--config", tmp_path / "box.toml").stdout)
     whole = json.loads(
-        leukoscope(
-            *words[:1], next((SAMPLES / "all").iterdir()), *words[2:], "--model", "mobilenet_m_0_5_160"
-        ).stdout
+        leukoscope(*words[:1], next((SAMPLES / "all").iterdir()), *words[2:], "--model", SHIPPED).stdout
     )
-    assert scaled["model"]["name"] == "mobilenet_m_0_5_160"
+    assert scaled["model"]["name"] == SHIPPED
     near, far = (abs(one["probabilities"]["ALL"] - whole["probabilities"]["ALL"]) for one in (scaled, plain))
     assert near < far
 
@@ -88,7 +86,7 @@ def test_models_have_names() -> None:
     assert SHIPPED in names and sum(row["default"] for row in listed) == 1
     line = json.loads(leukoscope("classify", SAMPLES, "--limit", 1, "--json", "--model", names[0]).stdout)
     assert line["model"]["name"] == names[0]
-    err = clean(leukoscope("classify", SAMPLES, "--model", "mobilenet_m_1_0_22"), 2)
+    err = clean(leukoscope("classify", SAMPLES, "--model", "mobilenet_m_0_25_12"), 2)
     assert f"did you mean {SHIPPED}?" in err
 
 

@@ -13,6 +13,7 @@ from broker import Mosquitto, eventually, free_port
 from systemd_socket import ROOT, daemon, write_settings
 
 from edge.doctor.support import without_secrets
+from edge.model.installed import DEFAULT_MODEL
 
 
 def doctor(config: Path, *options: object) -> "subprocess.CompletedProcess[str]":
@@ -59,7 +60,7 @@ def test_a_sound_box_passes_and_drawn_cells_are_no_camera(tmp_path: Path) -> Non
 
 def test_each_fault_is_found_beside_the_others(tmp_path: Path) -> None:
     model = tmp_path / "broken.tflite"
-    model.write_bytes((ROOT / "models" / "mobilenet_m_1_0_224.tflite").read_bytes()[:-500])
+    model.write_bytes((ROOT / "models" / DEFAULT_MODEL).read_bytes()[:-500])
     config = write_settings(tmp_path, free_port(), extra=f'[model]\nfile = "{model}"\n')
     config.write_text(config.read_text().replace("simulator", f"files:{tmp_path}/nowhere"))
     found = findings(config, 1)

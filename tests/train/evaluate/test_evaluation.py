@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +15,7 @@ from edge.cli.main import main
 from edge.errors import InputError, LeukoscopeError
 from train.data import dataset, split
 from train.data.dataset import Cell
-from train.evaluate import evaluation, paper, report
+from train.evaluate import camera, evaluation, paper, report
 from train.evaluate.predictions import Predictions, figures_of, rows_of
 from train.fit.curves import training_curves
 
@@ -162,8 +163,8 @@ def test_the_page_says_what_a_doctor_must_know_and_loads_nothing(written: Path) 
         "leukoscope evaluate <run>",
         "A <script> & a run",
         "H<b>",
-        "drawing whole patients anew",
-        "drawing cells anew",
+        "resample whole patients",
+        "resample cells",
     ):
         assert needed in text, needed
     assert len(page.sources) == len(PLOTS) + 1
@@ -227,7 +228,7 @@ def test_a_report_without_new_patients_or_a_class_says_so(tmp_path: Path) -> Non
     )
     text = " ".join(_Page((tmp_path / "deep" / "folder" / "report.html").read_text()).text.split())
     assert report.NO_NEW_PATIENTS in text
-    assert "all of one class" in text
+    assert "all cells are of one class" in text
     assert "nan" not in text.lower().replace("provenance", "")
     assert report.NO_NEW_PATIENTS in report.text(rows, new_patients=False)
 
@@ -265,7 +266,7 @@ def test_the_command_on_the_shipped_model(
     assert row["n"] == len(made.test) == sum(map(sum, row["confusion"]))
     assert row["accuracy"] > 0.7 and row["resampled"] == "cells"
     assert row["other_subjects"] is None  # it was trained on every patient there is
-    assert "not trained with this split" in said.err
+    assert f"{len(made.test)} of the {len(made.test)} test cells are of patients" in said.err
     assert "leukoscope evaluate" in _Page((out / "report.html").read_text()).text
     assert not (out / "training.png").exists()
 
@@ -319,7 +320,7 @@ def test_an_empty_test_side_and_an_out_that_is_a_file_are_refused(
     split.write(split.Split(1, "image", 0, [], [], []), tmp_path / "split.json")
     words = judging(shipped_model, cnmc, tmp_path / "split.json")
     assert main(words) == 2
-    assert "test side is empty" in capsys.readouterr().err
+    assert "test list is empty" in capsys.readouterr().err
     assert main([*words, "--out", str(tmp_path / "split.json")]) == 1
     assert "--out" in capsys.readouterr().err
 
@@ -328,14 +329,67 @@ def test_cautions_count_the_images_that_trained() -> None:
     mine = split.Split(1, "image", 0, ["a", "b"], ["c"], ["d", "e"])
     other = split.Split(1, "image", 1, ["d"], ["e"], ["a", "c", "f"])
     scorer = evaluation.Scorer(None, lambda crops: crops, {"split_sha256": mine.sha256()}, frozenset("abc"))
-    assert evaluation.cautions(scorer, mine) == []
-    assert not evaluation.judges_new_patients(scorer, mine)
+    assert evaluation.cautions(scorer, mine, []) == []
+    assert not evaluation.judges_new_patients(scorer, mine, [])
     by_subject = split.Split(1, "subject", 0, ["a"], ["c"], ["d"])
-    assert not evaluation.judges_new_patients(scorer, by_subject)
+    assert not evaluation.judges_new_patients(scorer, by_subject, [])
     scorer = replace(scorer, training={"split_sha256": by_subject.sha256()})
-    assert evaluation.judges_new_patients(scorer, by_subject)
+    assert evaluation.judges_new_patients(scorer, by_subject, [])
     scorer = replace(scorer, training={"split_sha256": mine.sha256()})
-    assert "2 of the 3" in evaluation.cautions(scorer, other)[0]
+    assert "2 of the 3" in evaluation.cautions(scorer, other, [])[0]
+
+
+def test_where_it_is_known_who_trained_patients_decide() -> None:
+    cells = made_up({"20": 2, "7": 1})
+    every = split.Split(split.NO_FOLD, "none", 0, [], [], [cell.path for cell in cells])
+    scorer = evaluation.Scorer(None, lambda crops: crops, patients=frozenset({"20+21", "5"}))
+    assert not evaluation.judges_new_patients(scorer, every, cells)
+    assert "2 of the 3 test cells are of patients" in evaluation.cautions(scorer, every, cells)[0]
+    assert evaluation.judges_new_patients(scorer, every, cells[2:])
+    assert evaluation.cautions(scorer, every, cells[2:]) == []
+
+
+def test_the_parts_of_a_data_set_are_told_apart() -> None:
+    easy, hard = made_up({"5": 4, "H1": 4}, "fold_0"), made_up({"6": 2, "7": 1, "H7": 3}, "fold_2")
+    assert figures_of(easy, np.linspace(1, 0, 8))["parts"] == {}
+    found = figures_of([*easy, *hard], np.array([*np.linspace(1, 0, 8), 0.9, 0.1, 0.8, 0.2, 0.3, 0.4]))[
+        "parts"
+    ]
+    assert list(found) == ["fold_0", "fold_2", "all but fold_0"]
+    assert found["fold_0"]["auc"] == 1 and found["fold_0"]["groups"] == {"ALL": 1, "HEM": 1}
+    assert found["fold_2"] == found["all but fold_0"]
+    assert found["fold_2"]["auc"] == pytest.approx(6 / 9) and found["fold_2"]["n"] == 6
+    # Patient 6 has one cell above and one below all of H7's, patient 7 one above.
+    assert found["fold_2"]["by_subject"]["auc"] == pytest.approx(0.75)
+
+
+def test_every_cell_of_a_folder_under_every_camera(
+    cnmc: Path, shipped_model: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cells = [cell for cell in dataset.scan(cnmc) if cell.part == "fold_2"]
+    for cell in [next(c for c in cells if c.label == label) for label in dataset.LABELS]:
+        folder = tmp_path / "lab" / cell.label.lower()
+        folder.mkdir(parents=True)
+        shutil.copy(cnmc / cell.path, folder)
+    words = [
+        "evaluate",
+        str(shipped_model),
+        "--data",
+        str(tmp_path / "lab"),
+        "--all",
+        "--camera",
+        "--noise",
+        "0",
+    ]
+    assert main([*words, "--json", "--out", str(tmp_path / "out")]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["n"] == 2
+    assert list(row["camera"]) == [condition.name for condition in camera.CONDITIONS]
+    assert set(row["camera"]["JPEG 75"]) == {"auc", "sensitivity", "specificity"}
+    assert "Other cameras" in _Page((tmp_path / "out" / "report.html").read_text()).text
+    assert main(words) == 0
+    assert "camera suite, 2 cells" in capsys.readouterr().out
 
 
 def test_noise_in_blocks_is_the_noise_of_one_draw(cnmc: Path, tmp_path: Path, monkeypatch) -> None:

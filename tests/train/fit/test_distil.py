@@ -37,11 +37,11 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def student_recipe(*changes: str) -> Recipe:
-    return recipes.changed(recipes.load("distilled"), [*STUDENT, *changes])
+    return recipes.changed(recipes.load(tiny_data.STUDENT), [*STUDENT, *changes])
 
 
 def teacher_run(data: Path, folder: Path, which: split.Split) -> Run:
-    run = Run.create(folder, recipes.changed(recipes.load("leukoscope"), TEACHER), which, {})
+    run = Run.create(folder, recipes.changed(recipes.load(tiny_data.REGRESSION), TEACHER), which, {})
     fit.train(run, data, weights="none")
     model, recipe = run.best_model(), run.recipe()
     for layer in model.layers:  # a random network says nothing until its means and variances fit the images
@@ -95,7 +95,7 @@ def test_a_student_comes_nearer_to_its_teacher_by_command(data: Path, tmp_path: 
     words = ["--data", data, "--fold", 1, "--split", "image", "--weights", "none"]
     plain = ["augment=", "noise=", "fit.probe_c=0.0", "fit.epochs=4", "fit.learning_rate=0.003"]
     changes = [word for change in [*STUDENT, *plain] for word in ("--set", change)]
-    taught = ["--recipe", "distilled", "--teacher", str(tmp_path / "t"), "--out", str(tmp_path / "s")]
+    taught = ["--recipe", tiny_data.STUDENT, "--teacher", str(tmp_path / "t"), "--out", str(tmp_path / "s")]
     assert main(["train", *map(str, words), *taught, *changes]) == 0
     history = Run(tmp_path / "s").progress().history
     assert history[-1]["loss"] < history[0]["loss"]

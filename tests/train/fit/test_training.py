@@ -21,7 +21,7 @@ from train.fit.batches import TrainingBatches
 from train.fit.run import Progress, Run
 
 # Everything that a resumed run has to bring along: running means, rates by depth and by step, dropout, mixup.
-EVERYTHING = ["model.frozen_blocks=0", "model.dropout=0.2", "fit.ema_decay=0.9", "fit.layer_decay=0.8"]
+EVERYTHING = ["model.dropout=0.2", "fit.ema_decay=0.9", "fit.layer_decay=0.8"]
 EVERYTHING += [
     "fit.weight_decay=0.01",
     "fit.mixup_alpha=0.2",
@@ -102,8 +102,6 @@ def test_the_kept_weights_are_the_running_mean(data: Path, tmp_path: Path) -> No
     changes = [
         *tiny_data.TINY,
         "fit.epochs=1",
-        "fit.probe_c=0.0",
-        "model.frozen_blocks=0",
         "fit.warmup_epochs=0.0",
     ]
     base = recipes.changed(recipes.load("leukoscope"), changes)
@@ -239,7 +237,7 @@ def test_the_head_starts_as_the_logistic_regression_of_the_features(data: Path) 
     from train.fit.training import load_side, new_model
 
     recipe = recipes.changed(
-        recipes.load("leukoscope"),
+        recipes.load(tiny_data.REGRESSION),
         [*tiny_data.TINY, "fit.probe_c=0.1", "fit.probe_passes=0", "model.frozen_blocks=0"],
     )
     cells, crops = load_side(data, split.everything(scan(data), 0), "train", recipe)
@@ -262,7 +260,7 @@ def test_the_head_starts_as_the_logistic_regression_of_the_features(data: Path) 
 
 def test_frozen_blocks_keep_their_weights_and_statistics(data: Path, tmp_path: Path) -> None:
     recipe = recipes.changed(
-        recipes.load("leukoscope"),
+        recipes.load(tiny_data.REGRESSION),
         [*tiny_data.TINY, "fit.epochs=1", "model.frozen_blocks=11", "fit.probe_c=0.0"],
     )
     start = fit.new_model(recipe, "none", 1)
@@ -280,7 +278,7 @@ def test_frozen_blocks_keep_their_weights_and_statistics(data: Path, tmp_path: P
 
 
 def test_a_regression_alone_leaves_the_network_as_it_was(data: Path, tmp_path: Path) -> None:
-    recipe = recipes.changed(recipes.load("leukoscope"), tiny_data.TINY)
+    recipe = recipes.changed(recipes.load(tiny_data.REGRESSION), tiny_data.TINY)
     run = Run.create(tmp_path / "run", recipe, split.everything(scan(data), 0), {})
     progress = fit.train(run, data, weights="none")
     assert progress.epoch == 0 and "regression" in progress.stopped

@@ -1,0 +1,260 @@
+"""White cells of a field: what the finder's output says, cell by cell, touching ones apart."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.imaging.field.maps import (
+    CELL_STRIDE_PX,
+    HEAT,
+    MASK,
+    MASK_STRIDE_PX,
+    SCALE,
+    SIZE,
+    SIZE_BASE_PX,
+    STEPS_AN_OCTAVE,
+)
+
+Maps = npt.NDArray[np.float32]
+
+HEAT_LOGIT, COARSE_HEAT_LOGIT = -0.45, -0.15
+"""A position whose centre logit is less is no cell's centre: probabilities 0.39 and 0.46. More is asked of a field whose
+red cells have few pixels of their own: grains of stain look like small cells there."""
+
+COARSE_RED_PX = 25.0
+"""Red cells of a coarse field are narrower, pixels of the field."""
+
+SAME_CELL_PART = 0.62
+"""A centre within this part of a stronger cell's half width and half height belongs to that cell."""
+
+REACH = 1.35
+"""A cell's pixels lie within so many of its half widths and half heights."""
+
+MIN_FILLED = 0.35
+"""A cell whose mask fills less than this part of its ellipse is drawn as the ellipse."""
+
+MIN_WIDTH_IN_REDS = 0.9
+"""What is narrower than this part of a red cell is a platelet or a grain of stain, where it is not cut."""
+
+EDGE_IN_REDS = 0.12
+"""A cell whose box comes so near to the border, in widths of a red cell, is cut by it."""
+
+MASK_LOGIT = np.float32(-0.4)
+"""A position whose mask logit is less lies outside of every cell."""
+
+NOTHING = np.float32(-8.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One white cell of a field.
+
+    Attributes:
+        box: left, top, width and height in pixels of the field.
+        certainty: 0…1, how sure the finder is.
+        at_edge: the field's border cuts it.
+        outline: (h, w) float32: over 0 within the cell, under 0 outside.
+        outline_box: left, top, width and height that `outline` covers, in pixels of the field.
+    """
+
+    box: tuple[float, float, float, float]
+    certainty: float
+    at_edge: bool
+    outline: npt.NDArray[np.float32]
+    outline_box: tuple[float, float, float, float]
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """x and y in pixels of the field."""
+        return self.box[0] + self.box[2] / 2, self.box[1] + self.box[3] / 2
+
+
+def length_px(steps: npt.NDArray[np.float32] | float) -> npt.NDArray[np.float64]:
+    """What a plane of lengths means, in pixels of the finder's picture."""
+    return SIZE_BASE_PX * np.exp2(np.asarray(steps, np.float64) / STEPS_AN_OCTAVE)
+
+
+def red_cell_px(maps: Maps, lit: npt.NDArray[np.bool_] | None = None) -> float:
+    """Width of the red cells in the finder's picture, by its plane of scale.
+
+    Args:
+        maps: the finder's output.
+        lit: (h, w) bool: positions that count; None for all.
+    """
+    steps = maps[..., SCALE]
+    chosen = steps[lit] if lit is not None and lit.any() else steps.ravel()
+    return float(length_px(float(np.median(chosen))))
+
+
+def find_cells(
+    maps: Maps,
+    width: int,
+    height: int,
+    scale: float,
+    red_px: float,
+    threshold: float = HEAT_LOGIT,
+    finer: tuple[Maps, float] | None = None,
+) -> list[Cell]:
+    """Every white cell that the finder's output shows, the surest first.
+
+    Args:
+        maps: (h, w, 8) float32 as `edge.imaging.field.maps` says.
+        width, height: of the field itself in the finder's picture; beyond them it is padded.
+        scale: pixels of the finder's picture for one of the field.
+        red_px: width of a red cell in the finder's picture.
+        threshold: logit of a centre.
+        finer: the output for a larger picture of the same field, which outlines the cells, and its scale.
+    """
+    centres = _apart(_peaks(maps, width, height, threshold))
+    if not centres:
+        return []
+    if finer is not None:
+        factor = finer[1] / scale
+        maps, scale, red_px = finer[0], finer[1], red_px * factor
+        width, height = round(width * factor), round(height * factor)
+        centres = [centre.enlarged(factor) for centre in centres]
+    mask = _fine_mask(maps) - MASK_LOGIT
+    mask = mask[: -(-height // MASK_STRIDE_PX), : -(-width // MASK_STRIDE_PX)]
+    owner = _owners(mask.shape[0], mask.shape[1], centres)
+    cells = []
+    for number, centre in enumerate(centres):
+        cell = _cell(mask, owner, number, centre, (width, height), scale, EDGE_IN_REDS * red_px)
+        widest = max(cell.box[2], cell.box[3]) * scale
+        if cell.at_edge or widest >= MIN_WIDTH_IN_REDS * red_px:
+            cells.append(cell)
+    return cells
+
+
+@dataclass(frozen=True, slots=True)
+class _Centre:
+    """Where a cell is and how large, in pixels of the finder's picture; its logit."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    logit: float
+
+    def enlarged(self, factor: float) -> "_Centre":
+        """The same cell in a larger picture."""
+        return _Centre(
+            self.x * factor, self.y * factor, self.width * factor, self.height * factor, self.logit
+        )
+
+
+def _peaks(maps: Maps, width: int, height: int, threshold: float) -> list[_Centre]:
+    heat = np.ascontiguousarray(maps[..., HEAT])
+    highest = cv2.dilate(heat, np.ones((3, 3), np.uint8))
+    rows, columns = np.nonzero((heat >= highest) & (heat > threshold))
+    found = []
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        x, y = (column + 0.5) * CELL_STRIDE_PX, (row + 0.5) * CELL_STRIDE_PX
+        if x > width or y > height:
+            continue
+        across, down = length_px(maps[row, column, SIZE[0] : SIZE[1]])
+        found.append(_Centre(x, y, float(across), float(down), float(heat[row, column])))
+    return sorted(found, key=lambda centre: -centre.logit)
+
+
+def _apart(peaks: list[_Centre]) -> list[_Centre]:
+    """Those that are not another view of a surer cell."""
+    kept: list[_Centre] = []
+    for peak in peaks:
+        near = (
+            np.hypot((peak.x - other.x) / other.width, (peak.y - other.y) / other.height) * 2 < SAME_CELL_PART
+            or np.hypot((peak.x - other.x) / peak.width, (peak.y - other.y) / peak.height) * 2
+            < SAME_CELL_PART
+            for other in kept
+        )
+        if not any(near):
+            kept.append(peak)
+    return kept
+
+
+def _fine_mask(maps: Maps) -> npt.NDArray[np.float32]:
+    """(2h, 2w) float32: the mask's logits, its four planes side by side again."""
+    rows, columns = maps.shape[:2]
+    planes = maps[..., MASK[0] : MASK[1]].reshape(rows, columns, 2, 2)
+    return planes.transpose(0, 2, 1, 3).reshape(2 * rows, 2 * columns)  # type: ignore[no-any-return]
+
+
+def _owners(rows: int, columns: int, centres: list[_Centre]) -> npt.NDArray[np.int16]:
+    """(rows, columns) int16: of each position of the mask the cell that it is nearest to, in that cell's own
+    size; -1 beyond the reach of all."""
+    owner = np.full((rows, columns), -1, np.int16)
+    nearest = np.full((rows, columns), REACH**2, np.float32)
+    for number, centre in enumerate(centres):
+        left, top, right, bottom = _reach(centre, rows, columns)
+        x = (np.arange(left, right) + 0.5) * MASK_STRIDE_PX
+        y = (np.arange(top, bottom) + 0.5) * MASK_STRIDE_PX
+        way = ((x - centre.x) / centre.width * 2) ** 2 + (((y - centre.y) / centre.height * 2) ** 2)[:, None]
+        part = np.s_[top:bottom, left:right]
+        closer = way < nearest[part]
+        nearest[part][closer] = way[closer]
+        owner[part][closer] = number
+    return owner
+
+
+def _reach(centre: _Centre, rows: int, columns: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what can belong to a cell, in positions of the mask."""
+    across, down = REACH * centre.width / 2, REACH * centre.height / 2
+    return (
+        max(0, int((centre.x - across) / MASK_STRIDE_PX)),
+        max(0, int((centre.y - down) / MASK_STRIDE_PX)),
+        min(columns, int((centre.x + across) / MASK_STRIDE_PX) + 2),
+        min(rows, int((centre.y + down) / MASK_STRIDE_PX) + 2),
+    )
+
+
+def _cell(
+    mask: npt.NDArray[np.float32],
+    owner: npt.NDArray[np.int16],
+    number: int,
+    centre: _Centre,
+    size: tuple[int, int],
+    scale: float,
+    edge_px: float,
+) -> Cell:
+    left, top, right, bottom = _reach(centre, *mask.shape)
+    own = owner[top:bottom, left:right] == number
+    outline = np.where(own, mask[top:bottom, left:right], NOTHING)
+    inside = _largest(outline > 0)
+    wanted = np.pi / 4 * centre.width * centre.height / MASK_STRIDE_PX**2
+    if inside.sum() < MIN_FILLED * min(wanted, float(own.sum())):
+        outline = _ellipse(centre, left, top, outline.shape)
+        inside = outline > 0
+    else:
+        outline = np.where(inside | (outline <= 0), outline, NOTHING)
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    if not len(rows):  # a cell of which only a sliver is in the picture
+        rows, columns = np.array([0, outline.shape[0] - 1]), np.array([0, outline.shape[1] - 1])
+    s = MASK_STRIDE_PX
+    x0, y0 = (left + int(columns[0])) * s, (top + int(rows[0])) * s
+    x1, y1 = min((left + int(columns[-1]) + 1) * s, size[0]), min((top + int(rows[-1]) + 1) * s, size[1])
+    at_edge = min(x0, y0) < edge_px or x1 > size[0] - edge_px or y1 > size[1] - edge_px
+    covered = (left * s / scale, top * s / scale, outline.shape[1] * s / scale, outline.shape[0] * s / scale)
+    return Cell(
+        box=(x0 / scale, y0 / scale, (x1 - x0) / scale, (y1 - y0) / scale),
+        certainty=float(1 / (1 + np.exp(-centre.logit))),
+        at_edge=at_edge,
+        outline=outline.astype(np.float32),
+        outline_box=covered,
+    )
+
+
+def _largest(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Its largest piece, holes filled."""
+    outlines, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = np.zeros(inside.shape, np.uint8)
+    if outlines:
+        cv2.drawContours(filled, [max(outlines, key=cv2.contourArea)], -1, 1, cv2.FILLED)
+    return filled > 0
+
+
+def _ellipse(centre: _Centre, left: int, top: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    x = (np.arange(shape[1]) + left + 0.5) * MASK_STRIDE_PX
+    y = (np.arange(shape[0]) + top + 0.5) * MASK_STRIDE_PX
+    way = ((x - centre.x) / centre.width * 2) ** 2 + (((y - centre.y) / centre.height * 2) ** 2)[:, None]
+    return ((1 - way) * 4).astype(np.float32)

@@ -1,0 +1,1 @@
+"""What whole fields do on real data: pasted cells and lamps, walks, a contact sheet. It may import the rest of fields."""

@@ -1,0 +1,88 @@
+"""What another camera makes of a training picture: focus, light, white balance, noise, compression.
+
+In a camera's order, after the picture is turned and on the network's own pixels: what is put on before is smoothed
+away again by the turning.
+"""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edge.imaging.frame import Pixels
+from train.fit.recipe import CameraRecipe
+
+_BANK_SIZE = 1 << 22
+"""Normal numbers that all noise is cut from, at a random place: a tenth of the time that drawing anew takes."""
+
+_BANK_SEED = 5
+
+_LEAST_SIGMA = 0.1
+"""OpenCV takes a sigma of 0 for "from the kernel's size", which would be a blur."""
+
+
+def cell_size(recipe: CameraRecipe, rng: np.random.Generator) -> float:
+    """How many times as large a picture's cell is made."""
+    return rng.uniform(*recipe.size) if rng.random() < recipe.size_share else 1.0
+
+
+def shot(pixels: Pixels, recipe: CameraRecipe, rng: np.random.Generator) -> Pixels:
+    """The picture as another camera might have taken it; black stays black but for the noise.
+
+    Args:
+        pixels: (S, S, 3) uint8 RGB, as large as the network's input.
+
+    Returns:
+        (S, S, 3) uint8 RGB.
+    """
+    if rng.random() < recipe.blur_share:
+        sigma = max(_LEAST_SIGMA, rng.uniform(0, recipe.blur_sigma_pixels))
+        pixels = cv2.GaussianBlur(pixels, (7, 7), sigma)  # type: ignore[assignment]
+    pixels = _toned(pixels, recipe, rng)
+    if rng.random() < recipe.noise_share:
+        pixels = noisy(pixels, rng.uniform(0, recipe.noise_sigma_levels), rng)
+    if rng.random() < recipe.jpeg_share:
+        low, high = recipe.jpeg_quality
+        pixels = compressed(pixels, int(rng.integers(low, high + 1)))
+    return pixels
+
+
+def _toned(pixels: Pixels, recipe: CameraRecipe, rng: np.random.Generator) -> Pixels:
+    """Gamma, light and white balance in one look-up table a channel."""
+    gamma = rng.uniform(*recipe.gamma) if rng.random() < recipe.gamma_share else 1.0
+    factors = np.ones(3)
+    if rng.random() < recipe.light_share:
+        factors *= rng.uniform(*recipe.light)
+    if rng.random() < recipe.balance_share:
+        factors *= rng.uniform(1 - recipe.balance, 1 + recipe.balance, size=3)
+    if gamma == 1.0 and (factors == 1.0).all():
+        return pixels
+    levels = 255 * (np.arange(256) / 255) ** gamma
+    table = np.clip(np.rint(levels[:, np.newaxis] * factors), 0, 255).astype(np.uint8)
+    return cv2.LUT(pixels, table[np.newaxis])  # type: ignore[return-value]
+
+
+def noisy(pixels: Pixels, sigma_levels: float, rng: np.random.Generator) -> Pixels:
+    """Zero-mean Gaussian noise, rounded and clipped to 0…255."""
+    bank = _bank()
+    start = int(rng.integers(0, bank.size - pixels.size))
+    noise = bank[start : start + pixels.size].reshape(pixels.shape) * np.float32(sigma_levels)
+    return cv2.add(pixels, noise, dtype=cv2.CV_8U)  # type: ignore[return-value]
+
+
+def compressed(pixels: Pixels, quality: int) -> Pixels:
+    """Through JPEG with 4:2:0 colours and back.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        quality: 1 to 100.
+    """
+    bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=1)
+def _bank() -> npt.NDArray[np.float32]:
+    return np.random.default_rng(_BANK_SEED).standard_normal(_BANK_SIZE, dtype=np.float32)
