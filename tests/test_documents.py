@@ -149,6 +149,9 @@ def test_the_examples_of_the_guide_are_messages():
         elif "command" in payload:
             fits("Answer", payload)
             found.add("answer")
+        elif "target" in payload:
+            fits("SpecimenMessage", payload)
+            found.add("specimen")
         elif "state" in payload:
             fits("Status", payload)
             found.add("status")
@@ -159,7 +162,7 @@ def test_the_examples_of_the_guide_are_messages():
             assert decode_field(block.encode()).cells == 3
             fits("FieldRecord", payload)
             found.add("field")
-    assert found == {"record", "answer", "status", "health", "field"}
+    assert found == {"record", "answer", "status", "health", "field", "specimen"}
 
 
 def test_the_guide_names_every_field_command_and_column():

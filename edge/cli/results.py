@@ -60,7 +60,7 @@ def _web(add: Add) -> None:
 def _specimen(add: Add) -> None:
     p = add(
         "specimen",
-        "edge.web.specimen_command:command",
+        "edge.web.shell:specimen",
         "Start or stop the count of a specimen on a running box",
         'specimen start "slide 7"',
     )
@@ -74,7 +74,7 @@ def _specimen(add: Add) -> None:
 def _report(add: Add) -> None:
     p = add(
         "report",
-        "edge.web.report_command:command",
+        "edge.web.shell:report",
         "Write the report of a specimen",
         "report S1 --out S1.html",
     )

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,10 @@ from edge.errors import LeukoscopeError
 from edge.host.text import harmless
 from edge.notice import NOTICE
 from edge.records import Record
-from edge.web.access import COOKIE, SESSION_S, Attempts, Guard, Password, Sessions, body_of, refused
-from edge.web.box import Box
-from edge.web.events import WATCHERS_LIMIT, Events
+from edge.web.access import COOKIE, SESSION_S, Attempts, Guard, body_of, refused
+from edge.web.events import WATCHERS_LIMIT
 from edge.web.faults import PageError
-from edge.web.pictures import Pictures
-from edge.web.store import Store
+from edge.web.parts import Parts
 from edge.web.texts import NAMES, catalogue, chosen
 
 HERE = Path(__file__).parent
@@ -48,33 +45,6 @@ NAME_LIMIT, COMMENT_LIMIT = 200, 1000
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Answering = Callable[["Page", Request], Awaitable[Response]]
-
-
-@dataclass
-class Parts:
-    """What the page is made of.
-
-    Attributes:
-        box, store, pictures, events: see there.
-        password, sessions: who may use it.
-        settings: what the settings page shows: key to value, without secrets.
-        report: gives the report of a specimen as HTML.
-        language: until a person chooses.
-        blind: whether a review hides the model's verdict until the person has decided.
-        secure: whether the page is served with TLS.
-    """
-
-    box: Box
-    store: Store
-    pictures: Pictures
-    events: Events
-    password: Password
-    sessions: Sessions
-    settings: dict[str, str]
-    report: Callable[[str], str]
-    language: str
-    blind: bool
-    secure: bool
 
 
 def make_app(parts: Parts, names: set[str], loopback: bool) -> Any:

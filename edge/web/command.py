@@ -15,10 +15,11 @@ from edge.notice import NOTICE
 from edge.settings import Settings, find, load
 from edge.specimen.page import render
 from edge.web.access import Password, Sessions, host_names, is_loopback
-from edge.web.app import Parts, make_app
+from edge.web.app import make_app
 from edge.web.box import Box
 from edge.web.events import Events
 from edge.web.gather import summary_of
+from edge.web.parts import Parts
 from edge.web.pictures import Pictures
 from edge.web.store import Store
 
