@@ -170,7 +170,7 @@ def test_ctrl_c_in_classify_names_what_is_unfinished_and_keeps_what_was_done(tmp
 
 
 def test_ctrl_c_in_bench_is_130(tmp_path: Path) -> None:
-    words = ["bench", "--model", "mobilenet_m_0_25_128", "--threads", "1,1,1,1", "--runs", "300", "--json"]
+    words = ["bench", "--model", "mobilenet_m_0_25_128", "--threads", "1,1,1,1", "--runs", "3000", "--json"]
     status, err = interrupted(words, "stages_ms", tmp_path)
     assert status == 130
     assert "of 4 are measured" in err
