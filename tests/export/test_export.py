@@ -89,7 +89,7 @@ class TestExport:
         assert manifest.parity["n"] == 12 and len(manifest.parity["layers"]) == 28
         assert manifest.parity["agreement"] == 1 - len(manifest.parity["flipped"]) / 12
         assert "test side of fold 1, split by image" in manifest.metrics
-        assert "split by image, so its figures say little about a new" in model.card
+        assert "In a split by image, cells of one patient are in training and test set" in model.card
         self.check_referral(few, manifest.calibration, model.card)
         self.check_report(tmp_path / "model.report", out)
 
@@ -103,7 +103,7 @@ class TestExport:
         assert calibration["judged_by"] == "this file" and calibration["wanted_sensitivity"] == 0.95
         # few.paths draws from the same patients for every side.
         assert calibration["new_patients"] is False and "of patients that trained the model" in card
-        assert f"Temperature {calibration['temperature']:g}; a cell" in card
+        assert f"temperature {calibration['temperature']:g};\na cell" in card
 
     def check_report(self, folder: Path, out: Path) -> None:
         manifest = read_model(out).manifest
