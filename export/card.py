@@ -169,6 +169,14 @@ def _figures(manifest: Manifest) -> str:
     return "\n".join([*head, *rows, ""])
 
 
+def _moved(manifest: Manifest) -> str:
+    """How the threshold was moved, if it was."""
+    shift = manifest.calibration.get("shift", 0.0)
+    if not shift:
+        return "The threshold is the network's own; "
+    return f"The network's log-odds of {manifest.labels[0]} are moved by {shift:+g}, so that 0.5 lies where the classes meet; "
+
+
 def _calibration(manifest: Manifest) -> str:
     """How sure is sure, and which cells it refers."""
     found = manifest.calibration
@@ -177,8 +185,8 @@ def _calibration(manifest: Manifest) -> str:
     patients = found["patients"]
     lines = [
         "## Confidence and referrals",
-        f"The network's log-odds of {manifest.labels[0]} are moved by {found.get('shift', 0.0):+g}, so that 0.5 lies where the classes "
-        f"meet; temperature {found['temperature']:g};\na cell whose likelier class has less than "
+        _moved(manifest)
+        + f"temperature {found['temperature']:g};\na cell whose likelier class has less than "
         f"{found['refer_below']:g} is referred. They were fitted on {found['n']} cells ({found['cells']}; patients: "
         f"{patients['ALL']} with ALL, {patients['HEM']}\nhealthy), each patient weighing the same, as evaluated by "
         f"{found['judged_by']}. " + reached(found),
