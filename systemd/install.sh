@@ -133,7 +133,9 @@ make_version() {
     "$NEW/venv/bin/leukoscope" model verify "$model"
   done
   if [ -e "$ETC/leukoscope.toml" ]; then
-    "$NEW/venv/bin/leukoscope" check --config "$ETC/leukoscope.toml" ||
+    # With the new version's own default model: that of the version that runs may have another name.
+    model=$NEW/models/$("$NEW/venv/bin/python" -c 'from edge.model.installed import DEFAULT_MODEL; print(DEFAULT_MODEL)')
+    LEUKOSCOPE_MODEL=$model "$NEW/venv/bin/leukoscope" check --config "$ETC/leukoscope.toml" ||
       fail "the new version does not read $ETC/leukoscope.toml; nothing was changed"
   fi
   install -d "$NEW/systemd"

@@ -1,5 +1,6 @@
 """Where the real material lies, and what a test needs of the machine."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,17 @@ from edge.model.installed import DEFAULT_MODEL
 noise.quiet()  # before any test loads TensorFlow
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _no_handler_stays() -> Iterator[None]:
+    """A command that ran within a test leaves no log handler behind: its stream is closed with the test."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    for handler in list(root.handlers):
+        if handler not in before and not type(handler).__module__.startswith("_pytest"):
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

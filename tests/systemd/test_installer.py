@@ -127,7 +127,7 @@ def test_install_upgrade_refuse_and_remove(source: Path, tmp_path: Path) -> None
     settings.write_text('[device]\nid = "ward 7"\n')
     refused = run(install, root)
     assert refused.returncode == 1
-    assert "device.id" in refused.stderr
+    assert "[device] id" in refused.stderr
     assert "nothing was changed" in refused.stderr
     assert (root / "opt/leukoscope/current").resolve() == second
     assert {first, second} <= set((root / "opt/leukoscope/versions").iterdir())

@@ -137,8 +137,8 @@ AFTER_TEN = (
 )
 HANGS = {
     "interpreter": (
-        f"{AFTER_TEN}from edge.daemon.pipeline import Pipeline; record = Pipeline.record\n"
-        "Pipeline.record = lambda self, frame: (hang(), record(self, frame))[1]",
+        f"{AFTER_TEN}from edge.daemon.pipeline import Pipeline; classify = Pipeline.classify\n"
+        "Pipeline.classify = lambda self, frame: (hang(), classify(self, frame))[1]",
         "in the classifier",
     ),
     "camera": (
