@@ -14,6 +14,7 @@ from edge.logger.queries import Results
 from edge.logger.stores.rows import CELL_COLUMNS
 from edge.logger.stores.sink import Reject
 from edge.logger.stores.sinks import open_sink
+from edge.logger.stores.tables import VERSION
 from edge.logger.subscriber import Subscriber
 from edge.mqtt.publisher import MqttSettings, Publisher
 from edge.outbox.queue import Outbox
@@ -104,7 +105,7 @@ def test_tables_of_the_first_version_are_migrated_once_by_loggers_that_start_tog
         == postgres.query("SELECT count(*) FROM reviews")
         == [(0,)]
     )
-    assert postgres.query("SELECT version FROM leukoscope_schema") == [(3,)]
+    assert postgres.query("SELECT version FROM leukoscope_schema") == [(VERSION,)]
     postgres.query("UPDATE leukoscope_schema SET version = 4")
     with pytest.raises(InputError, match="update this logger"):
         open_sink(postgres.address)

@@ -12,6 +12,7 @@ from edge.errors import InputError
 from edge.host import clock
 from edge.logger.stores.rows import CELL_COLUMNS, csv_line, record_of, row
 from edge.logger.stores.sinks import open_sink
+from edge.logger.stores.tables import VERSION
 from edge.records import Record, encode
 
 LATER = ("clock_synchronised", "field", "kind")
@@ -81,7 +82,7 @@ def test_tables_of_the_second_version_get_field_and_kind_fields_and_reviews(tmp_
     with sqlite3.connect(old) as database:
         query = "SELECT id, clock_synchronised, field, kind FROM cells"
         assert database.execute(query).fetchall() == [(earlier.id, 1, None, None)]
-        assert database.execute("SELECT version FROM leukoscope_schema").fetchall() == [(3,)]
+        assert database.execute("SELECT version FROM leukoscope_schema").fetchall() == [(VERSION,)]
         columns = [c[1] for c in database.execute("PRAGMA table_info(reviews)")]
     assert columns == ["cell", "label", "reviewer", "at", "comment"]
 
