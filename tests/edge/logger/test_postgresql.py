@@ -106,7 +106,7 @@ def test_tables_of_the_first_version_are_migrated_once_by_loggers_that_start_tog
         == [(0,)]
     )
     assert postgres.query("SELECT version FROM leukoscope_schema") == [(VERSION,)]
-    postgres.query("UPDATE leukoscope_schema SET version = 4")
+    postgres.query("UPDATE leukoscope_schema SET version = 99")
     with pytest.raises(InputError, match="update this logger"):
         open_sink(postgres.address)
 
