@@ -48,7 +48,8 @@ def test_records_go_over_tls_with_a_certificate_of_ones_own(tmp_path, authority,
             port=broker.port, ca_file=str(authority.file), cert_file=str(certificate), key_file=str(key)
         )
         publisher = publishes(settings, outbox)
-        assert publisher.wait_drained(60) and publisher.state() == "connected, MQTT 5"
+        assert publisher.wait_drained(60)
+        assert eventually(lambda: publisher.state() == "connected, MQTT 5")
         publisher.stop(5)
 
 
