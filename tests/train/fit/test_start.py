@@ -26,7 +26,11 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-def words(data: Path, out: Path, *more: object, weights: object = "none", recipe: str = "paper") -> list[str]:
+def words(
+    data: Path, out: Path, *more: object, weights: object = "none", recipe: str = "paper", teacher: str = ""
+) -> list[str]:
+    if teacher:
+        more = (*more, "--teacher", teacher)
     options = ["--data", data, "--fold", 1, "--split", "image", "--out", out, "--weights", weights, *more]
     return ["train", *map(str, options), "--recipe", recipe, *CHANGES]
 
@@ -35,7 +39,7 @@ def words(data: Path, out: Path, *more: object, weights: object = "none", recipe
     ("more", "said"),
     [
         ({"weights": "/nope.h5"}, "weights /nope.h5: no such file"),
-        ({"recipe": "distilled"}, "go together, and only together"),
+        ({"teacher": "nowhere"}, "go together, and only together"),
     ],
 )
 def test_a_start_that_fails_leaves_nothing_and_does_no_work(
