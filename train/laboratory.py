@@ -14,6 +14,7 @@ from edge.laboratory import adapt as adaptation
 from edge.laboratory.cells import Reviewed, ReviewedCell, collect
 from edge.laboratory.seen import look
 from edge.model.file import ModelFile, read_model
+from edge.model.installation.base import base_of
 from edge.model.installed import find_model
 from edge.notice import NOTICE
 from train.data.cells import Classes
@@ -28,7 +29,7 @@ def adapt(options: argparse.Namespace) -> int:
         LeukoscopeError: too few reviews, one class, contradictions; nothing is written.
     """
     settings = settings_file.load(options.config) if options.config else settings_file.Settings()
-    base = adaptation.base_of(read_model(find_model(options.model or settings.model.file)))
+    base = base_of(read_model(find_model(options.model or settings.model.file)))
     reviewed = _reviewed(options, settings, base)
     black = settings.camera.background == "black"
     shown = not (options.quiet or options.json)

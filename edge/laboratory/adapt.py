@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from edge.errors import InputError
 from edge.host.text import harmless
 from edge.laboratory import fit
 from edge.laboratory.cells import Reviewed
@@ -18,7 +16,7 @@ from edge.laboratory.seen import Seen
 from edge.model.adaptation import Adaptation, Base
 from edge.model.drift import summarise
 from edge.model.file import Manifest, ModelFile, write_model
-from edge.model.signature import MEMBER as SIGNATURE
+from edge.model.installation.base import SIGNATURE
 from edge.records import rfc3339
 
 SURE = 0.9
@@ -122,26 +120,6 @@ def facts(outcome: Outcome, manifest: Manifest) -> dict[str, Any]:
         "others": reviewed.others,
         "notes": reviewed.notes,
     }
-
-
-def base_of(model: ModelFile) -> ModelFile:
-    """The model that an adaptation starts from: itself, or the base of an adapted one.
-
-    Raises:
-        InputError: the base in it cannot be read.
-    """
-    if model.adaptation is None:
-        return model
-    base = model.adaptation.base
-    try:
-        manifest = msgspec.json.decode(base.manifest, type=Manifest)
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        raise InputError(f"{model.path}: the base in its adaptation cannot be read: {error}") from error
-    members = {name: content for name, content in model.members.items() if name in ("labels.txt", "card.md")}
-    members["manifest.json"] = base.manifest.encode()
-    if base.signature:
-        members[SIGNATURE] = base.signature.encode()
-    return ModelFile(model.path, manifest, model.flatbuffer, model.card, base.sha256, None, members)
 
 
 def write(base: ModelFile, outcome: Outcome, seen: Seen, file: Path) -> ModelFile:

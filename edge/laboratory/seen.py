@@ -1,17 +1,16 @@
 """What the network sees in reviewed cells: pooled features and the base's log-odds, of each cell in four positions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from edge.errors import InputError
-from edge.imaging.background import blacken
+from edge.imaging.archived import archived_crop
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
-from edge.imaging.preprocess import prepare, with_crop
+from edge.imaging.preprocess import prepare
 from edge.laboratory.cells import Reviewed
 from edge.model.classifier import Classifier
 from edge.model.file import ModelFile
@@ -59,7 +58,7 @@ def look(
     Args:
         model: the base; an adaptation of it is not looked at.
         reviewed: the cells.
-        black: blacken all but the cell first, as [camera] background = "black" does.
+        black: of an archive's pictures, blacken all but the cell first, as [camera] background = "black" does.
         step: called after each cell.
         threads: of the interpreter.
 
@@ -72,9 +71,13 @@ def look(
             "anew with leukoscope export, or adapt one of `leukoscope model list`"
         )
     classifier, turns = Classifier(model, threads), TURNS if len(reviewed.cells) <= TURNED_UP_TO else 1
-    features, base = [], []
+    features, base, geometry = [], [], model.manifest.geometry
     for cell in reviewed.cells:
-        crop = shown(cell.picture, model, reviewed.square, black)
+        crop = (
+            archived_crop(cell.picture, geometry, black)
+            if reviewed.square
+            else prepare(read_image(cell.picture), geometry)
+        )
         views = [
             _look(classifier, np.ascontiguousarray(np.rot90(crop, turn)), model) for turn in range(turns)
         ]
@@ -89,31 +92,8 @@ def look(
     )
 
 
-def shown(picture: Path, model: ModelFile, square: bool, black: bool) -> Pixels:
-    """What the network is shown of a picture, (size, size, 3) uint8 RGB.
-
-    Args:
-        picture: the file.
-        model: whose geometry holds.
-        square: of an archive, where the whole square shows the cell; what is as large as the network's input is
-            shown as it is.
-        black: see `look`.
-    """
-    geometry, pixels = model.manifest.geometry, read_image(picture)
-    if not square:
-        return prepare(pixels, geometry)
-    if pixels.shape[:2] == (geometry.size, geometry.size):
-        return pixels
-    return prepare(blacken(pixels) if black else pixels, with_crop(geometry, min(pixels.shape[:2])))
-
-
 def _look(classifier: Classifier, crop: Pixels, model: ModelFile) -> tuple[npt.NDArray[np.float32], float]:
     probability = classifier.classify_crop(crop).probabilities[model.manifest.positive_label()]
     features = classifier.features()
     assert features is not None
     return features, float(np.log(probability / (1 - probability)))
-
-
-def rows(mask: npt.NDArray[np.bool_] | Sequence[bool]) -> npt.NDArray[np.intp]:
-    """The numbers of the cells that a mask names."""
-    return np.flatnonzero(np.asarray(mask))
