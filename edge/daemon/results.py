@@ -14,7 +14,8 @@ from edge.daemon.views import Views
 from edge.errors import InputError
 from edge.health.watchdog import Watchdog
 from edge.imaging.frame import Frame, Pixels
-from edge.outbox.queue import Outbox, OutboxFullError, Sent
+from edge.outbox.queue import Outbox, Sent
+from edge.outbox.waiting import OutboxFullError
 from edge.records import Record
 from edge.specimen import tally
 

@@ -18,7 +18,8 @@ import edge.mqtt.connection
 import edge.mqtt.publisher
 from edge.errors import InputError
 from edge.mqtt.publisher import MqttSettings, Publisher
-from edge.outbox.queue import Outbox, OutboxFullError
+from edge.outbox.queue import Outbox
+from edge.outbox.waiting import OutboxFullError
 
 
 class Listener:
