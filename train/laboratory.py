@@ -15,6 +15,8 @@ from edge.laboratory.cells import Reviewed, ReviewedCell, collect
 from edge.laboratory.seen import look
 from edge.model.file import ModelFile, read_model
 from edge.model.installation.base import base_of
+from edge.model.installation.install import of_settings
+from edge.model.installation.signature import sign
 from edge.model.installed import find_model
 from edge.notice import NOTICE
 from train.data.cells import Classes
@@ -29,7 +31,8 @@ def adapt(options: argparse.Namespace) -> int:
         LeukoscopeError: too few reviews, one class, contradictions; nothing is written.
     """
     settings = settings_file.load(options.config) if options.config else settings_file.Settings()
-    base = base_of(read_model(find_model(options.model or settings.model.file)))
+    own = options.config and not options.model
+    base = base_of(of_settings(settings.model) if own else read_model(find_model(options.model)))
     reviewed = _reviewed(options, settings, base)
     black = settings.camera.background == "black"
     shown = not (options.quiet or options.json)
@@ -39,6 +42,8 @@ def adapt(options: argparse.Namespace) -> int:
     told = adaptation.facts(outcome, base.manifest)
     if outcome.taken:
         written = adaptation.write(base, outcome, seen, options.out)
+        if settings.model.key_file:
+            written = sign(options.out, Path(settings.model.key_file))
         told |= {"file": str(options.out), "sha256": written.sha256}
     else:
         told["reason"] = outcome.reason()

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -37,6 +37,7 @@ class Prediction:
         reasons: why the verdict is "refer"; empty otherwise.
         quality: see `edge.imaging.quality.measure`.
         timings_ms: "preprocess" (crop, resize, quality, into the input tensor) and "invoke".
+        features: (F,) float32, what the network saw, pooled; None where it does not say.
     """
 
     verdict: Verdict
@@ -44,6 +45,7 @@ class Prediction:
     reasons: list[str]
     quality: dict[str, float]
     timings_ms: dict[str, float]
+    features: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
 
 class Classifier:
@@ -137,12 +139,13 @@ class Classifier:
         prepared = time.perf_counter_ns()
         self._interpreter.invoke()
         invoked = time.perf_counter_ns()
-        probabilities = self._probabilities()
+        features = self.features()
+        probabilities = self._probabilities(features)
         verdict, reasons = judge(
             probabilities, measured, self._refer_below, self._limits, positive=self._positive
         )
         timings_ms = {"preprocess": (prepared - started) / 1e6, "invoke": (invoked - prepared) / 1e6}
-        return Prediction(verdict, probabilities, reasons, measured, timings_ms)
+        return Prediction(verdict, probabilities, reasons, measured, timings_ms, features)
 
     def activation_map(self) -> npt.NDArray[np.float32] | None:
         """Where the last verdict comes from; None where the network does not say.
@@ -206,10 +209,10 @@ class Classifier:
             cv2.LUT(crop, self._table.view(np.uint8), dst=crop)
         return measured
 
-    def _probabilities(self) -> dict[str, float]:
+    def _probabilities(self, features: npt.NDArray[np.float32] | None) -> dict[str, float]:
         first, second = self._interpreter.get_tensor(self._output_index)[0].tolist()
         first, second = self._logits[first + 128], self._logits[second + 128]
-        if self._head is not None and (features := self.features()) is not None:
+        if self._head is not None and features is not None:
             own = self._sign * self._head.log_odds(features, self._sign * (first - second))
             first, second = own, 0.0
         return _two(first, second, self._labels)

@@ -72,7 +72,7 @@ def errors_of(record: Record, model: str) -> ModelErrors | None:
         return None
     if file.sha256 != record.model.sha256:
         return None
-    return errors_in(file.manifest.calibration)
+    return errors_in(file.manifest.calibration, file.manifest.adaptation)
 
 
 def _picture(folder: Path | None, image: ImageReference | None) -> bytes | None:

@@ -146,21 +146,22 @@ def trusted(file: Path) -> dict[str, str]:
 
 
 def check(model: ModelFile, keys: Mapping[str, str]) -> list[Signed]:
-    """Check the signature of a file and, of an adapted one, that of its base.
+    """Check the signature of a file and, of an adapted one, that of its base, where the base was signed.
 
     Args:
         model: as it was read.
         keys: whose signatures count, with their names; of `trusted`.
 
     Returns:
-        Who signed the file, and who its base if it is adapted.
+        Who signed the file, and who its base if that has a signature of its own.
 
     Raises:
         LeukoscopeError: a signature is missing, wrong, or by a key that is not trusted.
     """
     signed = [_checked(model, keys, "it")]
-    if model.adaptation is not None:
-        signed.append(_checked(base_of(model), keys, "the model that it was adapted from"))
+    base = base_of(model)
+    if base is not model and signature_of(base) is not None:  # else whoever signed the whole answers for it
+        signed.append(_checked(base, keys, "the model that it was adapted from"))
     return signed
 
 
