@@ -29,7 +29,7 @@ EDGE: dict[str, set[str]] = {
     "asyncapi": GROUND | {"host", "records", "mqtt", "specimen"},
     "daemon": DAEMON,
     "logger": GROUND | {"host", "records", "mqtt", "specimen"},
-    "laboratory": PIXELS | {"records", "model", "specimen", "logger"},
+    "laboratory": PIXELS | {"records", "model", "specimen", "logger", "settings", "doctor"},
     "web": DAEMON - {"daemon"} | {"logger"},
     "doctor": DAEMON,
     "demo": PARTS | {"settings", "logger", "specimen", "web"},

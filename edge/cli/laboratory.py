@@ -47,7 +47,7 @@ def _adapt(add: Add) -> None:
 
 def add_model_actions(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
     """model keygen, sign, install and back."""
-    module = "edge.cli.install"
+    module = "edge.laboratory.command"
     p = add("keygen", "Make a pair of keys to sign models with", "keygen laboratory.key")
     p.set_defaults(command=f"{module}:keygen_command")
     p.add_argument("file", type=out_file, metavar="FILE", help="the private key; FILE.pub is the public one")
