@@ -1,6 +1,6 @@
 """What the network sees in reviewed cells: pooled features and the base's log-odds, of each cell in four positions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,26 +70,38 @@ def look(
             f"{model.path}: this model does not give its pooled features, so nothing can be fitted to them; export it "
             "anew with leukoscope export, or adapt one of `leukoscope model list`"
         )
-    classifier, turns = Classifier(model, threads), TURNS if len(reviewed.cells) <= TURNED_UP_TO else 1
-    features, base, geometry = [], [], model.manifest.geometry
-    for cell in reviewed.cells:
-        crop = (
-            archived_crop(cell.picture, geometry, black)
-            if reviewed.square
-            else prepare(read_image(cell.picture), geometry)
-        )
+    geometry = model.manifest.geometry
+
+    def crops() -> Iterator[Pixels]:
+        for cell in reviewed.cells:
+            if reviewed.square:
+                yield archived_crop(cell.picture, geometry, black)
+            else:
+                yield prepare(read_image(cell.picture), geometry)
+            step()
+
+    positive = np.array([cell.positive for cell in reviewed.cells])
+    specimen = np.array([cell.specimen for cell in reviewed.cells])
+    return of_crops(model, crops(), positive, specimen, threads)
+
+
+def of_crops(
+    model: ModelFile,
+    crops: Iterable[Pixels],
+    positive: npt.NDArray[np.bool_],
+    specimen: npt.NDArray[np.str_],
+    threads: int = 1,
+) -> Seen:
+    """Show the network N crops, (size, size, 3) uint8 RGB each; see `look`."""
+    classifier, turns = Classifier(model, threads), TURNS if len(positive) <= TURNED_UP_TO else 1
+    features, base = [], []
+    for crop in crops:
         views = [
             _look(classifier, np.ascontiguousarray(np.rot90(crop, turn)), model) for turn in range(turns)
         ]
         features.append([view[0] for view in views])
         base.append([view[1] for view in views])
-        step()
-    return Seen(
-        np.asarray(features, np.float32),
-        np.asarray(base, np.float64),
-        np.array([cell.positive for cell in reviewed.cells]),
-        np.array([cell.specimen for cell in reviewed.cells]),
-    )
+    return Seen(np.asarray(features, np.float32), np.asarray(base, np.float64), positive, specimen)
 
 
 def _look(classifier: Classifier, crop: Pixels, model: ModelFile) -> tuple[npt.NDArray[np.float32], float]:
