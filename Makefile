@@ -22,11 +22,14 @@ test: $(VENV)/.dev mosquitto postgresql streams chromium
 # Every fault of delivery in random order, for as long as one likes: make soak SOAK_SECONDS=3600 SOAK_SEED=2
 SOAK_SECONDS ?= 300
 SOAK_SEED ?= 0
-# So long every Nth read, write, sync or lock of the outbox fails, before that.
+# So long every Nth read, write, sync or lock of the outbox fails, before that, and as long of the logger's database.
 FAULTY_SECONDS ?= 60
+# So many kills of daemon, broker and logger at random instants, after that: 200 take about 10 minutes.
+SOAK_KILLS ?= 200
 soak: $(VENV)/.dev mosquitto
-	FAULTY_SECONDS=$(FAULTY_SECONDS) $(BIN)/python -m pytest --timeout 0 tests/edge/outbox/test_faulty_disk.py
+	FAULTY_SECONDS=$(FAULTY_SECONDS) $(BIN)/python -m pytest --timeout 0 tests/edge/outbox/test_faulty_disk.py tests/edge/logger/test_faulty_store.py
 	$(BIN)/python tests/soak.py --seconds $(SOAK_SECONDS) --seed $(SOAK_SEED)
+	$(BIN)/python tests/kills.py --kills $(SOAK_KILLS) --seed $(SOAK_SEED)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
