@@ -69,6 +69,9 @@ class Soak:
     FPS = 0
     """Frames per second of the simulator; 0 for as many as it can."""
 
+    BROKER = "autosave_on_changes true\nautosave_interval 1"
+    """How the broker writes its sessions to the disk."""
+
     in_order = True
     """Whether the rows must stand in the order of their sequences."""
 
@@ -94,7 +97,7 @@ class Soak:
         self.database = folder / "results.db"
         self.log = (folder / "log").open("ab")
         (folder / "broker").mkdir()
-        self.broker = Mosquitto(folder / "broker").start()
+        self.broker = Mosquitto(folder / "broker", persistence=self.BROKER).start()
         self.config = folder / "leukoscope.toml"
         self.config.write_text(
             f'[device]\nid = "{DEVICE}"\n[camera]\nsource = "simulator"\nfps = {self.FPS}\n[mqtt]\nport = {self.broker.port}\n'

@@ -87,6 +87,7 @@ class ChildCamera:
         self._order = Order(settings, region_px)
         self._process: subprocess.Popen[bytes] | None = None
         self._messages: io.FileIO | None = None
+        self._answering = threading.Lock()  # held while `_messages` is read
         self._memory: mmap.mmap | None = None
         self._rest = b""
         self._closed = threading.Event()
@@ -165,6 +166,10 @@ class ChildCamera:
             ) from error
         if process.stdin is not None:
             process.stdin.close()
+        with self._answering:  # a read that is under way ends now
+            messages, self._messages = self._messages, None
+            if messages is not None:
+                messages.close()
 
     def _tell(self, text: bytes) -> None:
         process = self._process
@@ -174,6 +179,13 @@ class ChildCamera:
                 process.stdin.write(text)
 
     def _answer(self) -> Message:
+        with self._answering:
+            message = self._next_message()
+        if message.kind in ERRORS:
+            raise ERRORS[message.kind](message.text)
+        return message
+
+    def _next_message(self) -> Message:
         messages = self._messages
         if messages is None:
             raise LeukoscopeError("the camera is closed; open it before reading")
@@ -188,10 +200,7 @@ class ChildCamera:
             elif self._closed.is_set():
                 raise self._ended()
         line, _, self._rest = self._rest.partition(b"\n")
-        message = msgspec.json.decode(line, type=Message)
-        if message.kind in ERRORS:
-            raise ERRORS[message.kind](message.text)
-        return message
+        return msgspec.json.decode(line, type=Message)
 
     def _ended(self) -> LeukoscopeError:
         """Why the child is gone."""
