@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
+from edge.cameras.backends.usb_jpeg import JPEG_FORMATS, checked, pictures_are_sound
 from edge.cameras.base import DeviceCamera
 from edge.cameras.pixels import as_rgb
 from edge.cameras.settings import CameraSettings, address
 from edge.errors import ImageError, LeukoscopeError
 from edge.host.secrets import shown_address
-from edge.imaging.frame import Frame
+from edge.imaging.frame import Frame, Pixels
 from edge.imaging.preprocess import centre
 
 RAW_LIMIT_BYTES_PER_S = 30_000_000
@@ -53,6 +54,9 @@ class OpenCvCamera(DeviceCamera):
         self._capture = cv2.VideoCapture()
         self._clock = StreamClock()
         self._buffer: Any = None
+        self._jpeg = self._checked = (
+            False  # whether it sends JPEG pictures, and whether they are checked for damage
+        )
         self._grabbed_ns = 0
         self.description = ""
 
@@ -98,6 +102,8 @@ class OpenCvCamera(DeviceCamera):
                 "see v4l2-ctl --list-devices"
             )
         self._hold_controls()
+        self._jpeg = self._pixel_format() in JPEG_FORMATS
+        self._checked = self._jpeg and pictures_are_sound(self._capture)
 
     def _hold_controls(self) -> None:
         """Set exposure, gain and white balance, or let the camera find them and then hold them."""
@@ -115,16 +121,20 @@ class OpenCvCamera(DeviceCamera):
         if wanted.white_balance_k:
             capture.set(cv2.CAP_PROP_WB_TEMPERATURE, wanted.white_balance_k)
 
+    def _pixel_format(self) -> str:
+        code = int(self._capture.get(cv2.CAP_PROP_FOURCC))
+        return code.to_bytes(4, "little", signed=code < 0).decode("ascii", "replace").strip("\0 ")
+
     def _describe(self) -> str:
-        capture = self._capture
-        code = int(capture.get(cv2.CAP_PROP_FOURCC))
-        pixel_format = code.to_bytes(4, "little", signed=code < 0).decode("ascii", "replace").strip("\0 ")
+        capture, pixel_format = self._capture, self._pixel_format()
         text = (
             f"{capture.get(cv2.CAP_PROP_FRAME_WIDTH):.0f} x {capture.get(cv2.CAP_PROP_FRAME_HEIGHT):.0f} px, "
             f"{pixel_format or 'unknown format'}, {capture.get(cv2.CAP_PROP_FPS):.3g} frames/s"
         )
         if self._device:
             text += f", exposure {capture.get(cv2.CAP_PROP_EXPOSURE) * 100:.0f} µs held"
+        if self._jpeg and not self._checked:
+            text += ", damaged pictures are not found"
         return text
 
     def grab(self) -> None:
@@ -144,16 +154,24 @@ class OpenCvCamera(DeviceCamera):
         """The frame that was grabbed.
 
         Raises:
-            ImageError: it cannot be decoded.
+            ImageError: it is damaged, or cannot be decoded.
         """
-        ok, picture = self._capture.retrieve(self._buffer)
-        if not ok:
+        given, picture = self._capture.retrieve(self._buffer)
+        if not given:
             raise ImageError(f"camera {self._name}: a picture could not be decoded")
         self._buffer = picture  # used again, since new memory for each frame costs more than its conversion
-        picture = centre(picture, self._region_px)
+        if self._checked:
+            pixels = centre(self._checked_picture(picture), self._region_px)
+        else:
+            pixels = as_rgb(centre(picture, self._region_px), blue_first=True)
         wall_ns = time.time_ns() - (time.monotonic_ns() - self._grabbed_ns)
-        pixels = as_rgb(picture, blue_first=True)
         return Frame(pixels, wall_ns, self._grabbed_ns, self._name, self._settings.specimen)
+
+    def _checked_picture(self, raw: Any) -> Pixels:
+        try:
+            return checked(raw)
+        except ImageError as error:
+            raise ImageError(f"camera {self._name}: {error}") from error
 
     def _captured_ns(self) -> int:
         """When the frame just grabbed was taken, on the monotonic clock."""
