@@ -25,7 +25,7 @@ def start(name: str, work: Callable[[], None]) -> threading.Thread:
     """Run `work` in a daemon thread of this name; if it raises, the thread is logged and listed as dead.
 
     Raises:
-        RuntimeError: the machine gives no further thread.
+        RuntimeError: the system cannot start another thread.
     """
 
     def run() -> None:
@@ -50,7 +50,7 @@ def keep(name: str, work: Callable[[], None], stopping: threading.Event) -> thre
         stopping: ends the pause; `work` is not run again once it is set.
 
     Raises:
-        RuntimeError: the machine gives no further thread.
+        RuntimeError: the system cannot start another thread.
     """
     pause = Backoff(FIRST_PAUSE_S, LAST_PAUSE_S)
 

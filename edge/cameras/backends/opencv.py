@@ -26,10 +26,10 @@ CONTROLS_SETTLE_S = 2.0
 """How long a camera may find its own exposure and white balance before they are held."""
 
 LATE_S = 0.2
-"""A frame of a stream that comes so much later than the quickest ones has waited in a buffer."""
+"""A frame of a stream that arrives this much later than the quickest ones has waited in a buffer."""
 
 MAX_SKIPPED = 300
-"""Late frames that are passed over at once, ten seconds at 30 frames/s, before a late one is taken."""
+"""Late frames that are skipped in one go, ten seconds at 30 frames/s, before a late one is accepted."""
 
 PORTS = {"rtsp": 554, "rtsps": 322}
 CONNECT_TIMEOUT_S = 3.0
@@ -61,7 +61,7 @@ class OpenCvCamera(DeviceCamera):
         self.description = ""
 
     def open(self) -> None:
-        """Open, agree on size and format, hold the controls; frames are fresh after it.
+        """Open the source, agree on size and format, and fix the controls; frames after it are fresh.
 
         Raises:
             LeukoscopeError: it cannot be opened; the message says why.
@@ -92,7 +92,7 @@ class OpenCvCamera(DeviceCamera):
                 parameters += [name, value]
         self._capture.open(self._source, cv2.CAP_V4L2, parameters)
         if not self._capture.isOpened():
-            # Drivers without one of these properties make OpenCV refuse all of them together.
+            # If a driver lacks one of these properties, OpenCV refuses all of them together.
             self._capture.open(self._source, cv2.CAP_V4L2)
             for name, value in zip(parameters[::2], parameters[1::2], strict=True):
                 self._capture.set(name, value)
@@ -106,7 +106,7 @@ class OpenCvCamera(DeviceCamera):
         self._checked = self._jpeg and pictures_are_sound(self._capture)
 
     def _hold_controls(self) -> None:
-        """Set exposure, gain and white balance, or let the camera find them and then hold them."""
+        """Set exposure, gain and white balance, or let the camera find them and then fix them."""
         capture, wanted = self._capture, self._settings
         if not (wanted.exposure_us and wanted.white_balance_k):
             end = time.monotonic() + CONTROLS_SETTLE_S
@@ -145,7 +145,9 @@ class OpenCvCamera(DeviceCamera):
         """
         for _ in range(MAX_SKIPPED):
             if not self._capture.grab():
-                raise LeukoscopeError(f"camera {self._name}: gives no more pictures; is it still connected?")
+                raise LeukoscopeError(
+                    f"camera {self._name}: gives no more pictures; check its cable or network"
+                )
             self._grabbed_ns = self._captured_ns()
             if time.monotonic_ns() - self._grabbed_ns < LATE_S * 1e9:
                 break
@@ -189,11 +191,12 @@ class OpenCvCamera(DeviceCamera):
 class StreamClock:
     """How late each frame of a stream comes, from its own time stamps.
 
-    The quickest frame is taken as not late at all; the difference of a slower one is time that it
-    waited in a buffer. So what the network and the encoder always need is not seen.
+    The quickest frame counts as not late; the delay of a slower one is time that it waited in a buffer. The constant
+    delay of network and encoder is not measured.
     """
 
-    # A camera's clock runs up to some 100 ppm off ours: forget as fast as that, not to see lateness in it.
+    # A camera's clock drifts from ours by up to about 100 ppm: the reference drifts as fast, so that this is not
+    # taken for delay.
     DRIFT = 200e-6
 
     def __init__(self) -> None:
@@ -206,7 +209,7 @@ class StreamClock:
             self._quickest_ns += (now_ns - self._last_ns) * self.DRIFT
         self._last_ns = now_ns
         offset_ns = now_ns - stamp_ns
-        # A stamp that jumps by a minute is another clock: begin again.
+        # A stamp that jumps by a minute comes from a clock that was reset: begin again.
         if self._quickest_ns is None or not 0 <= offset_ns - self._quickest_ns < 60e9:
             self._quickest_ns = offset_ns
         return round(offset_ns - self._quickest_ns)
@@ -227,12 +230,14 @@ def _why_no_stream(source: str) -> str:
     try:
         socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
-        return f"{host}:{port} cannot be reached ({error}); is the camera on, and the address right?"
+        return (
+            f"{host}:{port} cannot be reached ({error}); check that the camera is on and the address is right"
+        )
     return f"{host}:{port} answers, but gives no video there; check path, user name and password"
 
 
 class VideoFile:
-    """A video file as a camera that is not live: each of its frames once, or over and over.
+    """A video file as a camera that is not live: each of its frames once, or in a loop.
 
     Args:
         file: whatever FFmpeg reads.

@@ -1,7 +1,7 @@
 """The JPEG pictures of a USB camera, checked for damage before they are decoded.
 
-OpenCV would decode a damaged picture as far as it goes. It gives the data as the camera sent it if it is told not to
-convert it; `edge.imaging.decode` then refuses what is damaged. Some cameras send pictures that libjpeg-turbo finds fault
+OpenCV would decode a damaged picture up to the damage. If told not to convert, it gives the data as the camera sent
+it; `edge.imaging.decode` then refuses what is damaged. Some cameras send pictures that libjpeg-turbo finds fault
 with although they look sound; those are left to OpenCV.
 """
 
