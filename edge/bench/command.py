@@ -35,7 +35,7 @@ def bench(options: argparse.Namespace) -> int:
     pairs = [(model, threads) for model in models for threads in options.threads]
     shown = not (options.quiet or options.json)
     try:
-        # Without a thread that redraws: it would disturb what is measured.
+        # Without a thread that redraws: it would disturb the measurement.
         with progress("bench", len(pairs) * parts(options.seconds), shown, by_itself=False) as (step, _):
             for model, threads in pairs:
                 all_results.append(_one(options, model, images, threads, step))

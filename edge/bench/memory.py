@@ -1,4 +1,5 @@
-"""Does the daemon's memory stay flat? Simulated results by the million through record, outbox and broker."""
+"""Checks whether the daemon's memory stays constant: millions of simulated results through record, outbox and
+broker."""
 
 import logging
 import tempfile
@@ -21,7 +22,7 @@ from edge.records import ModelReference
 log = logging.getLogger(__name__)
 
 CLASSIFIED_EACH = 200
-"""The network runs once per this many results; the others repeat its last verdict, which takes no time."""
+"""The network runs once per this many results; the others repeat its last verdict, to save time."""
 
 SAMPLES = 40
 WARM_UP_SHARE = 0.1
@@ -39,7 +40,7 @@ AHEAD = 400
 def flat_memory(
     model: ModelFile, images: list[Pixels], results: int, address: str, max_seconds: float
 ) -> dict[str, Any]:
-    """Send simulated results to a broker, and look at the memory of this process.
+    """Send simulated results to a broker, and sample the memory of this process.
 
     Args:
         results: how many.

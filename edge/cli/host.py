@@ -1,4 +1,4 @@
-"""The commands of the host, with their help; what they do is in train/ and export/, named by text."""
+"""The commands of the host, with their help; their functions are in train/ and export/, named as text."""
 
 import argparse
 from pathlib import Path
@@ -24,7 +24,7 @@ def _train(add: Add) -> None:
         "--task",
         choices=("classes", "cells", "kind"),
         default="classes",
-        help="cells: what finds white cells in whole fields; kind: what tells lymphoid cells from others",
+        help="cells: finds white cells in whole fields; kind: tells lymphoid cells from others",
     )
     p.add_argument(
         "--fold", choices=("0", "1", "2", "all"), help="all: with --split none, train on every cell"
@@ -55,11 +55,11 @@ def _evaluate(add: Add) -> None:
     p.add_argument(
         "--split-file", type=Path, metavar="FILE", help="default: the run's; its test list is used"
     )
-    p.add_argument("--all", action="store_true", help="judge every cell in DIR instead")
+    p.add_argument("--all", action="store_true", help="evaluate every cell in DIR instead")
     p.add_argument(
         "--camera",
         action="store_true",
-        help="also under other light, white balance, focus, size, noise and compression; of new patients where it can be",
+        help="also under other light, white balance, focus, size, noise and compression; on new patients if possible",
     )
     p.add_argument(
         "--noise",
@@ -93,7 +93,10 @@ def _ensemble(add: Add) -> None:
 
 def _export(add: Add) -> None:
     p = add(
-        "export", "export.commands:export", "A run to one int8 model file", "export run --out model.tflite"
+        "export",
+        "export.commands:export",
+        "Convert a run to an int8 model file",
+        "export run --out model.tflite",
     )
     p.add_argument("run", type=Path, metavar="RUN")
     p.add_argument("--out", type=Path, required=True, metavar="MODEL.tflite")
@@ -195,5 +198,5 @@ def _recipe_options(p: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="RUN",
         help="use this run as the teacher (distillation, a recipe with distil.variants); "
-        "with --cross-validate, the folder of a cross-validation over the same folds",
+        "with --cross-validate, the folder of a cross-validation with the same folds",
     )
