@@ -29,6 +29,7 @@ EDGE: dict[str, set[str]] = {
     "asyncapi": GROUND | {"host", "records", "mqtt", "specimen"},
     "daemon": DAEMON,
     "logger": GROUND | {"host", "records", "mqtt", "specimen"},
+    "laboratory": PIXELS | {"records", "model", "specimen", "logger", "settings", "doctor"},
     "web": DAEMON - {"daemon"} | {"logger"},
     "doctor": DAEMON,
     "demo": PARTS | {"settings", "logger", "specimen", "web"},
@@ -47,6 +48,7 @@ TRAIN: dict[str, set[str]] = {
     "evaluate": {"data", "fit", "plot_style", "quiet"},
     "fields": {"data", "fit", "evaluate", "plot_style"},
     "studies": {"data", "fit", "evaluate", "plot_style", "quiet"},
+    "laboratory": {"data"},
     "commands": {"data", "fit", "evaluate", "fields", "networks", "studies", "quiet"},
 }
 

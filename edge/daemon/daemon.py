@@ -69,7 +69,7 @@ class Daemon:
         self._archive, self._outbox, self._progress = parts.archive, parts.outbox, parts.progress
         self._camera, self._capture, self.gate = parts.camera, parts.capture, parts.gate
         self._runs, self._health = parts.runs, parts.health
-        self._specimens = parts.specimens
+        self._specimens, self._models = parts.specimens, parts.models
         self._views = Views(self._newest, self._show, parts.crop_px)
         self._publisher = Publisher(settings.mqtt, settings.device.id, self._outbox, self._handlers())
         self._reporter = Reporter(
@@ -107,6 +107,7 @@ class Daemon:
             handlers["specimen_start"] = self._specimens.start
             handlers["specimen_stop"] = self._specimens.stop
         handlers["view"] = self._views.request
+        handlers["model_install"], handlers["model_back"] = self._models.install, self._models.back
         return handlers
 
     def _newest(self) -> Frame | None:
@@ -183,6 +184,7 @@ class Daemon:
         while not self._stop.is_set():
             self.gate.fail(self._why_no_result())
             self._look_at_camera()
+            self._models.look()
             if not self._results.has_room() or not self.gate.wait(TICK_S):
                 continue
             frame = self._capture.take(TICK_S, self.gate.after_ns)
@@ -224,6 +226,7 @@ class Daemon:
                 continue
             if frame is None:
                 break
+            self._models.look()
             if self._progress is None or self._progress.begins(frame):
                 with self._specimens.frame:
                     self._results.accept(self.gate.named(frame))
@@ -266,7 +269,13 @@ class Daemon:
     def _report(self) -> dict[str, Any]:
         self._count()
         report = self._health.report(self._publisher.state(), self._late())
-        return {**report, "archive": self._archive.state()}
+        more = self._models.report()
+        return {
+            **report,
+            "model": {**report["model"], **more["model"]},
+            "drift": more["drift"],
+            "archive": self._archive.state(),
+        }
 
     def _prometheus(self) -> "Iterable[Metric]":
         self._count()
