@@ -6,7 +6,7 @@ from pathlib import Path
 from edge.errors import InputError, LeukoscopeError
 from train.data.dataset import DataSet, cells_of
 from train.data.split import SIDES, Split
-from train.fit.model import mobilenet_m
+from train.fit.model import network
 from train.fit.recipe import Recipe
 from train.fit.run import Run
 
@@ -17,7 +17,7 @@ def check_start(
     """Refuse a training that could not start or whose parts do not fit together.
 
     Args:
-        weights: see `train.fit.model.mobilenet_m`.
+        weights: see `train.fit.model.network`.
         teacher: run folder of the model to learn from.
         folder: of the run, which need not be there yet.
 
@@ -30,7 +30,7 @@ def check_start(
         cells_of(data, split.side(side))
     if teacher is not None:
         refuse_knowing_teacher(folder, split, Run(teacher))
-    mobilenet_m(recipe.model, weights)
+    network(recipe.model, weights)
     check_writable(folder)
 
 
