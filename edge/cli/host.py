@@ -18,7 +18,7 @@ def add_commands(add: Add) -> None:
 
 def _train(add: Add) -> None:
     example = "train --data C-NMC --fold 1 --split image --recipe paper --out run"
-    p = add("train", "train.commands:train", "Train MobileNet_M", example)
+    p = add("train", "train.commands:train", "Train MobileNet_M or one of its rivals", example)
     _data_option(p)
     p.add_argument(
         "--task",
@@ -181,13 +181,18 @@ def _positive_option(p: argparse.ArgumentParser) -> None:
 
 def _recipe_options(p: argparse.ArgumentParser) -> None:
     p.add_argument(
+        "--network",
+        metavar="NAME",
+        help="mobilenet_m (default) or a rival: alnett, alexnet, vgg16, googlenet, resnet50, mma_mtl, yolov4, yolov4_tiny",
+    )
+    p.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help="change the recipe: --set fit.batch=32",
     )
-    p.add_argument("--weights", metavar="FILE|imagenet|none", help="to start from (default: imagenet)")
+    p.add_argument("--weights", metavar="FILE|imagenet|none", help="to start from (default: imagenet, none for networks without)")
     p.add_argument("--limit", type=count, metavar="N", help="use at most N images per split (quick trial)")
     p.add_argument("--seed", type=whole, default=0, metavar="N", help="of the split")
     p.add_argument(

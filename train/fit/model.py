@@ -4,18 +4,15 @@ import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import keras
 
 from edge.errors import InputError, LeukoscopeError
 from train.fit.fused import fused
-from train.fit.recipe import ModelRecipe
+from train.fit.recipe import MOBILENET_M, ModelRecipe
 
 IMAGENET, NO_WEIGHTS = "imagenet", "none"
-
-MOBILENET_M = "mobilenet_m"
-PRE_TRAINED = frozenset({MOBILENET_M, "vgg16", "resnet50"})
-"""Networks that Keras has ImageNet weights of."""
 
 # MobileNet's blocks by the names of their layers: the first convolution is block 0, the head comes last.
 _BLOCK = re.compile(r"conv_(?:pad|dw|pw)_(\d+)")
@@ -30,13 +27,16 @@ def block_of(name: str) -> int:
     return int(match[1]) if match else HEAD_BLOCK
 
 
-def default_weights(network: str) -> str:
-    """What a network begins with where nothing is said: ImageNet weights if Keras has them."""
-    return IMAGENET if network in PRE_TRAINED else NO_WEIGHTS
+def module_of(network: str) -> ModuleType:
+    """The module of a network, of `train.networks`, which stands above this package.
+
+    Importing it makes its layers known to Keras, which reads a saved model by their names.
+    """
+    return importlib.import_module(f"train.networks.{network}")
 
 
 def network(recipe: ModelRecipe, weights: str = NO_WEIGHTS) -> keras.Model:
-    """The network that a recipe names, from `train.networks`, which stands above this package.
+    """The network that a recipe names.
 
     Args:
         recipe: its name and input size, and all that the network has of it.
@@ -54,9 +54,8 @@ def network(recipe: ModelRecipe, weights: str = NO_WEIGHTS) -> keras.Model:
         return mobilenet_m(recipe, weights)
     if recipe.frozen_blocks:
         raise InputError(f"model.frozen_blocks: {recipe.network} has none of MobileNet's blocks; give 0")
-    module = importlib.import_module(f"train.networks.{recipe.network}")
     try:
-        model: keras.Model = module.build(recipe, weights)
+        model: keras.Model = module_of(recipe.network).build(recipe, weights)
     except ValueError as error:  # Keras: a pooling has nothing left to pool
         raise InputError(f"model.size {recipe.size}: too small for {recipe.network} ({error})") from error
     normalisations = [each for each in model.layers if isinstance(each, keras.layers.BatchNormalization)]

@@ -32,6 +32,10 @@ Network = Literal[
 
 NETWORKS: tuple[str, ...] = get_args(Network)
 
+MOBILENET_M = "mobilenet_m"
+PRE_TRAINED = frozenset({MOBILENET_M, "vgg16", "resnet50"})
+"""Networks that Keras has ImageNet weights of; the others start at random unless a file is given."""
+
 _FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 
 

@@ -84,7 +84,7 @@ def train(
             progress.stopped = "the regression alone, 0 epochs"
             run.save(model, progress, better=True)
     else:
-        model = keras.models.load_model(run.folder / f"checkpoint-{progress.epoch}.keras")
+        model = run.checkpoint(progress)
     _build_loss_and_metrics(model)
     while not progress.stopped:
         batches = TrainingBatches(crops, cells, recipe, progress.epoch, taught=taught)
