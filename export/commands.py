@@ -263,6 +263,7 @@ def _training(run: Run, recipe: Recipe, data: DataSet) -> dict[str, Any]:
         "best_epoch": progress.best_epoch if progress else 0,
         "chosen_by": _chosen_by(recipe),
         "members": recipe.model.members,
+        "network": recipe.model.network,
     }
 
 

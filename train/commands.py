@@ -85,7 +85,9 @@ def train(options: argparse.Namespace) -> int:
         _refuse_other_split(options, run.split(), data)
         options.limit = resumed_limit(run, options.limit, options.epochs)
         if options.recipe or options.set or options.network:
-            log.warning("%s: the run keeps its recipe; --recipe, --network and --set are not used", options.out)
+            log.warning(
+                "%s: the run keeps its recipe; --recipe, --network and --set are not used", options.out
+            )
     else:
         Run.refuse_existing(options.out)
         data = datasets.load(options.data, options.positive)
@@ -168,7 +170,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if options.cross_validate:
         return _cross_validate(options)
     _refuse_training_options(options)
-    levels, subject = _noise_levels(options.noise), Path(options.subject)
+    levels, subject = noise_levels(options.noise), Path(options.subject)
     scorer, own = evaluation.load_scorer(subject)
     data = datasets.load(options.data, options.positive, scorer.classes)
     split = _split_to_judge(options, data, own)
@@ -222,7 +224,12 @@ def _split_to_judge(
 
 def _refuse_training_options(options: argparse.Namespace) -> None:
     """What only the trainings of a cross-validation use is not ignored without a word."""
-    given = {"--network": options.network, "--set": options.set, "--weights": options.weights, "--teacher": options.teacher}
+    given = {
+        "--network": options.network,
+        "--set": options.set,
+        "--weights": options.weights,
+        "--teacher": options.teacher,
+    }
     for name, value in given.items():
         if value:
             raise InputError(
@@ -275,7 +282,7 @@ def _cross_validate(options: argparse.Namespace) -> int:
     if options.split_file:
         raise InputError("--split-file does not go with --cross-validate, which makes its own folds")
     options.recipe, options.epochs = options.subject, None
-    recipe, levels = _recipe(options), _noise_levels(options.noise)
+    recipe, levels = _recipe(options), noise_levels(options.noise)
     data = datasets.load(options.data, options.positive)
     report.make_folder(options.out)
     settings = _settings(options, data, recipe)
@@ -365,7 +372,7 @@ def _evaluate_command(options: argparse.Namespace) -> list[str]:
     return [*words, "--out", str(options.out)] if options.out else words
 
 
-def _noise_levels(text: str) -> list[float]:
+def noise_levels(text: str) -> list[float]:
     """Sigmas with commas between, each once."""
     try:
         levels = [float(level) for level in text.split(",")]

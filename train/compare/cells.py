@@ -54,13 +54,19 @@ def shared_cells(runs: Sequence[Run], data: DataSet, limit: int | None = None) -
     known = [patients_of(run) for run in runs]
     notes = []
     if len({len(each) for each in tests}) > 1 or len(both) < len(tests[0]):
-        notes.append(f"the runs have different splits; only the {len(both)} test cells of all of them are judged")
+        notes.append(
+            f"the runs have different splits; only the {len(both)} test cells of all of them are judged"
+        )
     new: list[Cell] = []
     if any(each is None for each in known):
         notes.append("the data of a run are not there any more, so it is not known which patients are new")
     else:
         trained = frozenset[str]().union(*(each for each in known if each is not None))
-        new = [cell for cell in data.cells if subject_group(cell.subject) not in trained and cell.path not in both]
+        new = [
+            cell
+            for cell in data.cells
+            if subject_group(cell.subject) not in trained and cell.path not in both
+        ]
     if limit:
         notes.append(f"--limit {limit}: only that many cells of each set were judged, for a quick trial")
     test = [cell for cell in data.cells if cell.path in both]

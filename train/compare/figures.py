@@ -58,8 +58,12 @@ def contestant(run: Run, name: str, data: DataSet, cells: SharedCells, levels: S
     """
     scorer, _ = load_scorer(run.folder)
     if scorer.classes != data.classes:
-        raise InputError(f"{run.folder}: learnt {scorer.classes.names()}, the data are {data.classes.names()}")
-    sets: dict[str, tuple[list[Cell], Resample]] = {TEST: (cells.test, "cells" if cells.same_patients else "subjects")}
+        raise InputError(
+            f"{run.folder}: learnt {scorer.classes.names()}, the data are {data.classes.names()}"
+        )
+    sets: dict[str, tuple[list[Cell], Resample]] = {
+        TEST: (cells.test, "cells" if cells.same_patients else "subjects")
+    }
     if cells.new_patients:
         sets[NEW] = (cells.new_patients, "subjects")
     rows, scores = {}, {}
@@ -72,7 +76,13 @@ def contestant(run: Run, name: str, data: DataSet, cells: SharedCells, levels: S
             for sigma, each in zip(levels[1:], made[1:], strict=True)
         ]
         for row in rows[which]:
-            row |= dict(zip(("macro_precision", "macro_recall", "macro_f1"), macro_means(row["confusion"]), strict=True))
+            row |= dict(
+                zip(
+                    ("macro_precision", "macro_recall", "macro_f1"),
+                    macro_means(row["confusion"]),
+                    strict=True,
+                )
+            )
     suite = camera.judge(scorer.score, scorer.geometry, data.root, cells.new_patients or cells.test)
     return Contestant(name, _facts(run, scorer), rows, scores, suite)
 

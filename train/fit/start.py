@@ -67,12 +67,12 @@ def refuse_what_does_not_fit(folder: Path, recipe: Recipe, split: Split, teacher
             f"{folder}: schedule plateau chooses by the validation loss, but the split has no validation "
             "side; take a recipe with schedule cosine or another split"
         )
-    if recipe.model.network != MOBILENET_M:
-        if recipe.fit.probe_c or recipe.fit.layer_decay != 1 or recipe.fit.epochs == 0:
-            raise InputError(
-                f"{folder}: fit.probe_c, fit.layer_decay and 0 epochs need MobileNet_M's head and blocks; "
-                f"{recipe.model.network} has others, leave them out"
-            )
+    needs_mobilenet = recipe.fit.probe_c or recipe.fit.layer_decay != 1 or recipe.fit.epochs == 0
+    if recipe.model.network != MOBILENET_M and needs_mobilenet:
+        raise InputError(
+            f"{folder}: fit.probe_c, fit.layer_decay and 0 epochs need MobileNet_M's head and blocks; "
+            f"{recipe.model.network} has others, leave them out"
+        )
     if teacher and (its := Run(teacher).recipe().model.network) != MOBILENET_M:
         raise InputError(f"{teacher}: is a {its}; a teacher is a MobileNet_M, whose head is taken off")
     if bool(recipe.distil.variants) != bool(teacher):

@@ -15,9 +15,7 @@ _EPSILON = 1e-5
 
 def convolution(x: Any, filters: int, side: int, strides: int = 1) -> Any:
     """Convolution without bias, batch normalisation, leaky ReLU."""
-    x = keras.layers.Conv2D(
-        filters, side, strides, "same", use_bias=False, kernel_initializer="he_normal"
-    )(x)
+    x = keras.layers.Conv2D(filters, side, strides, "same", use_bias=False, kernel_initializer="he_normal")(x)
     x = keras.layers.BatchNormalization(epsilon=_EPSILON)(x)
     return keras.layers.LeakyReLU(_LEAK)(x)
 

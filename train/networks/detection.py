@@ -87,7 +87,8 @@ def found(model: keras.Model, inputs: Any) -> Boxes:
     seen = keras.Model(model.input, layer.input)(inputs)
     boxes, objectness = layer.boxes(seen[2:])
     surest = np.argmax(keras.ops.convert_to_numpy(objectness), axis=1)
-    return np.asarray(keras.ops.convert_to_numpy(boxes))[np.arange(len(surest)), surest]
+    all_boxes: Boxes = np.asarray(keras.ops.convert_to_numpy(boxes), np.float32)
+    return all_boxes[np.arange(len(surest)), surest]
 
 
 def _priors(grids: Sequence[Any]) -> Boxes:

@@ -22,7 +22,6 @@ PARAMETERS = 6_998_552
 NORMALISED = (64, 192)
 """Channels of the two batch normalisations, which the count above does not have."""
 
-# Name, filters of: 1×1; 3×3 reduced, 3×3; 5×5 reduced, 5×5; pooled and projected. None: a pooling between the stages.
 INCEPTIONS: tuple[tuple[str, tuple[int, ...]] | None, ...] = (
     ("3a", (64, 96, 128, 16, 32, 32)),
     ("3b", (128, 128, 192, 32, 96, 64)),
@@ -36,6 +35,7 @@ INCEPTIONS: tuple[tuple[str, tuple[int, ...]] | None, ...] = (
     ("5a", (256, 160, 320, 32, 128, 128)),
     ("5b", (384, 192, 384, 48, 128, 128)),
 )
+"""Name, filters of: 1×1; 3×3 reduced, 3×3; 5×5 reduced, 5×5; pooled and projected. None: a pooling between the stages."""
 
 
 def network(recipe: ModelRecipe, classes: int = 2) -> keras.Model:

@@ -47,9 +47,10 @@ class RademacherMixup(keras.layers.Layer):  # type: ignore[misc]
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The pictures with a column that says each one's own share; as they are if not training."""
         share = keras.ops.ones((keras.ops.shape(inputs)[0], 1))
-        if training:
-            coin = keras.random.uniform((1, 1), seed=self.seed_generator)
-            share = share * (0.75 + 0.25 * keras.ops.sign(coin - 0.5))
+        if not training:
+            return inputs, share
+        coin = keras.random.uniform((1, 1), seed=self.seed_generator)
+        share = share * (0.75 + 0.25 * keras.ops.sign(coin - 0.5))
         return mixed(inputs, share), share
 
     def compute_output_shape(self, shape: Any) -> Any:

@@ -43,7 +43,8 @@ def _ends(found: Any) -> tuple[Any, Any]:
     length = found.shape[1]
     first = keras.ops.argmax(found, axis=1)
     last = length - keras.ops.argmax(keras.ops.flip(found, axis=1), axis=1)
-    return tuple(keras.ops.cast(end, "float32") / length for end in (first, last))  # type: ignore[return-value]
+    start, end = (keras.ops.cast(each, "float32") / length for each in (first, last))
+    return start, end
 
 
 class PictureTask(keras.layers.Layer):  # type: ignore[misc]

@@ -28,7 +28,9 @@ def started(model: keras.Model, recipe: ModelRecipe, weights: str) -> keras.Mode
         InputError: "imagenet", no such file, or it is of another network.
     """
     if weights == IMAGENET:
-        raise InputError(f"--weights {weights}: Keras has none of {recipe.network}; give a file or {NO_WEIGHTS}")
+        raise InputError(
+            f"--weights {weights}: Keras has none of {recipe.network}; give a file or {NO_WEIGHTS}"
+        )
     if weights != NO_WEIGHTS:
         load_weights(model, weights, lambda: model, recipe.network)
     return model
