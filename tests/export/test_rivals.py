@@ -99,6 +99,8 @@ def test_every_rival_goes_the_whole_way(
     chain(data, tmp_path / "run", tmp_path, capsys)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(900)
 def test_a_rival_that_was_killed_ends_with_the_weights_of_an_unbroken_one(
     data: Path, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

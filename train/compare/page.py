@@ -133,25 +133,28 @@ def _sets(made: Comparison) -> list[str]:
 
 
 def _runs(made: Comparison) -> str:
-    keys = (
-        ("network", "Network"),
-        ("weights", "Weights it began with"),
-        ("recipe", "Recipe"),
-        ("size", "Input, pixels"),
-        ("epochs", "Epochs done"),
-        ("planned_epochs", "Epochs of the recipe"),
-        ("images", "Training images"),
-        ("seconds_an_epoch", "Seconds an epoch, median"),
-    )
     rows = [
-        (title, *("–" if c.facts[key] is None else f"{c.facts[key]}" for c in made.contestants))
-        for key, title in keys
+        (title, *(_fact(c.facts[key]) for c in made.contestants))
+        for key, title in (
+            ("network", "Network"),
+            ("weights", "Weights it began with"),
+            ("recipe", "Recipe"),
+            ("size", "Input, pixels"),
+            ("epochs", "Epochs done"),
+            ("planned_epochs", "Epochs of the recipe"),
+            ("images", "Training images"),
+            ("seconds_an_epoch", "Seconds an epoch, median"),
+        )
     ]
     body = "".join(page.paragraph(note, warning=True) for note in made.notes)
     short = [c.name for c in made.contestants if c.facts["epochs"] < c.facts["planned_epochs"]]
     if short:
         body += page.paragraph(f"Not at the end of their recipe: {', '.join(short)}.", warning=True)
-    return body + page.table("Runs", ("", *_names(made)), rows)
+    return body + page.table("Runs", ("", *_names(made)), rows, kind="facts")
+
+
+def _fact(value: object) -> str:
+    return "–" if value is None else f"{value:.0f}" if isinstance(value, float) else str(value)
 
 
 def _metrics(made: Comparison) -> str:
@@ -221,22 +224,18 @@ def _interval(interval: Sequence[float] | None) -> str:
 
 
 def _beside_paper(made: Comparison) -> str:
-    ours = {c.facts["network"]: c for c in made.contestants}
     rows = []
     for row in paper.RIVALS:
         printed = " / ".join(f"{value:g}" for value in row.accuracy) or (f"F1 {row.f1:g}" if row.f1 else "–")
-        mine = ours.get(row.network)
-        here = (
-            "not run"
-            if mine is None
-            else f"{100 * mine.rows[TEST][0]['accuracy']:.1f}, mean F1 {100 * mine.rows[TEST][0]['macro_f1']:.1f}"
-        )
-        rows.append((row.network, printed, row.where, here))
-    body = page.table(
-        "Per cent; the paper's three numbers are its folds 0, 1 and 2",
-        ("Network", "The paper prints", "Where", "Here, test cells: accuracy"),
-        rows,
-    )
+        here = [
+            f"{c.name}: {100 * c.rows[TEST][0]['accuracy']:.1f}, F1 {100 * c.rows[TEST][0]['macro_f1']:.1f}"
+            for c in made.contestants
+            if c.facts["network"] == row.network
+        ]
+        rows.append((row.network, printed, row.where, "; ".join(here) or "not run"))
+    heads = ("Network", "The paper prints", "Where", "Here, test cells: accuracy, mean F1")
+    caption = "Per cent; the paper's three numbers are its folds 0, 1 and 2"
+    body = page.table(caption, heads, rows, kind="facts")
     lines = [
         (f"σ\u00a0{sigma:g}", *(f"{value:.2f}" for value in row[:4]), f"{row.auc:.3f}")
         for sigma, row in (paper.RESULTS[made.fold] if made.fold is not None else {}).items()

@@ -11,6 +11,9 @@ from train.evaluate import camera
 from train.evaluate.paper import RIVALS
 from train.plot_style import BLACK, BLUE, GREY, ORANGE, grid, save
 
+_ACROSS = 5
+"""Matrices in a row."""
+
 _MARKERS = "os^Dv<>Ph"
 _BARS = (("accuracy", "accuracy"), ("macro_f1", "F1, mean of both classes"), ("auc", "AUC of scores"))
 
@@ -18,11 +21,12 @@ _BARS = (("accuracy", "accuracy"), ("macro_f1", "F1, mean of both classes"), ("a
 def confusions(contestants: Sequence[Contestant], classes: Sequence[str], file: Path) -> None:
     """The confusion matrices of the test cells side by side, those of new patients beneath: the paper's Figure 8."""
     sets = [which for which in (TEST, NEW) if which in contestants[0].rows]
-    figure = Figure((2.5 * len(contestants) + 0.4, 2.7 * len(sets) + 0.3), layout="constrained")
-    axes = iter(grid(figure, len(sets), len(contestants)))
-    for which in sets:
-        for each in contestants:
-            cell = next(axes)
+    across = min(len(contestants), _ACROSS)
+    down = -(-len(contestants) // across)
+    figure = Figure((2.5 * across + 0.4, 2.7 * down * len(sets) + 0.3), layout="constrained")
+    axes = grid(figure, down * len(sets), across)
+    for block, which in enumerate(sets):
+        for cell, each in zip(axes[block * down * across :], contestants, strict=False):
             counts = np.array(each.rows[which][0]["confusion"], dtype=float)
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
             cell.imshow(shares, cmap="Blues", vmin=0, vmax=1)

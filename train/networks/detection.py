@@ -87,8 +87,8 @@ def found(model: keras.Model, inputs: Any) -> Boxes:
     seen = keras.Model(model.input, layer.input)(inputs)
     boxes, objectness = layer.boxes(seen[2:])
     surest = np.argmax(keras.ops.convert_to_numpy(objectness), axis=1)
-    all_boxes: Boxes = np.asarray(keras.ops.convert_to_numpy(boxes), np.float32)
-    return all_boxes[np.arange(len(surest)), surest]
+    all_boxes = np.asarray(keras.ops.convert_to_numpy(boxes), np.float32)
+    return np.take_along_axis(all_boxes, surest[:, np.newaxis, np.newaxis], axis=1)[:, 0]
 
 
 def _priors(grids: Sequence[Any]) -> Boxes:
