@@ -53,8 +53,8 @@ accept = Outbox.accept
 def promised(future):
     if future.exception() is None:
         os.write(promises, b"%d %s\\n" % (future.result().sequence, future.result().id.encode()))
-def accept_and_write_down(self, record):
-    future = accept(self, record)
+def accept_and_write_down(self, record, *others):
+    future = accept(self, record, *others)
     future.add_done_callback(promised)
     return future
 Outbox.accept = accept_and_write_down

@@ -87,9 +87,9 @@ class Kept:
 
 
 def runs(sequences: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Sequences as first and last of each run without a gap, in order."""
+    """Sequences, each once or more often, as first and last of each run without a gap, in order."""
     first = last = 0
-    for sequence in sorted(sequences):
+    for sequence in sorted(set(sequences)):
         if first and sequence == last + 1:
             last = sequence
             continue
