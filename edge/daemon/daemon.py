@@ -42,6 +42,7 @@ from edge.outbox.queue import Outbox, OutboxFullError, Sent
 from edge.records import ModelReference, Record
 from edge.settings import Settings
 from edge.specimen import tally
+from edge.specimen.counting import Classes
 from edge.specimen.summary import errors_in
 
 if TYPE_CHECKING:
@@ -132,7 +133,15 @@ def _open(settings: Settings, again: bool, opened: ExitStack) -> Parts:
     gate = Gate(settings.camera, crop_px)
     health = Health(outbox, folder, reference, restarts)
     errors, adapted = errors_in(manifest.calibration), bool(getattr(manifest, "adaptation", None))
-    specimens = Specimens(outbox, reference, errors, adapted, settings.specimen.target, gate.set_specimen)
+    specimens = Specimens(
+        outbox,
+        reference,
+        errors,
+        adapted,
+        settings.specimen.target,
+        gate.set_specimen,
+        Classes(*manifest.classes()),
+    )
     return Parts(
         pipeline=pipeline,
         preparation=preparation,

@@ -191,8 +191,10 @@ class Classifier:
         return measured
 
     def _probabilities(self) -> dict[str, float]:
+        """Of the two classes; the positive one stands first, so that a record tells which it is."""
         first, second = self._interpreter.get_tensor(self._output_index)[0].tolist()
-        return _two(self._logits[first + 128], self._logits[second + 128], self._labels)
+        found = _two(self._logits[first + 128], self._logits[second + 128], self._labels)
+        return found if self._labels[0] == self._positive else dict(reversed(found.items()))
 
 
 def is_shift(input_format: InputFormat) -> bool:
