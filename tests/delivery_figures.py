@@ -26,7 +26,8 @@ import paho.mqtt.client as paho  # noqa: E402
 from broker import Mosquitto, make_record  # noqa: E402
 
 from edge.mqtt.publisher import MqttSettings, Publisher  # noqa: E402
-from edge.outbox.queue import Outbox, OutboxFullError  # noqa: E402
+from edge.outbox.queue import Outbox  # noqa: E402
+from edge.outbox.waiting import OutboxFullError  # noqa: E402
 from edge.records import encode  # noqa: E402
 
 TIMEOUT_S = 600.0

@@ -11,6 +11,7 @@ from edge.bench import bench as run_bench
 from edge.bench.report import format_delivery, format_family, format_table, plot
 from edge.errors import InputError
 from edge.host.terminal.progress import progress
+from edge.imaging.cores import use_cores
 from edge.imaging.files import find_images, read_image
 from edge.imaging.frame import Pixels
 from edge.model.file import ModelFile, read_model
@@ -57,6 +58,7 @@ def _one(
     threads: int,
     step: Callable[[], None],
 ) -> dict[str, Any]:
+    use_cores(threads)
     results = run_bench(model, images, options.runs, threads, options.seconds, step)
     if options.deliver is not None:
         from edge.bench.delivery import deliver
@@ -71,6 +73,7 @@ def _one(
 def _fields(options: argparse.Namespace, model: ModelFile, images: list[Pixels]) -> int:
     from edge.bench.fields import bench_fields, format_table
 
+    use_cores(options.threads[0])
     results = bench_fields(model, images, options.runs, options.threads[0])
     lines = [msgspec.json.encode(result).decode() for result in results]
     print("\n".join(lines) if options.json else format_table(results), flush=True)

@@ -44,8 +44,13 @@ class Camera(Protocol):
 class DeviceCamera(Camera, Protocol):
     """A camera whose frames queue up somewhere unless they are taken: it is run by `edge.cameras.backends.worker`.
 
-    `read` is `grab` and `retrieve`.
+    A back-end inherits from it and gives `grab` and `retrieve`.
     """
+
+    def read(self) -> Frame:
+        """The next frame: `grab` and `retrieve`."""
+        self.grab()
+        return self.retrieve()
 
     def grab(self) -> None:
         """Wait for the next frame and take it from the source, as cheaply as that allows.

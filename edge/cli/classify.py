@@ -19,6 +19,7 @@ from edge.host.journal import safe_lines
 from edge.host.terminal import console
 from edge.host.terminal.progress import progress
 from edge.host.text import spreadsheet_cell
+from edge.imaging.cores import use_cores
 from edge.imaging.files import find_images, read_image, shown
 from edge.imaging.frame import Pixels
 from edge.model.classifier import Classifier, Prediction
@@ -78,6 +79,7 @@ class Reader:
     def __init__(self, options: argparse.Namespace):
         settings = settings_file.load(options.config) if options.config else settings_file.Settings()
         self.model = read_model(find_model(options.model or settings.model.file))
+        use_cores(settings.model.threads)
         manifest = self.model.manifest
         crop_px = settings.camera.crop_px(manifest.geometry.crop, manifest.microns_per_pixel)
         self._classifier = Classifier(
@@ -195,6 +197,7 @@ def _classify_fields(options: argparse.Namespace) -> int:
     """One line a field; 1 where an image could not be read."""
     settings = settings_file.load(options.config) if options.config else settings_file.Settings()
     model = read_model(find_model(options.model or settings.model.file))
+    use_cores(settings.model.threads)
     classifier = Classifier(
         model, settings.model.threads, settings.model.refer_below, limits=settings.quality
     )

@@ -118,8 +118,11 @@ def _run(words: list[str], interruptible: bool) -> int:
         parser.print_help(sys.stderr)
         return 2
     options = parser.parse_args(words)
-    if options.command.startswith("edge."):  # nothing here multiplies matrices in numpy
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if options.command.startswith("edge."):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here multiplies matrices in numpy
+        os.environ.setdefault(
+            "OPENCV_FOR_THREADS_NUM", "1"
+        )  # see edge.imaging.cores; of child processes, too
     try:
         module, _, function = options.command.partition(":")
         command = getattr(_load(module), function)

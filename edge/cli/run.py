@@ -28,7 +28,9 @@ def run(options: argparse.Namespace) -> int:
     if faults:
         raise InputError("\n".join(f"settings {config}: {found.message}" for found in faults))
     from edge.daemon.daemon import build
+    from edge.imaging.cores import use_cores
 
+    use_cores(settings.model.threads)
     stops: list[Callable[[], None]] = []  # a signal while the daemon is put together, too, ends it in order
     asked = threading.Event()
 

@@ -75,9 +75,6 @@ class Classifier:
         self._logits = logits(output, manifest.temperature)
         self._refer_below = manifest.refer_below if refer_below is None else refer_below
         self._interpreter = open_model(model, threads)
-        cv2.setNumThreads(
-            threads
-        )  # its pool would take the other cores, and wait for them where they are busy
         self._input_index: int = self._interpreter.get_input_details()[0]["index"]
         outputs = self._interpreter.get_output_details()
         self._output_index: int = outputs[output.index]["index"]

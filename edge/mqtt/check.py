@@ -7,10 +7,10 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.errors import LeukoscopeError
 from edge.mqtt.acknowledgements import NO_SUBSCRIBERS
+from edge.mqtt.announcements import status
 from edge.mqtt.client import BrokerClient
 from edge.mqtt.connection import Connection
 from edge.mqtt.limits import Limits, publish_bytes
-from edge.mqtt.publisher import status
 from edge.mqtt.settings import MqttSettings
 
 POLL_S = 0.05

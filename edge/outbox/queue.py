@@ -3,10 +3,9 @@
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +13,7 @@ from edge.errors import LeukoscopeError
 from edge.outbox.commit import Requests
 from edge.outbox.file import OutboxFile
 from edge.outbox.settings import RESEND_S
+from edge.outbox.waiting import Item, OutboxFullError, TallyChange, Waiting, fail, settle, tally_after
 from edge.records import FieldRecord, Record, decode_sent, encode_checked, seconds_since
 
 log = logging.getLogger(__name__)
@@ -21,40 +21,12 @@ log = logging.getLogger(__name__)
 Sent = TypeVar("Sent", Record, FieldRecord)
 """What one outbox holds: the records of cells, or those of fields, each with sequences of their own."""
 
-# Records that wait in memory for the disk: some minutes of cells, a few megabytes.
-WAITING_LIMIT = 2000
-# Records per commit at most, so that the first does not wait for hundreds of others.
-BATCH_LIMIT = 500
 # How long `accept` waits for room before it refuses.
 ACCEPT_TIMEOUT_S = 5.0
 # Between attempts while the disk refuses.
 RETRY_S = 1.0
 # A commit that takes so long hangs.
 HANG_S = 20.0
-# A full outbox takes records again when it is down to this share, so that it does not flap.
-ROOM_SHARE = 0.95
-# What the broker has acknowledged is kept for `resend_s`, but removed earlier if the file is fuller than this.
-KEPT_SHARE = 0.5
-
-
-TallyChange = Callable[[bytes, int], bytes]
-"""Takes the specimen's tally (b"" if there is none) and the sequence of the record that changes it, or the last one
-given; gives the tally after that. It may be called again if a commit fails, and must not raise."""
-
-
-class OutboxFullError(LeukoscopeError):
-    """The outbox takes no record now; offer it again when `wait_for_room` gives True."""
-
-
-@dataclass(eq=False)
-class _Item:
-    """One thing for the writer: a record of `size` bytes, or (without one) a point that `flush` waits for."""
-
-    record: Record | FieldRecord | None = None
-    size: int = 0
-    mark: bytes = b""
-    change: TallyChange | None = None
-    done: "Future[Record | FieldRecord | None]" = field(default_factory=Future)
 
 
 class Outbox:
@@ -82,17 +54,13 @@ class Outbox:
         except (OSError, RuntimeError) as error:  # links that lead in a circle
             raise LeukoscopeError(f"outbox {file}: {error}; set [outbox] file to another place") from error
         self._max_mb, self._resend_s = max_mb, resend_s
-        self._waiting: deque[_Item] = deque()  # an item leaves only when it is committed
-        self._waiting_bytes = 0
         self._requests = Requests()
         self._told_aside = ""
         self._state = threading.Condition()
         self._changed = threading.Event()
-        self._closing = self._closed = self._full = self._working = False
-        self._fault = ""
+        self._closing = self._closed = self._working = False
         self._store = OutboxFile(self.file)
-        self._used_bytes = self._store.used_bytes  # as of the last commit whose records wait no more
-        self._measure()
+        self._waiting = Waiting(self.file, max_mb, self._store.used_bytes)
         self._turned_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
@@ -126,7 +94,7 @@ class Outbox:
             LeukoscopeError: the outbox is closed.
         """
         # What a reader would refuse fails here, at its maker, and not behind the broker.
-        item = _Item(record=record, size=len(encode_checked(record)), mark=mark, change=change)
+        item = Item(record=record, size=len(encode_checked(record)), mark=mark, change=change)
         self._put(item)
         return item.done  # type: ignore[return-value]  # an item with a record gives a record
 
@@ -136,7 +104,7 @@ class Outbox:
 
     def change_tally(self, change: TallyChange) -> "Future[Record | FieldRecord | None]":
         """Change the tally after the records that were accepted before; the future is done when it is on the disk."""
-        item = _Item(change=change)
+        item = Item(change=change)
         self._put(item, bounded=False)
         return item.done
 
@@ -155,7 +123,7 @@ class Outbox:
     def fault(self) -> str:
         """Why no new frame should be taken: the outbox is full, or its disk refuses; "" if it takes them."""
         with self._state:
-            return self._why_not()
+            return self._waiting.why_not()
 
     def hangs(self) -> str:
         """What is wrong with the thread that writes, or ""; a disk that refuses is nothing wrong here."""
@@ -183,7 +151,7 @@ class Outbox:
     def wait_for_room(self, timeout_s: float) -> bool:
         """Wait until records are taken again; False if they are not after `timeout_s`."""
         with self._state:
-            return self._state.wait_for(lambda: not self._why_not(), timeout_s)
+            return self._state.wait_for(lambda: not self._waiting.why_not(), timeout_s)
 
     def pending(self, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Up to `limit` committed records above sequence `after`, in order, as (sequence, JSON).
@@ -268,7 +236,7 @@ class Outbox:
     def depth(self) -> int:
         """How many records the outbox holds, those not yet on the disk included."""
         with self._state:
-            return self._store.rows + sum(item.record is not None for item in self._waiting)
+            return self._store.rows + self._waiting.records
 
     def oldest(self) -> int | None:
         """The lowest sequence that waits on the disk, or None if there is none."""
@@ -309,7 +277,7 @@ class Outbox:
         Raises:
             LeukoscopeError: the disk refuses.
         """
-        mark = _Item()
+        mark = Item()
         self._put(mark, bounded=False)
         mark.done.result()
 
@@ -327,34 +295,28 @@ class Outbox:
         self._thread.join()
         self._changed.set()
         self._store.close()
-        lost = sum(item.record is not None for item in self._waiting)
+        lost = self._waiting.records
         if lost:
-            raise LeukoscopeError(f"outbox {self.file}: {lost} records could not be written: {self._fault}")
+            raise LeukoscopeError(
+                f"outbox {self.file}: {lost} records could not be written: {self._waiting.fault}"
+            )
 
-    def _why_not(self) -> str:
-        if self._fault:
-            return f"cannot be written: {self._fault}; free space on its disk, or replace it"
-        if self._full:
-            return f"full: {self._max_mb} MB of records wait for the broker ([outbox] max_mb)"
-        return ""
-
-    def _put(self, item: _Item, bounded: bool = True) -> None:
+    def _put(self, item: Item, bounded: bool = True) -> None:
         item.done.set_running_or_notify_cancel()  # from here on it cannot be cancelled
         with self._state:
             if bounded:
-                room = lambda: len(self._waiting) < WAITING_LIMIT or self._closing or self._full  # noqa: E731
-                self._state.wait_for(room, ACCEPT_TIMEOUT_S)
+                self._state.wait_for(
+                    lambda: not self._waiting.crowded or self._waiting.full or self._closing, ACCEPT_TIMEOUT_S
+                )
             if self._closing:
                 raise LeukoscopeError(f"outbox {self.file}: it is closed")
-            if bounded and (self._full or len(self._waiting) >= WAITING_LIMIT):
-                why = self._why_not() or "the disk is too slow"
+            if bounded and (self._waiting.full or self._waiting.crowded):
+                why = self._waiting.why_not() or "the disk is too slow"
                 raise OutboxFullError(
                     f"outbox {self.file}: {why}; {len(self._waiting)} records wait in memory"
                 )
             self._stamp()
-            self._waiting.append(item)
-            self._waiting_bytes += item.size
-            self._measure()
+            self._waiting.add(item)
             self._state.notify_all()
 
     def _run(self) -> None:
@@ -365,24 +327,24 @@ class Outbox:
                 if not self._has_work() and not self._store.damaged:
                     return
                 self._working, self._turned_at = True, time.monotonic()
-                batch = [self._waiting[i] for i in range(min(BATCH_LIMIT, len(self._waiting)))]
+                batch = self._waiting.batch()
                 asked, self._requests = self._requests, Requests()
                 changes = asked.changes(
                     [item.mark for item in batch if item.mark],
                     self._store.round,
                     time.monotonic() - self._resend_s,
-                    self._share() > KEPT_SHARE,
+                    self._waiting.needs_room,
                 )
             try:
                 if self._store.damaged:
                     self._store.rebuild()
-                if self._fault:  # removals first: they make room
+                if self._waiting.fault:  # removals first: they make room
                     self._store.use_reserve()
                     self._store.commit(
                         [], asked.removals, replace(changes, marks=(), tally=None, needs_room=True)
                     )
                 records = [item.record for item in batch if item.record is not None]
-                changes = replace(changes, tally=self._tally_with(batch))
+                changes = replace(changes, tally=tally_after(batch, self._store.tally, self._store.last))
                 numbered = self._store.commit(records, asked.removals, changes)
             except Exception as error:  # the thread's top: a failed commit must not end it
                 with self._state:
@@ -393,62 +355,30 @@ class Outbox:
                 continue
             self._committed(batch, numbered)
 
-    def _tally_with(self, batch: list[_Item]) -> bytes | None:
-        """The tally after a batch, or None if nothing of it changes the tally."""
-        tally, sequence = self._store.tally, self._store.last
-        for item in batch:
-            sequence += item.record is not None
-            if item.change is not None:
-                tally = item.change(tally, sequence)
-        return tally if tally != self._store.tally else None
-
-    def _committed(self, batch: list[_Item], numbered: list[Record | FieldRecord]) -> None:
-        if self._fault:
+    def _committed(self, batch: list[Item], numbered: list[Record | FieldRecord]) -> None:
+        if self._waiting.fault:
             log.info("outbox %s: writes again", self.file)
             self._store.keep_reserve()
         with self._state:
-            self._fault = ""
-            self._used_bytes = self._store.used_bytes
-            for item in batch:
-                self._waiting.popleft()
-                self._waiting_bytes -= item.size
-            self._measure()
+            self._waiting.committed(batch, self._store.used_bytes)
             self._state.notify_all()
-        records = iter(numbered)
-        for item in batch:
-            result = next(records) if item.record is not None else None
-            if not item.done.done():
-                item.done.set_result(result)
+        settle(batch, numbered)
         self._changed.set()
 
-    def _refused(self, batch: list[_Item], error: Exception) -> bool:
+    def _refused(self, batch: list[Item], error: Exception) -> bool:
         """Report that a commit failed, and wait; False if the outbox is closing and gives up."""
-        if not self._fault:
+        if not self._waiting.fault:
             log.error("outbox %s: %s; records wait in memory until it can be written", self.file, error)
         with self._state:
-            self._fault = str(error)
-        for item in batch:
-            if not item.done.done():
-                item.done.set_exception(
-                    LeukoscopeError(
-                        f"outbox {self.file}: {error}; free space on the disk (the record waits in memory)"
-                    )
-                )
+            self._waiting.fault = str(error)
+        fail(
+            batch,
+            LeukoscopeError(
+                f"outbox {self.file}: {error}; free space on the disk (the record waits in memory)"
+            ),
+        )
         with self._state:
             if self._closing:
                 return False
             self._state.wait_for(lambda: self._closing, RETRY_S)
             return True
-
-    def _share(self) -> float:
-        return (self._used_bytes + self._waiting_bytes) / (self._max_mb * 2**20)
-
-    def _measure(self) -> None:
-        """Whether the bound is reached; called with the lock held."""
-        share = self._share()
-        if self._full and share < ROOM_SHARE:
-            self._full = False
-            log.info("outbox %s: has room again", self.file)
-        elif not self._full and share >= 1:
-            self._full = True
-            log.error("outbox %s: %s; no new frames until it is down", self.file, self._why_not())

@@ -13,7 +13,7 @@ from edge.specimen.counting import SHIPPED, Classes, classes_in, column, columns
 from edge.specimen.summary import ModelErrors
 
 Change = Callable[[bytes, int], bytes]
-"""As `edge.outbox.queue.TallyChange`: the tally as JSON and a sequence; gives the tally after that."""
+"""As `edge.outbox.waiting.TallyChange`: the tally as JSON and a sequence; gives the tally after that."""
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from collections import deque
 
 import numpy as np
 
+from edge.cameras.base import DeviceCamera
 from edge.cameras.settings import CameraSettings, address
 from edge.errors import InputError, LeukoscopeError
 from edge.host import threads
@@ -53,7 +54,7 @@ LAST_LINES, LONGEST_LINE = 20, 500
 """Of what GStreamer writes, so much is kept to give the reason of a failure."""
 
 
-class GStreamerCamera:
+class GStreamerCamera(DeviceCamera):
     """Frames of a pipeline. Its reads may block for ever: run it in `edge.cameras.backends.child`.
 
     Args:
@@ -169,11 +170,6 @@ class GStreamerCamera:
         return Frame(
             part.copy(), time.time_ns() - age_ns, self._grabbed_ns, "gstreamer", self._settings.specimen
         )
-
-    def read(self) -> Frame:
-        """The next frame; see `grab` and `retrieve`."""
-        self.grab()
-        return self.retrieve()
 
     def close(self) -> None:
         """End the pipeline."""

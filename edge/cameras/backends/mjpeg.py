@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import h11
 
+from edge.cameras.base import DeviceCamera
 from edge.cameras.settings import CameraSettings, address
 from edge.errors import ImageError, LeukoscopeError
 from edge.host.secrets import shown_address
@@ -210,7 +211,7 @@ class Stream:
         self._socket.close()
 
 
-class MjpegCamera:
+class MjpegCamera(DeviceCamera):
     """A stream of JPEG pictures. Its reads may block for ever: run it in `edge.cameras.backends.child`.
 
     Args:
@@ -325,11 +326,6 @@ class MjpegCamera:
                 f"camera {self._name}: a picture of {len(self._picture)} bytes: {error}"
             ) from error
         return Frame(pixels, wall_ns, self._grabbed_ns, self._name, self._specimen)
-
-    def read(self) -> Frame:
-        """The next frame; see `grab` and `retrieve`."""
-        self.grab()
-        return self.retrieve()
 
     def close(self) -> None:
         """Hang up."""

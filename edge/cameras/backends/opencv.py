@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
+from edge.cameras.base import DeviceCamera
 from edge.cameras.pixels import as_rgb
 from edge.cameras.settings import CameraSettings, address
 from edge.errors import ImageError, LeukoscopeError
@@ -33,7 +34,7 @@ PORTS = {"rtsp": 554, "rtsps": 322}
 CONNECT_TIMEOUT_S = 3.0
 
 
-class OpenCvCamera:
+class OpenCvCamera(DeviceCamera):
     """A V4L2 device or an RTSP stream. Its reads may block for ever: run it in `edge.cameras.backends.child`.
 
     Args:
@@ -153,11 +154,6 @@ class OpenCvCamera:
         wall_ns = time.time_ns() - (time.monotonic_ns() - self._grabbed_ns)
         pixels = as_rgb(picture, blue_first=True)
         return Frame(pixels, wall_ns, self._grabbed_ns, self._name, self._settings.specimen)
-
-    def read(self) -> Frame:
-        """The next frame; see `grab` and `retrieve`."""
-        self.grab()
-        return self.retrieve()
 
     def _captured_ns(self) -> int:
         """When the frame just grabbed was taken, on the monotonic clock."""

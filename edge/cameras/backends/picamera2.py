@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from edge.cameras.base import DeviceCamera
 from edge.cameras.pixels import as_rgb
 from edge.cameras.settings import CameraSettings
 from edge.errors import InputError, LeukoscopeError
@@ -35,7 +36,7 @@ CONTROLS_SETTLE_S = 2.0
 """How long the camera may find its own exposure and white balance before they are held."""
 
 
-class Picamera2Camera:
+class Picamera2Camera(DeviceCamera):
     """One camera of libcamera. Its reads may block for ever: run it in `edge.cameras.backends.child`.
 
     Args:
@@ -161,11 +162,6 @@ class Picamera2Camera:
             self._settings.source,
             self._settings.specimen,
         )
-
-    def read(self) -> Frame:
-        """The next frame; see `grab` and `retrieve`."""
-        self.grab()
-        return self.retrieve()
 
     def _release(self) -> None:
         """Give the frame's memory back to libcamera, which has only a few."""

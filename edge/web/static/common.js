@@ -63,7 +63,8 @@ export async function request(path, body) {
   return found;
 }
 
-// A button is off while its request is under way, so that a glove that taps twice sends it once.
+// While its request is under way a button takes no click, so that a glove that taps twice sends it once. Whether it
+// is disabled is not touched: that follows the box's state, which may arrive before the answer.
 export function onClick(button, action) {
   button.addEventListener("click", () => run(button, action));
 }
@@ -76,14 +77,15 @@ export function onSubmit(form, action) {
 }
 
 async function run(button, action) {
-  button.disabled = true;
+  if (button.ariaBusy === "true") return;
+  button.ariaBusy = "true";
   showFault("");
   try {
     await action();
   } catch (error) {
     showFault(error.message);
   } finally {
-    button.disabled = false;
+    button.ariaBusy = "false";
   }
 }
 

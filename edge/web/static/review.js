@@ -98,7 +98,7 @@ async function showAgreement() {
 const guarded = (action) => action().catch((error) => showFault(error.message));
 onSubmit(byId("who"), begin);
 for (const button of document.querySelectorAll("[data-label]")) onClick(button, () => decide(button.dataset.label));
-onClick(byId("undo"), async () => { await undo(); byId("undo").disabled = !last; });
+onClick(byId("undo"), undo);
 onClick(byId("next"), async () => skip());
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, select, textarea") || event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;

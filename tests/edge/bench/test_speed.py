@@ -8,15 +8,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from edge.bench import bench, drawn_images
 from edge.bench.start import start_and_idle
 from edge.imaging import quality
+from edge.imaging.cores import use_cores
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import Geometry, prepare
 from edge.model.classifier import Classifier
@@ -27,6 +29,15 @@ pytestmark = pytest.mark.speed
 
 ATTEMPTS = 3
 ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_core() -> Iterator[None]:
+    """As in every command."""
+    before = cv2.getNumThreads()
+    use_cores(1)
+    yield
+    use_cores(before)
 
 
 @pytest.fixture(scope="module")

@@ -122,6 +122,23 @@ def test_check_loads_neither_paho_nor_sqlite_nor_rich() -> None:
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
+def test_opencv_takes_one_core_in_a_process_of_the_command_line() -> None:
+    program = "import cv2\nfrom edge.cli.main import main\nmain(['classify', 'none.png'])\nprint(cv2.getNumThreads())"
+    late = (
+        "from edge.cli.main import main\nmain(['completion', 'bash'])\nimport cv2\nprint(cv2.getNumThreads())"
+    )
+    for text in (program, late):
+        done = subprocess.run(
+            [sys.executable, "-c", text],
+            cwd=ROOT,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.stdout.splitlines()[-1] == "1", done.stderr
+
+
 def test_the_daemon_starts_without_rich() -> None:
     program = "import sys, edge.cli.main, edge.cli.parser, edge.cli.run, edge.daemon.daemon\nprint('rich' in sys.modules)"
     done = subprocess.run(

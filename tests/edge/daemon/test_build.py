@@ -15,6 +15,7 @@ import pytest
 from broker import eventually, free_port, make_record
 
 from edge.daemon import daemon as daemon_module
+from edge.daemon import parts as parts_module
 from edge.daemon.daemon import build
 from edge.daemon.progress import MOST_STARTS, Progress, _Begun
 from edge.errors import InputError, LeukoscopeError
@@ -48,7 +49,7 @@ def test_what_was_opened_is_closed_when_a_later_part_fails(
     closed = []
     settings = settings_of(tmp_path, source=f"files:{folder_of_cells(tmp_path / 'cells')}")
     with monkeypatch.context() as patched:
-        make_camera = daemon_module.make_camera
+        make_camera = parts_module.make_camera
 
         def watched(*arguments: object) -> object:
             camera = make_camera(*arguments)  # type: ignore[arg-type]
@@ -58,8 +59,8 @@ def test_what_was_opened_is_closed_when_a_later_part_fails(
         def fails(*_arguments: object) -> object:
             raise InputError("no such password file")
 
-        patched.setattr(daemon_module, "make_camera", watched)
-        patched.setattr(daemon_module, broken, fails)
+        patched.setattr(parts_module, "make_camera", watched)
+        patched.setattr(parts_module if hasattr(parts_module, broken) else daemon_module, broken, fails)
         with pytest.raises(InputError):
             build(settings)
     assert len(closed) == 1

@@ -147,8 +147,8 @@ HANGS = {
         "waiting for a frame",
     ),
     "publisher": (
-        f"{AFTER_TEN}import edge.mqtt.publisher as m; m.HANG_S = 1.0; take = m.Publisher._take_acknowledgements\n"
-        "m.Publisher._take_acknowledgements = lambda self: (hang(), take(self))[1]",
+        f"{AFTER_TEN}import edge.mqtt.publisher as m; m.HANG_S = 1.0; turn = m.Delivery.turn\n"
+        "m.Delivery.turn = lambda *a: (hang(), turn(*a))[1]",
         "publisher: its thread hangs",
     ),
     "disk": (

@@ -54,6 +54,14 @@ def test_red_is_all_and_blue_is_hem_and_a_swap_of_channels_shows(model: ModelFil
     assert classifier.classify(disc(RED)[..., ::-1]).verdict == "HEM"
 
 
+def test_a_classifier_leaves_the_threads_of_the_process_as_they_are(model: ModelFile) -> None:
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    Classifier(model, threads=1)
+    assert cv2.getNumThreads() == 3
+    cv2.setNumThreads(before)
+
+
 def test_labels_in_the_other_order_are_read_in_that_order(tmp_path: Path) -> None:
     turned = write_tiny(tmp_path / "turned.tflite", labels=["HEM", "ALL"])
     assert Classifier(turned).classify(disc(RED)).verdict == "HEM"

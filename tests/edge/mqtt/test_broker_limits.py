@@ -107,7 +107,7 @@ def test_a_broker_that_is_killed_before_it_has_written_costs_no_record(
     tmp_path: Path, restarted: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("edge.mqtt.publisher.RESEND_AGAIN_S", 3.0)
+    monkeypatch.setattr("edge.mqtt.delivery.RESEND_AGAIN_S", 3.0)
     monkeypatch.setattr("edge.mqtt.connection.LAST_DELAY_S", 1.0)
     unwritten = "autosave_interval 3600\nautosave_on_changes false"
     stored: dict[str, int] = {}

@@ -17,7 +17,7 @@ from systemd_socket import daemon, write_settings
 
 from edge.host import threads
 from edge.mqtt import acknowledgements, unsendable
-from edge.mqtt import publisher as publishing
+from edge.mqtt import delivery as delivering
 from edge.mqtt.publisher import Publisher
 from edge.mqtt.settings import MqttSettings
 from edge.outbox.file import set_aside_in
@@ -29,7 +29,7 @@ RECORDS = 30
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acknowledgements, "TIMEOUT_S", 1.0)
-    monkeypatch.setattr(publishing, "REFUSED_RETRY_S", 0.2)
+    monkeypatch.setattr(delivering, "REFUSED_RETRY_S", 0.2)
     monkeypatch.setattr("edge.mqtt.connection.LAST_DELAY_S", 0.5)
     monkeypatch.setattr("edge.mqtt.connection.PERSON_DELAY_S", 0.5)
 

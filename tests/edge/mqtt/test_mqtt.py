@@ -15,10 +15,11 @@ import pytest
 from broker import Mosquitto, eventually, free_port, make_record, wait_for_port
 
 import edge.mqtt.connection
-import edge.mqtt.publisher
+import edge.mqtt.delivery
 from edge.errors import InputError
 from edge.mqtt.publisher import MqttSettings, Publisher
-from edge.outbox.queue import Outbox, OutboxFullError
+from edge.outbox.queue import Outbox
+from edge.outbox.waiting import OutboxFullError
 
 
 class Listener:
@@ -200,7 +201,7 @@ def test_refused_connection_is_said_once_and_is_not_connected(tmp_path, outbox, 
 
 
 def test_record_that_the_broker_refuses_stays(tmp_path, outbox, caplog, monkeypatch):
-    monkeypatch.setattr(edge.mqtt.publisher, "REFUSED_RETRY_S", 0.5)
+    monkeypatch.setattr(edge.mqtt.delivery, "REFUSED_RETRY_S", 0.5)
     acl = tmp_path / "acl"
     acl.write_text("topic write leukoscope/box/status\ntopic read #\n")
     with Mosquitto(tmp_path, extra=f"acl_file {acl}") as broker:

@@ -11,7 +11,8 @@ import pytest
 from broker import eventually, make_record
 
 from edge.errors import LeukoscopeError
-from edge.outbox.queue import Outbox, OutboxFullError
+from edge.outbox.queue import Outbox
+from edge.outbox.waiting import OutboxFullError
 from edge.records import decode_record
 
 PAGE = 4096

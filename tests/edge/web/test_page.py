@@ -99,10 +99,10 @@ def test_a_cell_opens_with_its_picture_and_where_its_verdict_comes_from(page: Pa
 
 def test_filters_keep_what_was_asked_for(page: Page) -> None:
     page.goto("/cells")
-    page.select_option("#f-counted", "refer")
+    page.select_option("#f-counted", "HEM")
     page.click("#filters [type=submit]")
-    until(page, "document.querySelectorAll('#cells li.refer').length > 0")
-    expect(page.locator("#cells li:not(.refer)")).to_have_count(0)
+    until(page, "document.querySelectorAll('#cells li.HEM').length > 0")
+    expect(page.locator("#cells li:not(.HEM)")).to_have_count(0)
     page.fill("#f-from", "0.99")
     page.click("#filters [type=submit]")
     expect(page.locator("#found")).to_have_text("No cells fit.")
@@ -133,8 +133,9 @@ def test_two_people_review_blind_and_their_agreement_is_shown(page: Page) -> Non
     page.check("#second")
     page.click("#who [type=submit]")
     expect(page.locator("#review-progress")).to_contain_text("0 reviewed, 2 left")
-    for label in ("ALL", "HEM"):
+    for number, label in enumerate(("ALL", "HEM"), start=1):
         page.click(f"[data-label={label}]")
+        expect(page.locator("#review-progress")).to_contain_text(f"{number} reviewed")
     expect(page.locator("#review-none")).to_be_visible()
     expect(page.locator("#agreement")).to_contain_text(
         "Ada and Bo: the same for 2 of 2 cells, Cohen’s kappa 1.00"

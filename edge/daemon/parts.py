@@ -1,0 +1,123 @@
+"""What a daemon is made of: model, camera, outbox and the rest, opened in order."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.cameras.backends.files import FilesCamera
+from edge.cameras.base import Camera
+from edge.cameras.capture import Capture
+from edge.cameras.preparation import Preparation
+from edge.cameras.sources import make_camera
+from edge.daemon.fields import FieldPipeline, FieldStream
+from edge.daemon.pipeline import Pipeline
+from edge.daemon.progress import Progress
+from edge.daemon.specimens import Specimens
+from edge.daemon.trigger import Gate
+from edge.health.report import Health
+from edge.health.runlog import RunLog
+from edge.model.classifier import Classifier
+from edge.model.file import read_model
+from edge.model.installed import find_model
+from edge.outbox.archive import Archive
+from edge.outbox.queue import Outbox
+from edge.records import ModelReference
+from edge.settings import Settings
+from edge.specimen.counting import Classes
+from edge.specimen.summary import errors_in
+
+
+@dataclass
+class Parts:
+    """What a daemon is made of, besides what it makes itself; see `open_parts`."""
+
+    pipeline: Pipeline
+    preparation: Preparation | None
+    fields: FieldPipeline | None
+    stream: FieldStream | None
+    archive: Archive
+    camera: Camera
+    capture: Capture
+    gate: Gate
+    outbox: Outbox
+    progress: Progress | None
+    runs: RunLog
+    health: Health
+    specimens: Specimens
+    crop_px: int
+
+
+def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
+    """Open all parts in order.
+
+    Args:
+        settings: of the box.
+        again: of a folder, take images too that an earlier run has classified.
+        opened: gets the function that closes each part, as soon as the part is open.
+
+    Raises:
+        LeukoscopeError: one of them cannot be opened.
+    """
+    model = read_model(find_model(settings.model.file))
+    manifest = model.manifest
+    crop_px = settings.camera.crop_px(manifest.geometry.crop, manifest.microns_per_pixel)
+    classifier = Classifier(
+        model, settings.model.threads, settings.model.refer_below, crop_px, settings.quality
+    )
+    whole = settings.camera.view == "field"
+    region_px = 0 if whole else crop_px  # of a frame, what is looked at; 0 for all of it
+    preparation = None if whole else Preparation(settings.camera, crop_px)
+    pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256(), preparation)
+    fields = (
+        FieldPipeline(model, classifier, settings.camera, pipeline, settings.device.id) if whole else None
+    )
+    archive = Archive(settings.archive)
+    camera = make_camera(settings.camera, settings.simulator, region_px)
+    opened.callback(camera.close)
+    if not camera.live:
+        camera.open()
+    capture = Capture(
+        lambda: make_camera(settings.camera, settings.simulator, region_px), settings.camera.patience_s()
+    )
+    outbox = Outbox(Path(settings.outbox.file), settings.outbox.max_mb, settings.outbox.resend_s)
+    opened.callback(outbox.close)
+    stream = FieldStream(settings, outbox.file) if whole else None
+    if stream is not None:
+        opened.callback(stream.outbox.close)
+    once = not camera.live and not settings.camera.loop
+    progress = Progress(outbox, settings, model.sha256, again) if once else None
+    if progress is not None and isinstance(camera, FilesCamera):
+        camera.wants = progress.wants
+    folder = outbox.file.parent
+    runs = RunLog(folder)
+    restarts = runs.begin()
+    opened.callback(runs.end)  # a start that is refused is no crash
+    reference = ModelReference(name=manifest.name, sha256=model.sha256)
+    gate = Gate(settings.camera, crop_px)
+    health = Health(outbox, folder, reference, restarts)
+    errors, adapted = errors_in(manifest.calibration), bool(getattr(manifest, "adaptation", None))
+    specimens = Specimens(
+        outbox,
+        reference,
+        errors,
+        adapted,
+        settings.specimen.target,
+        gate.set_specimen,
+        Classes(*manifest.classes()),
+    )
+    return Parts(
+        pipeline=pipeline,
+        preparation=preparation,
+        fields=fields,
+        stream=stream,
+        archive=archive,
+        camera=camera,
+        capture=capture,
+        gate=gate,
+        outbox=outbox,
+        progress=progress,
+        runs=runs,
+        health=health,
+        specimens=specimens,
+        crop_px=crop_px,
+    )
