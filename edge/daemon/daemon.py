@@ -20,6 +20,7 @@ from edge.host import threads
 from edge.imaging.frame import Frame
 from edge.mqtt.commands import CaptureRequest, Handler
 from edge.mqtt.publisher import Publisher
+from edge.notice import NOTICE
 from edge.records import Record
 from edge.settings import Settings
 
@@ -234,8 +235,24 @@ class Daemon:
         if self._progress is not None:
             self._health.unreadable += self._progress.refused
         self._outbox.flush()
+        log.info("%s", self._summary())
         while not self._stop.is_set() and not self._drained(0.2):
             self._watchdog.worked()  # all is classified; only the broker is waited for
+
+    def _summary(self) -> str:
+        """What became of a folder: all of it is accepted, and only the broker is waited for."""
+        verdicts = self._health.verdicts
+        counted = ", ".join(f"{number} {name}" for name, number in sorted(verdicts.items()))
+        facts = [
+            f"{self._settings.camera.source}: {verdicts.total()} results{f': {counted}' if counted else ''}"
+        ]
+        if self._health.unreadable:
+            facts.append(f"{self._health.unreadable} images could not be read")
+        if self._progress is not None and self._progress.skipped:
+            facts.append(f"{self._progress.skipped} images were done before")
+        if waiting := self._outbox.depth():
+            facts.append(f"{waiting} wait in {self._outbox.file} for the broker: {self._publisher.state()}")
+        return f"{'; '.join(facts)}; {NOTICE}"
 
     def _drained(self, timeout_s: float) -> bool:
         if not self._publisher.wait_drained(timeout_s):

@@ -11,7 +11,7 @@ import msgspec
 
 from edge.errors import InputError, LeukoscopeError
 from edge.host.text import harmless
-from edge.logger.moments import local, zone
+from edge.logger.moments import local, span, zone
 from edge.logger.queries import Results, Total
 from edge.logger.stores.rows import CELL_COLUMNS, csv_line
 from edge.notice import NOTICE
@@ -27,7 +27,7 @@ from edge.specimen.counting import (
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])\Z", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST_SPAN_S = 36_500 * 86_400
-NARROWEST, NAME_WIDTH = 7, 24
+NARROWEST, NAME_WIDTH, WIDE = 7, 24, 100
 _PROBABILITIES = CELL_COLUMNS.index("probabilities")
 
 
@@ -74,21 +74,29 @@ def command(options: argparse.Namespace) -> int:
 def _draw(totals: list[Total], by: str) -> bool:
     """A table for a terminal; False if rich is missing."""
     try:
+        from rich import box
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
     except ImportError:
         return False
-    table = Table(by, caption=f"Times are local: {zone()}")
+    screen = Console()
+    wide = screen.width >= WIDE  # without lines more columns fit
+    table = Table(
+        by,
+        box=box.HEAVY_HEAD if wide else None,
+        collapse_padding=not wide,
+        pad_edge=wide,
+        caption=f"Times are local: {zone()}",
+    )
     heads, classes = _heads(totals), _classes(totals)
     for name in heads:
         table.add_column(Text(name), justify="right")
-    for name in ("first", "last"):
-        table.add_column(name)
+    table.add_column("first … last")
     for total in totals:
-        cells = [harmless(total.key) or "–", *_cells(total, classes), local(total.first), local(total.last)]
+        cells = [harmless(total.key) or "–", *_cells(total, classes), span(total.first, total.last)]
         table.add_row(*(Text(cell) for cell in cells))
-    Console().print(table)
+    screen.print(table)
     return True
 
 

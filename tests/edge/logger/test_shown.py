@@ -150,7 +150,7 @@ def test_results_show_hostile_text_as_text_plain_and_on_a_terminal(database, cap
     os.close(ours)
     assert process.wait(40) == 0
     text = shown.decode()
-    assert "2026-01-01 15:30:00" in text and "IST (UTC+05:30)" in text and "┃" in text and "[/x]" in text
+    assert "2026-01-01 15:30" in text and "IST (UTC+05:30)" in text and "┃" in text and "[/x]" in text
     assert "\x1b[2J" not in text and "\u202e" not in text
 
 
