@@ -13,6 +13,7 @@ from edge.daemon.parts import Parts, open_parts
 from edge.daemon.results import TICK_S, Results
 from edge.daemon.views import Views
 from edge.errors import ImageError, LeukoscopeError
+from edge.health.homeassistant import discovery
 from edge.health.metrics import MetricsServer
 from edge.health.reporter import Reporter
 from edge.health.watchdog import Watchdog
@@ -72,7 +73,13 @@ class Daemon:
         self._runs, self._health = parts.runs, parts.health
         self._specimens = parts.specimens
         self._views = Views(self._newest, self._show, parts.crop_px)
-        self._publisher = Publisher(settings.mqtt, settings.device.id, self._outbox, self._handlers())
+        self._publisher = Publisher(
+            settings.mqtt,
+            settings.device.id,
+            self._outbox,
+            self._handlers(),
+            others=discovery(settings.mqtt.home_assistant, settings.mqtt.topic, settings.device.id),
+        )
         self._reporter = Reporter(
             self._report,
             self._publisher.publish_health,
