@@ -134,6 +134,12 @@ class Health:
         for kind, count in report["frames"].items():
             frames.add_metric([kind], count)
         yield frames
+        results = CounterMetricFamily(
+            "leukoscope_results", "Results by what they count as; no diagnosis", labels=["counted"]
+        )
+        for name, count in self.verdicts.copy().items():
+            results.add_metric([name], count)
+        yield results
         yield histograms("leukoscope_stage_seconds", "Duration of each stage", self._histograms)
         for name, text, value in self._gauges(report, broker, watchdog):
             if value is not None:
