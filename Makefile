@@ -7,14 +7,14 @@ DEMO_SECONDS ?= 30
 IMAGES ?=
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
-.PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams chromium family rivals long-test arm64-parity bundle board board-test
+.PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams chromium prometheus family rivals long-test arm64-parity bundle board board-test
 
 demo: $(VENV)/.demo
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
 
 # Percent of the branches that the tests run, in their own process; it may only rise.
 COVERAGE ?= 60
-test: $(VENV)/.dev mosquitto postgresql streams chromium
+test: $(VENV)/.dev mosquitto postgresql streams chromium prometheus
 	@echo "The tests take about 20 minutes on 2 cores."
 	$(BIN)/python -m pytest --cov --cov-report=
 	@printf 'branch coverage, percent: '; $(BIN)/python -m coverage report --format=total --fail-under=$(COVERAGE)
@@ -119,6 +119,15 @@ streams:
 	    echo "Installing GStreamer's RTSP server from the Debian packages."; \
 	    $(APT) update && DEBIAN_FRONTEND=noninteractive $(APT) install --yes --no-install-recommends $(STREAMS); \
 	  else echo "GStreamer's RTSP server is missing: apt install $(STREAMS); the tests that need it will skip"; fi; fi
+
+# The alerts and the scrape configuration of a fleet's server, in Debian's Prometheus and its promtool.
+prometheus:
+	@if [ -z "$$(command -v promtool)" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing Prometheus from the Debian package."; \
+	    $(APT) update && DEBIAN_FRONTEND=noninteractive $(APT) install --yes --no-install-recommends prometheus || \
+	      echo "Prometheus could not be installed; the tests that need it will skip"; \
+	  else echo "Prometheus is missing: apt install prometheus; the tests that need it will skip"; fi; fi
 
 # The page is tested in Debian's Chromium, and with axe-core for contrast and labels if npm is there.
 chromium: $(VENV)/bin/python

@@ -13,6 +13,7 @@ from edge.daemon.parts import Parts, open_parts
 from edge.daemon.results import TICK_S, Results
 from edge.daemon.views import Views
 from edge.errors import ImageError, LeukoscopeError
+from edge.health.homeassistant import discovery
 from edge.health.metrics import MetricsServer
 from edge.health.reporter import Reporter
 from edge.health.watchdog import Watchdog
@@ -20,6 +21,7 @@ from edge.host import threads
 from edge.imaging.frame import Frame
 from edge.mqtt.commands import CaptureRequest, Handler
 from edge.mqtt.publisher import Publisher
+from edge.notice import NOTICE
 from edge.records import Record
 from edge.settings import Settings
 
@@ -71,7 +73,13 @@ class Daemon:
         self._runs, self._health = parts.runs, parts.health
         self._specimens, self._models = parts.specimens, parts.models
         self._views = Views(self._newest, self._show, parts.crop_px)
-        self._publisher = Publisher(settings.mqtt, settings.device.id, self._outbox, self._handlers())
+        self._publisher = Publisher(
+            settings.mqtt,
+            settings.device.id,
+            self._outbox,
+            self._handlers(),
+            others=discovery(settings.mqtt.home_assistant, settings.mqtt.topic, settings.device.id),
+        )
         self._reporter = Reporter(
             self._report,
             self._publisher.publish_health,
@@ -237,8 +245,24 @@ class Daemon:
         if self._progress is not None:
             self._health.unreadable += self._progress.refused
         self._outbox.flush()
+        log.info("%s", self._summary())
         while not self._stop.is_set() and not self._drained(0.2):
             self._watchdog.worked()  # all is classified; only the broker is waited for
+
+    def _summary(self) -> str:
+        """What became of a folder: all of it is accepted, and only the broker is waited for."""
+        verdicts = self._health.verdicts
+        counted = ", ".join(f"{number} {name}" for name, number in sorted(verdicts.items()))
+        facts = [
+            f"{self._settings.camera.source}: {verdicts.total()} results{f': {counted}' if counted else ''}"
+        ]
+        if self._health.unreadable:
+            facts.append(f"{self._health.unreadable} images could not be read")
+        if self._progress is not None and self._progress.skipped:
+            facts.append(f"{self._progress.skipped} images were done before")
+        if waiting := self._outbox.depth():
+            facts.append(f"{waiting} wait in {self._outbox.file} for the broker: {self._publisher.state()}")
+        return f"{'; '.join(facts)}; {NOTICE}"
 
     def _drained(self, timeout_s: float) -> bool:
         if not self._publisher.wait_drained(timeout_s):

@@ -23,6 +23,7 @@ from edge.outbox.archive import Archive
 from edge.outbox.queue import Outbox
 from edge.records import ModelReference
 from edge.settings import Settings
+from edge.specimen.counting import Classes
 from edge.specimen.summary import errors_in
 
 
@@ -97,7 +98,15 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
     gate = Gate(settings.camera, crop_px)
     health = Health(outbox, folder, reference, restarts)
     errors, adapted = errors_in(manifest.calibration, manifest.adaptation), manifest.adaptation is not None
-    specimens = Specimens(outbox, reference, errors, adapted, settings.specimen.target, gate.set_specimen)
+    specimens = Specimens(
+        outbox,
+        reference,
+        errors,
+        adapted,
+        settings.specimen.target,
+        gate.set_specimen,
+        Classes(*manifest.classes()),
+    )
     models = Models(settings, model, crop_px, pipeline, fields, specimens, health)
     return Parts(
         pipeline=pipeline,

@@ -14,6 +14,7 @@ from edge.mqtt.commands import SpecimenStartRequest, SpecimenStopRequest
 from edge.outbox.queue import Outbox
 from edge.records import ModelReference, rfc3339
 from edge.specimen import tally as tallies
+from edge.specimen.counting import SHIPPED, Classes
 from edge.specimen.summary import ModelErrors
 from edge.specimen.tally import SpecimenMessage
 
@@ -43,6 +44,7 @@ class Specimens:
         checked_here: whether the model file was adapted to this laboratory.
         target: white cells to count, unless a command says otherwise.
         set_specimen: names the specimen of all frames from now on; None for the one of the settings.
+        classes: of the model that judges.
 
     Attributes:
         frame: held from the naming of a frame until its record is accepted: between two frames a count begins and
@@ -57,9 +59,11 @@ class Specimens:
         checked_here: bool,
         target: int,
         set_specimen: Callable[[str | None], None],
+        classes: Classes = SHIPPED,
     ):
         self._outbox, self._model, self._errors = outbox, model, errors
         self._checked_here, self._target, self._set_specimen = checked_here, target, set_specimen
+        self._classes = classes
         self.frame = threading.Lock()
         self._announced: tuple[bytes, int] = b"", 0
         tally = tallies.read(outbox.tally())
@@ -78,7 +82,7 @@ class Specimens:
             LeukoscopeError: it is not on the disk yet; it will be once the disk takes it.
         """
         target = self._target if request.target is None else request.target
-        change = tallies.start(request.specimen, target, rfc3339(time.time_ns()))
+        change = tallies.start(request.specimen, target, rfc3339(time.time_ns()), self._classes)
         return self._change(change, request.specimen)
 
     def stop(self, _request: SpecimenStopRequest) -> SpecimenMessage:

@@ -137,7 +137,9 @@ def test_a_model_that_fails_in_the_daemon_is_given_back_and_the_frame_is_judged(
         stored = daemon._results.accept(frame)
         assert stored is not None and stored.result(10).model.sha256 == SHIPPED.sha256
         told = daemon._models.report()["model"]
-        assert told["on_trial"] is False and bad[:12] in told["fault"] and "illegal instruction" in told["fault"]
+        assert (
+            told["on_trial"] is False and bad[:12] in told["fault"] and "illegal instruction" in told["fault"]
+        )
         assert installation.of_settings(settings.model).sha256 == SHIPPED.sha256
     finally:
         daemon._outbox.close()
