@@ -46,6 +46,7 @@ TRAIN: dict[str, set[str]] = {
     "fit": {"data", "plot_style", "quiet"},
     "networks": {"data", "fit"},
     "evaluate": {"data", "fit", "plot_style", "quiet"},
+    "compare": {"data", "fit", "evaluate", "plot_style"},
     "fields": {"data", "fit", "evaluate", "plot_style"},
     "studies": {"data", "fit", "evaluate", "plot_style", "quiet"},
     "laboratory": {"data"},

@@ -1,4 +1,4 @@
-"""Whole fields in the daemon: one record a field, and one for each of its white cells that was not seen before."""
+"""Whole fields in the daemon: one record per field, and one for each of its white cells that was not seen before."""
 
 import logging
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from edge.settings import Settings
 log = logging.getLogger(__name__)
 
 FILE_SUFFIX = ".fields"
-"""The outbox of the fields' records lies beside that of the cells', its name longer by this."""
+"""Suffix of the outbox of the fields' records, which lies beside that of the cells'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class FieldResults:
 
     Attributes:
         field: its record, the sequence still 0.
-        cells: a record for each new cell, the sequences still 0, and the picture that a person is shown of it.
+        cells: a record for each new cell, the sequences still 0, and the picture of it for a person.
         predictions: of those of them that the classifier was asked about.
     """
 
@@ -45,10 +45,10 @@ class FieldResults:
 class FieldPipeline:
     """From a frame to the records of its cells.
 
-    Cells that the border cuts give no record: the next field shows them whole, and a cell must not count twice.
+    Cells cut by the border give no record: the next field shows them whole, and a cell must not count twice.
 
     Args:
-        model, classifier: what judges the cells.
+        model, classifier: these classify the cells.
         camera: scale and calibration of the frames.
         pipeline: writes records.
         device: the box's name.

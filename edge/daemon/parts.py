@@ -1,4 +1,4 @@
-"""What a daemon is made of: model, camera, outbox and the rest, opened in order."""
+"""The parts of a daemon: model, camera, outbox and the others, opened in order."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,12 +23,13 @@ from edge.outbox.archive import Archive
 from edge.outbox.queue import Outbox
 from edge.records import ModelReference
 from edge.settings import Settings
+from edge.specimen.counting import Classes
 from edge.specimen.summary import errors_in
 
 
 @dataclass
 class Parts:
-    """What a daemon is made of, besides what it makes itself; see `open_parts`."""
+    """The parts of a daemon that are opened for it; see `open_parts`."""
 
     pipeline: Pipeline
     preparation: Preparation | None
@@ -52,7 +53,7 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
 
     Args:
         settings: of the box.
-        again: of a folder, take images too that an earlier run has classified.
+        again: of a folder, also take images that an earlier run has classified.
         opened: gets the function that closes each part, as soon as the part is open.
 
     Raises:
@@ -66,7 +67,7 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
         model, settings.model.threads, settings.model.refer_below, crop_px, settings.quality
     )
     whole = settings.camera.view == "field"
-    region_px = 0 if whole else crop_px  # of a frame, what is looked at; 0 for all of it
+    region_px = 0 if whole else crop_px  # side of the square that is used of a frame; 0 for all of it
     preparation = None if whole else Preparation(settings.camera, crop_px)
     pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256(), preparation)
     fields = (
@@ -92,12 +93,20 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
     folder = outbox.file.parent
     runs = RunLog(folder)
     restarts = runs.begin()
-    opened.callback(runs.end)  # a start that is refused is no crash
+    opened.callback(runs.end)  # a start that fails is not a crash
     reference = ModelReference(name=manifest.name, sha256=model.sha256)
     gate = Gate(settings.camera, crop_px)
     health = Health(outbox, folder, reference, restarts)
     errors, adapted = errors_in(manifest.calibration, manifest.adaptation), manifest.adaptation is not None
-    specimens = Specimens(outbox, reference, errors, adapted, settings.specimen.target, gate.set_specimen)
+    specimens = Specimens(
+        outbox,
+        reference,
+        errors,
+        adapted,
+        settings.specimen.target,
+        gate.set_specimen,
+        Classes(*manifest.classes()),
+    )
     models = Models(settings, model, crop_px, pipeline, fields, specimens, health)
     return Parts(
         pipeline=pipeline,

@@ -22,7 +22,7 @@ from edge.specimen import tally
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
-"""How long the loop waits at once for room in the outbox, or for a frame, before it looks for a stop."""
+"""How long the loop waits for room in the outbox, or for a frame, before it checks for a stop."""
 
 
 class Results:
@@ -31,9 +31,9 @@ class Results:
     Args:
         parts: of the daemon.
         views: shows what was judged.
-        watchdog: learns which step is under way.
+        watchdog: is told which step is under way.
         stop: set at the end of the run.
-        why_not: why no result is made now, for requests that wait.
+        why_not: gives the reason why no result is made now, for requests that wait.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Results:
             self._outbox.mark(mark)
 
     def _mark(self) -> bytes:
-        """Of an image of a folder: it has not ended the program."""
+        """The mark of an image of a folder, which did not crash the program; else b""."""
         return self._progress.classified() if self._progress is not None else b""
 
     def _keep(
@@ -113,7 +113,8 @@ class Results:
             self._watchdog.worked()
 
     def _offer(self, record: Sent, outbox: Outbox, mark: bytes = b"") -> "Future[Sent] | None":
-        """Give a record to the outbox as soon as it takes it; None if a stop came first, or it can never take it."""
+        """Give a record to the outbox, waiting for room; None if a stop came first, or if the outbox can never take
+        it."""
         while not self._stop.is_set():
             try:
                 change = tally.counted(record) if isinstance(record, Record) else None
@@ -121,7 +122,7 @@ class Results:
             except OutboxFullError:
                 self._gate.fail(self._why_not())
                 self.has_room(outbox)
-            except InputError as error:  # a fault in the program; the next frame has its chance
+            except InputError as error:  # a fault in the program; continue with the next frame
                 self._health.unreadable += 1
                 self._gate.fail(str(error))
                 if str(error) != self._told_unfit:
@@ -131,7 +132,7 @@ class Results:
         return None
 
     def has_room(self, outbox: Outbox | None = None) -> bool:
-        """Whether the outbox takes records, waiting a moment for it; a full disk is no fault of this process."""
+        """Whether the outbox takes records; waits for a moment. A full disk is not a fault of this process."""
         if (outbox or self._outbox).wait_for_room(TICK_S):
             return True
         self._watchdog.worked()  # a restart would lose what waits in memory, and free nothing

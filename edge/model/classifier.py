@@ -210,12 +210,14 @@ class Classifier:
         return measured
 
     def _probabilities(self, features: npt.NDArray[np.float32] | None) -> dict[str, float]:
+        """Of the two classes; the positive one stands first, so that a record tells which it is."""
         first, second = self._interpreter.get_tensor(self._output_index)[0].tolist()
         first, second = self._logits[first + 128], self._logits[second + 128]
         if self._head is not None and features is not None:
             own = self._sign * self._head.log_odds(features, self._sign * (first - second))
             first, second = own, 0.0
-        return _two(first, second, self._labels)
+        found = _two(first, second, self._labels)
+        return found if self._labels[0] == self._positive else dict(reversed(found.items()))
 
 
 def is_shift(input_format: InputFormat) -> bool:

@@ -19,9 +19,10 @@ from edge.model.adaptation import Adaptation
 from edge.model.bundle import MAX_FILE_BYTES as MAX_FILE_BYTES  # a limit of the model file as a whole
 from edge.model.drift import Summary
 from edge.model.interpreter import make_interpreter as make_interpreter
+from edge.model.labels import POSITIVE as POSITIVE
+from edge.model.labels import positive_of
 
 SCHEMA = 1
-POSITIVE = "ALL"
 REFER = "refer"
 """The verdict that is no class."""
 
@@ -113,11 +114,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     def positive_label(self) -> str:
         """The label of the positive class."""
-        return self.positive or (POSITIVE if POSITIVE in self.labels else self.labels[0])
+        return positive_of(self.labels, self.positive)
 
     def negative_label(self) -> str:
         """The label of the other class."""
         return next(label for label in self.labels if label != self.positive_label())
+
+    def classes(self) -> tuple[str, str]:
+        """Both labels, the positive one first: the order of every record, table and colour."""
+        return self.positive_label(), self.negative_label()
 
     def probabilities(self) -> OutputFormat:
         """The output that the verdict is read from.

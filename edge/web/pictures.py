@@ -30,7 +30,7 @@ class Pictures:
         return archived(self._folder, record.image)
 
     def heat_map(self, record: Record) -> bytes:
-        """A PNG: the cell, and what in it speaks for ALL (red) and for HEM (blue).
+        """A PNG: the cell, and what in it speaks for the positive class (red) and for the other (blue).
 
         Raises:
             PageError: there is no picture, or another model file judged it.
