@@ -24,7 +24,7 @@ from edge.host.text import harmless, spreadsheet_cell
 from edge.laboratory.stored import NEGATIVE, POSITIVE, StoredCell, stored_cells
 from edge.logger import reviews
 from edge.logger.queries import Results
-from edge.logger.reviews import LABELS, Review
+from edge.logger.reviews import UNDONE, Review
 from edge.records import rfc3339
 
 TABLE = "reviews.csv"
@@ -52,7 +52,7 @@ _FIRST_SUBJECT = 10**9
 """Numbers of specimens begin here: none is a patient of C-NMC, of which some are the same under two numbers."""
 
 _LARGEST_TABLE_BYTES = 64 * 2**20
-_NAME_LIMIT, _COMMENT_LIMIT = 200, 1000
+_NAME_LIMIT, _COMMENT_LIMIT, _LABEL_LIMIT = 200, 1000, 100
 
 
 @dataclass
@@ -264,9 +264,10 @@ def _table(file: Path) -> list[Review]:
 
 def _review(row: Mapping[str, str], where: str) -> Review:
     given = {name: _unescaped(row.get(name) or "") for name in ("cell", "label", "reviewer", "at", "comment")}
-    if given["label"] not in LABELS:
+    label = given["label"]
+    if not label or label == UNDONE or label != harmless(label, _LABEL_LIMIT):
         raise InputError(
-            f"{where}: the label {harmless(given['label'], 40)!r} is none of {', '.join(LABELS)}"
+            f"{where}: the label {harmless(label, 40)!r} is none; such as {POSITIVE}, {NEGATIVE} or other"
         )
     try:
         time.strptime(given["at"][:19], "%Y-%m-%dT%H:%M:%S")

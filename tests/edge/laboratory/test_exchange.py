@@ -127,7 +127,7 @@ def test_pictures_and_rows_of_no_cell_here_are_counted(stored) -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("x.png,id,BLAST,Eva,2026-11-28T15:00:00Z,,,,,,,,,", "the label 'BLAST' is none of"),
+        ("x.png,id,undone,Eva,2026-11-28T15:00:00Z,,,,,,,,,", "the label 'undone' is none"),
         ("x.png,id,ALL,Eva,yesterday,,,,,,,,,", "at is 'yesterday'"),
         ("x.png,id,ALL,,2026-11-28T15:00:00Z,,,,,,,,,", "the cell or the reviewer is missing"),
         ('x.png,id,"ALL', "not a table"),
