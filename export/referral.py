@@ -1,4 +1,4 @@
-"""How sure is sure: threshold and temperature of a model's probabilities, and the band in which it refers a cell.
+"""Calibration: threshold and temperature of a model's probabilities, and the band in which it refers a cell.
 
 All are fitted on cells that did not train the model, each patient weighing the same, and on the numbers
 that the box itself has: the int8 softmax in steps of 1/256.
@@ -30,8 +30,8 @@ _HARDLY_HELD = 1e6
 """Inverse of the penalty of a regression that has one weight and hundreds of cells."""
 
 LEAST_DECIDED = 0.5
-"""Share of either class's cells that a band must leave decided: with fewer, a sensitivity is of the few
-easiest cells, and the box is no second pair of eyes."""
+"""Share of either class's cells that a band must leave decided: with fewer, the sensitivity is that of the few
+easiest cells, and the box is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What one value of refer_below does, each patient weighing the same.
+    """The effect of one value of refer_below, with equal weight for each patient.
 
     Attributes:
         refer_below: a cell whose likelier class has less than this is referred.
@@ -114,7 +114,7 @@ def log_odds(probabilities: Floats) -> Floats:
 
 
 def at_temperature(probabilities: Floats, temperature: float) -> Floats:
-    """What the box says with this temperature where it said these probabilities with 1."""
+    """The box's probabilities at this temperature, from its probabilities at temperature 1."""
     scaled: Floats = _sigmoid(log_odds(probabilities) / temperature)
     return scaled
 
@@ -143,7 +143,7 @@ def fit_shift(judged: Judged) -> float:
 
 
 def fit_temperature(judged: Judged) -> float:
-    """The temperature of the least log loss (Guo et al. 2017, arXiv:1706.04599), to four places.
+    """The temperature with the least log loss (Guo et al. 2017, arXiv:1706.04599), to four places.
 
     The loss is convex in 1 / temperature, so its slope is bisected.
     """
@@ -213,7 +213,7 @@ def choose(points: list[Point], sensitivity: float) -> tuple[Point, bool]:
 def left_out(judged: Judged, sensitivity: float, with_shift: bool) -> Point | None:
     """Every patient under the threshold, the temperature and the band that all the others give, pooled.
 
-    What `choose` finds on the cells that it chose by is a little too good; this is not. None where a
+    The metrics that `choose` finds on the cells it chose by are slightly optimistic; these are not. None where a
     class has fewer than three patients.
     """
     if min(judged.patients().values()) < 3:

@@ -1,4 +1,4 @@
-"""What checking a data set found, and how it reads."""
+"""The result of checking a data set, and its report as text."""
 
 import time
 from collections.abc import Callable
@@ -10,14 +10,14 @@ from train.data.dataset import LABELS
 
 
 class Finding(msgspec.Struct, frozen=True, order=True):
-    """One image, relative to the data set's root, and what there is to say about it."""
+    """One image, relative to the data set's root, and its remark."""
 
     path: str
     reason: str
 
 
 class Duplicate(msgspec.Struct, frozen=True, order=True):
-    """Images of the same pixels, and the subjects that they stand under."""
+    """Images with the same pixels, and their subjects."""
 
     subjects: list[str]
     paths: list[str]
@@ -127,7 +127,7 @@ def _some(title: str, texts: list[str], limit: int) -> list[str]:
 
 
 def reporter(say: Callable[[str], None], *, every_s: float = 5.0) -> Callable[[int, int], None]:
-    """A progress callback that says how far it is, at most once in so many seconds."""
+    """A progress callback that reports the progress, at most once per interval."""
     last = time.monotonic()
 
     def progress(done: int, total: int) -> None:

@@ -1,7 +1,7 @@
-"""The camera suite: the same cells as another camera, light or lens would have shown them.
+"""The camera suite: the same cells as if taken by another camera, light or lens.
 
-Alterations are made on the picture as it comes from the camera, before it is cut and made small; noise alone is put
-on the network's own pixels, where the paper puts it and where no averaging takes it away again.
+Alterations are made on the picture as it comes from the camera, before it is cropped and resized; only noise is added
+to the network's own pixels, as in the paper, where no averaging removes it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -76,7 +76,7 @@ def blurred(sigma_px: float) -> Change:
 
 
 def sized(factor: float) -> Change:
-    """Every cell so many times as large, the picture's size and middle kept."""
+    """Every cell scaled by a factor, with the picture's size and centre kept."""
 
     def change(pixels: Pixels) -> Pixels:
         height, width = pixels.shape[:2]
@@ -189,7 +189,7 @@ def judge(
     cells: Sequence[Cell],
     conditions: Sequence[Condition] = CONDITIONS,
 ) -> dict[str, Figures]:
-    """How well some cells are told apart under every condition, at the model's own threshold.
+    """Metrics of some cells under every condition, at the model's own threshold.
 
     Args:
         score: from (N, size, size, 3) uint8 RGB to (N,) probabilities of ALL.

@@ -1,4 +1,4 @@
-"""What the paper reports, to stand beside our own figures."""
+"""The paper's results, for comparison with our own metrics."""
 
 from typing import NamedTuple
 

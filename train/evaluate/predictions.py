@@ -1,4 +1,4 @@
-"""Scores of known cells, and every figure of them: what `evaluate` and the cross-validation report."""
+"""Scores of labelled cells, and all their metrics, as reported by `evaluate` and the cross-validation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

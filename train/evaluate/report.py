@@ -1,4 +1,4 @@
-"""What `evaluate --out` leaves in its folder: figures, predictions, plots and one page that a doctor can read."""
+"""The output of `evaluate --out`: metrics, predictions, plots and one page that a doctor can read."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""Recipes: every hyper-parameter of a training, typed, read from TOML with its reason beside it."""
+"""Recipes: all hyper-parameters of a training, typed, read from TOML files that give the reason of each."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -177,7 +177,8 @@ class FitRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class DistilRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Learning what a teacher says of each picture, beside or in place of the labels; see `train.fit.distil`.
+    """Distillation: learning a teacher's output for each picture, in addition to or instead of the labels; see
+    `train.fit.distil`.
 
     Attributes:
         variants: differently turned pictures of each cell that the teacher judges; an epoch shows one of

@@ -1,4 +1,4 @@
-"""Run folders: what was to be trained, with what, how far it came, and its best weights."""
+"""Run folders: recipe, split, environment, progress and best weights of a training."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ _REMEDY = "give the folder of a `leukoscope train` run"
 
 
 class Progress(msgspec.Struct, kw_only=True):
-    """Where a training stands after an epoch; everything that the rules of the next epoch need.
+    """The state of a training after an epoch; everything that the rules of the next epoch need.
 
     Attributes:
         epoch: number of epochs done.
@@ -48,7 +48,7 @@ class Progress(msgspec.Struct, kw_only=True):
     history: list[dict[str, float]] = []
 
     def advance(self, row: dict[str, float], fit: FitRecipe) -> bool:
-        """Take in the figures of one epoch; True where they are the best so far."""
+        """Add the metrics of one epoch; True if they are the best so far."""
         self.epoch += 1
         self.history.append(row)
         if fit.schedule == "cosine":
@@ -72,7 +72,7 @@ class Progress(msgspec.Struct, kw_only=True):
         return better
 
     def seconds_left(self, fit: FitRecipe) -> float:
-        """How long the epochs that are left take at the pace of the last one, stopping not foreseen."""
+        """Time of the remaining epochs at the pace of the last one, without early stopping."""
         until = fit.epochs
         if fit.schedule == "plateau":
             until = min(until, self.best_epoch + fit.stop_patience)
@@ -140,7 +140,7 @@ class Run:
         return typedfile.read(file, Recipe, msgspec.json.decode, name=str(file), remedy=_REMEDY)
 
     def split(self) -> Split:
-        """Who trained, chose and judged."""
+        """The split of this run."""
         return read_split(self.folder / "split.json")
 
     def environment(self) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class Run:
         return load(sources, positive, self.classes())
 
     def progress(self) -> Progress | None:
-        """Where the run stands, or None before its first epoch's end."""
+        """The progress of the run, or None before the end of its first epoch."""
         file = self.folder / "progress.json"
         return msgspec.json.decode(file.read_bytes(), type=Progress) if file.exists() else None
 

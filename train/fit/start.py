@@ -1,4 +1,4 @@
-"""What is checked before a training starts: everything that is cheap, before hours of work."""
+"""Checks before a training starts: everything that can be checked before hours of work."""
 
 import tempfile
 from pathlib import Path

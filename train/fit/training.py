@@ -1,4 +1,4 @@
-"""Training: one epoch after the other, each ending in a checkpoint that a killed run goes on from."""
+"""Training: epoch after epoch, each ending with a checkpoint from which a killed run continues."""
 
 import contextlib
 import logging
@@ -50,19 +50,19 @@ def train(
 ) -> Progress:
     """Train a run to its end, from its last checkpoint where there is one.
 
-    A resumed run ends with the same weights as an unbroken one: order, noise, augmentation and dropout
+    A resumed run ends with the same weights as an uninterrupted one: order, noise, augmentation and dropout
     are drawn from the seed and the epoch, and the checkpoint holds the optimizer's state.
 
     Args:
         run: a run folder made by `Run.create`.
         data: the data set's folder.
         weights: see `train.fit.model.mobilenet_m`; only for a run's first epoch.
-        limit: at most this many images on each side, for a quick try.
+        limit: at most this many images of each set, for a quick trial.
         teacher: run folder of the model whose judgement is learnt, as the recipe's `distil` has it.
 
     Raises:
         InputError: recipe, split and teacher do not go together.
-        LeukoscopeError: the run folder cannot be written, or the loss is no number any more.
+        LeukoscopeError: the run folder cannot be written, or the loss became NaN.
     """
     recipe, split, progress = run.recipe(), run.split(), run.progress()
     if progress and progress.stopped:
