@@ -3,7 +3,7 @@
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,13 +59,20 @@ class WatchedOutbox(Outbox):
 
 
 def deliver(
-    model: ModelFile, images: list[Pixels], runs: int, threads: int, address: str, seconds: float
+    model: ModelFile,
+    images: list[Pixels],
+    runs: int,
+    threads: int,
+    address: str,
+    seconds: float,
+    step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Frames one at a time from the camera's stamp to PUBACK, then as many as the classifier can.
 
     Args:
         address: HOST:PORT of the broker; "" for a Mosquitto on a free loopback port.
         seconds: of the second part, in turns with the bare interpreter.
+        step: is called after each of the PARTS: for a progress bar.
 
     Returns:
         "frame_to_durable_ms", "frame_to_puback_ms" and "bare_invoke_ms" of each frame, taken in turn, and
@@ -83,7 +90,9 @@ def deliver(
     ):
         camera = HeldCamera(images, model.manifest.geometry.crop)
         latencies = _one_at_a_time(camera, classifier, pipeline, outbox, runs)
+        step()
         rates = _throughput(images, classifier, pipeline, outbox, seconds)
+        step()
         return {**latencies, "throughput": rates, "broker": publisher.state()}
 
 

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from edge.host import children
 from edge.imaging.frame import Frame, Pixels
 from edge.model.file import ModelFile
 
+STARTS = 5
+IDLE_TRIGGERS = ("request", "settled")
 TIMEOUT_S = 60.0
 POLL_S = 0.002
 AFTER_S = 2.0
@@ -52,10 +55,22 @@ class PacedCamera:
         """Nothing is held open."""
 
 
+def parts(starts: int = STARTS) -> int:
+    """How often `start_and_idle` calls its `step`."""
+    return starts + len(IDLE_TRIGGERS)
+
+
 def start_and_idle(
-    model: ModelFile, images: list[Pixels], starts: int = 5, idle_seconds: float = 10.0
+    model: ModelFile,
+    images: list[Pixels],
+    starts: int = STARTS,
+    idle_seconds: float = 10.0,
+    step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Start `leukoscope run` on the simulator a few times, then watch idle triggers at 30 frames a second.
+
+    Args:
+        step: is called after each of the `parts(starts)`: for a progress bar.
 
     Returns:
         "first_result_s": percentiles from the start of the process to its first record on the disk;
@@ -65,16 +80,20 @@ def start_and_idle(
     Raises:
         LeukoscopeError: the daemon gave no result.
     """
-    runs = [_one_start(model) for _ in range(starts)]
+    runs = []
+    for _ in range(starts):
+        runs.append(_one_start(model))
+        step()
+    idle = {}
+    for trigger in IDLE_TRIGGERS:
+        idle[trigger] = _idle(trigger, images, model.manifest.geometry.crop, idle_seconds)
+        step()
     return {
         "model": model.manifest.name,
         "first_result_s": percentiles([run["first_result_s"] for run in runs]),
         "cpu_s": percentiles([run["cpu_s"] for run in runs]),
         "peak_rss_mb": max(run["peak_rss_mb"] for run in runs),
-        "idle_cpu": {
-            trigger: _idle(trigger, images, model.manifest.geometry.crop, idle_seconds)
-            for trigger in ("request", "settled")
-        },
+        "idle_cpu": idle,
     }
 
 

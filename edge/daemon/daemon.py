@@ -13,6 +13,7 @@ from edge.daemon.parts import Parts, open_parts
 from edge.daemon.results import TICK_S, Results
 from edge.daemon.views import Views
 from edge.errors import ImageError, LeukoscopeError
+from edge.health.homeassistant import discovery
 from edge.health.metrics import MetricsServer
 from edge.health.reporter import Reporter
 from edge.health.watchdog import Watchdog
@@ -20,6 +21,7 @@ from edge.host import threads
 from edge.imaging.frame import Frame
 from edge.mqtt.commands import CaptureRequest, Handler
 from edge.mqtt.publisher import Publisher
+from edge.notice import NOTICE
 from edge.records import Record
 from edge.settings import Settings
 
@@ -69,9 +71,15 @@ class Daemon:
         self._archive, self._outbox, self._progress = parts.archive, parts.outbox, parts.progress
         self._camera, self._capture, self.gate = parts.camera, parts.capture, parts.gate
         self._runs, self._health = parts.runs, parts.health
-        self._specimens = parts.specimens
+        self._specimens, self._models = parts.specimens, parts.models
         self._views = Views(self._newest, self._show, parts.crop_px)
-        self._publisher = Publisher(settings.mqtt, settings.device.id, self._outbox, self._handlers())
+        self._publisher = Publisher(
+            settings.mqtt,
+            settings.device.id,
+            self._outbox,
+            self._handlers(),
+            others=discovery(settings.mqtt.home_assistant, settings.mqtt.topic, settings.device.id),
+        )
         self._reporter = Reporter(
             self._report,
             self._publisher.publish_health,
@@ -107,6 +115,7 @@ class Daemon:
             handlers["specimen_start"] = self._specimens.start
             handlers["specimen_stop"] = self._specimens.stop
         handlers["view"] = self._views.request
+        handlers["model_install"], handlers["model_back"] = self._models.install, self._models.back
         return handlers
 
     def _newest(self) -> Frame | None:
@@ -183,6 +192,7 @@ class Daemon:
         while not self._stop.is_set():
             self.gate.fail(self._why_no_result())
             self._look_at_camera()
+            self._models.look()
             if not self._results.has_room() or not self.gate.wait(TICK_S):
                 continue
             frame = self._capture.take(TICK_S, self.gate.after_ns)
@@ -224,6 +234,7 @@ class Daemon:
                 continue
             if frame is None:
                 break
+            self._models.look()
             if self._progress is None or self._progress.begins(frame):
                 with self._specimens.frame:
                     self._results.accept(self.gate.named(frame))
@@ -234,8 +245,24 @@ class Daemon:
         if self._progress is not None:
             self._health.unreadable += self._progress.refused
         self._outbox.flush()
+        log.info("%s", self._summary())
         while not self._stop.is_set() and not self._drained(0.2):
             self._watchdog.worked()  # all is classified; only the broker is waited for
+
+    def _summary(self) -> str:
+        """What became of a folder: all of it is accepted, and only the broker is waited for."""
+        verdicts = self._health.verdicts
+        counted = ", ".join(f"{number} {name}" for name, number in sorted(verdicts.items()))
+        facts = [
+            f"{self._settings.camera.source}: {verdicts.total()} results{f': {counted}' if counted else ''}"
+        ]
+        if self._health.unreadable:
+            facts.append(f"{self._health.unreadable} images could not be read")
+        if self._progress is not None and self._progress.skipped:
+            facts.append(f"{self._progress.skipped} images were done before")
+        if waiting := self._outbox.depth():
+            facts.append(f"{waiting} wait in {self._outbox.file} for the broker: {self._publisher.state()}")
+        return f"{'; '.join(facts)}; {NOTICE}"
 
     def _drained(self, timeout_s: float) -> bool:
         if not self._publisher.wait_drained(timeout_s):
@@ -266,7 +293,13 @@ class Daemon:
     def _report(self) -> dict[str, Any]:
         self._count()
         report = self._health.report(self._publisher.state(), self._late())
-        return {**report, "archive": self._archive.state()}
+        more = self._models.report()
+        return {
+            **report,
+            "model": {**report["model"], **more["model"]},
+            "drift": more["drift"],
+            "archive": self._archive.state(),
+        }
 
     def _prometheus(self) -> "Iterable[Metric]":
         self._count()

@@ -10,6 +10,7 @@ from edge.cameras.capture import Capture
 from edge.cameras.preparation import Preparation
 from edge.cameras.sources import make_camera
 from edge.daemon.fields import FieldPipeline, FieldStream
+from edge.daemon.models import Models
 from edge.daemon.pipeline import Pipeline
 from edge.daemon.progress import Progress
 from edge.daemon.specimens import Specimens
@@ -17,12 +18,12 @@ from edge.daemon.trigger import Gate
 from edge.health.report import Health
 from edge.health.runlog import RunLog
 from edge.model.classifier import Classifier
-from edge.model.file import read_model
-from edge.model.installed import find_model
+from edge.model.installation import install as installation
 from edge.outbox.archive import Archive
 from edge.outbox.queue import Outbox
 from edge.records import ModelReference
 from edge.settings import Settings
+from edge.specimen.counting import Classes
 from edge.specimen.summary import errors_in
 
 
@@ -43,6 +44,7 @@ class Parts:
     runs: RunLog
     health: Health
     specimens: Specimens
+    models: Models
     crop_px: int
 
 
@@ -57,7 +59,8 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
     Raises:
         LeukoscopeError: one of them cannot be opened.
     """
-    model = read_model(find_model(settings.model.file))
+    installation.begins(settings.model)
+    model = installation.of_settings(settings.model)
     manifest = model.manifest
     crop_px = settings.camera.crop_px(manifest.geometry.crop, manifest.microns_per_pixel)
     classifier = Classifier(
@@ -94,8 +97,17 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
     reference = ModelReference(name=manifest.name, sha256=model.sha256)
     gate = Gate(settings.camera, crop_px)
     health = Health(outbox, folder, reference, restarts)
-    errors, adapted = errors_in(manifest.calibration), bool(getattr(manifest, "adaptation", None))
-    specimens = Specimens(outbox, reference, errors, adapted, settings.specimen.target, gate.set_specimen)
+    errors, adapted = errors_in(manifest.calibration, manifest.adaptation), manifest.adaptation is not None
+    specimens = Specimens(
+        outbox,
+        reference,
+        errors,
+        adapted,
+        settings.specimen.target,
+        gate.set_specimen,
+        Classes(*manifest.classes()),
+    )
+    models = Models(settings, model, crop_px, pipeline, fields, specimens, health)
     return Parts(
         pipeline=pipeline,
         preparation=preparation,
@@ -110,5 +122,6 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
         runs=runs,
         health=health,
         specimens=specimens,
+        models=models,
         crop_px=crop_px,
     )

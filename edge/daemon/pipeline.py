@@ -39,6 +39,11 @@ class Pipeline:
         self._clock: bool | None = None
         self._ask_clock_at_s = 0.0
 
+    def use(self, classifier: Classifier, model: ModelFile) -> None:
+        """From the next frame on, another model file."""
+        self._classifier = classifier
+        self._model = ModelReference(name=fitting(model.manifest.name), sha256=model.sha256)
+
     def record(self, frame: Frame) -> Record:
         """The record of one frame, its sequence still 0."""
         prediction, _ = self.classify(frame)

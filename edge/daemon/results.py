@@ -46,7 +46,7 @@ class Results:
     ):
         self._pipeline, self._fields, self._stream = parts.pipeline, parts.fields, parts.stream
         self._archive, self._outbox, self._progress = parts.archive, parts.outbox, parts.progress
-        self._gate, self._health = parts.gate, parts.health
+        self._gate, self._health, self._models = parts.gate, parts.health, parts.models
         self._views, self._watchdog, self._stop, self._why_not = views, watchdog, stop, why_not
         self._told_unfit = ""
 
@@ -60,7 +60,8 @@ class Results:
         if self._fields is not None and self._stream is not None:
             stored = self._accept_field(self._fields, self._stream, frame)
         else:
-            prediction, picture = self._pipeline.classify(frame)
+            prediction, picture = self._models.trying(lambda: self._pipeline.classify(frame))
+            self._models.judged(prediction)
             record = self._pipeline.write_up(frame, prediction)
             stored = self._keep(frame, record, picture, self._mark())
         self._watchdog.enters("waiting for a frame")
@@ -68,12 +69,15 @@ class Results:
 
     def _accept_field(self, fields: FieldPipeline, stream: FieldStream, frame: Frame) -> "Future[Any] | None":
         """The records of a field's new cells, then that of the field."""
-        results = fields.results(frame, self._gate.asked)
+        asked = self._gate.asked
+        results = self._models.trying(lambda: fields.results(frame, asked))
         mark = self._mark()
         if results is None:  # it has not moved
             self._finish(mark)
             self._watchdog.worked()
             return None
+        for prediction in results.predictions:
+            self._models.judged(prediction)
         stored = [self._keep(frame, record, picture) for record, picture in results.cells]
         field = self._offer(results.field, stream.outbox)
         if field is not None:

@@ -14,6 +14,7 @@ from edge.mqtt.commands import SpecimenStartRequest, SpecimenStopRequest
 from edge.outbox.queue import Outbox
 from edge.records import ModelReference, rfc3339
 from edge.specimen import tally as tallies
+from edge.specimen.counting import SHIPPED, Classes
 from edge.specimen.summary import ModelErrors
 from edge.specimen.tally import SpecimenMessage
 
@@ -43,6 +44,7 @@ class Specimens:
         checked_here: whether the model file was adapted to this laboratory.
         target: white cells to count, unless a command says otherwise.
         set_specimen: names the specimen of all frames from now on; None for the one of the settings.
+        classes: of the model that judges.
 
     Attributes:
         frame: held from the naming of a frame until its record is accepted: between two frames a count begins and
@@ -57,14 +59,21 @@ class Specimens:
         checked_here: bool,
         target: int,
         set_specimen: Callable[[str | None], None],
+        classes: Classes = SHIPPED,
     ):
         self._outbox, self._model, self._errors = outbox, model, errors
         self._checked_here, self._target, self._set_specimen = checked_here, target, set_specimen
+        self._classes = classes
         self.frame = threading.Lock()
         self._announced: tuple[bytes, int] = b"", 0
         tally = tallies.read(outbox.tally())
         if tally is not None and tally.state == "counting":  # it goes on after a restart
             set_specimen(tally.specimen)
+
+    def use(self, model: ModelReference, errors: ModelErrors | None, checked_here: bool) -> None:
+        """From now on another model file judges; see the arguments of the class."""
+        self._model, self._errors, self._checked_here = model, errors, checked_here
+        self._announced = b"", 0
 
     def start(self, request: SpecimenStartRequest) -> SpecimenMessage:
         """`specimen_start`: a count begins at 0, with the next frame.
@@ -73,7 +82,7 @@ class Specimens:
             LeukoscopeError: it is not on the disk yet; it will be once the disk takes it.
         """
         target = self._target if request.target is None else request.target
-        change = tallies.start(request.specimen, target, rfc3339(time.time_ns()))
+        change = tallies.start(request.specimen, target, rfc3339(time.time_ns()), self._classes)
         return self._change(change, request.specimen)
 
     def stop(self, _request: SpecimenStopRequest) -> SpecimenMessage:
