@@ -156,7 +156,7 @@ def _calibration(
 ) -> tuple[Judged | None, dict[str, Any]]:
     """The cells that temperature and band are fitted on, and the manifest's `calibration`.
 
-    Those of the evidence where there are any: no patient among them trained. Else the validation
+    Those of the evidence if there are any: no patient among them trained. Else the validation
     side. Without either nothing can be fitted, and the file says so.
     """
     if known.held_out is not None:

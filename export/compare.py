@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 LATENCY_RUNS = 50
 
 COSTS = ("parameters", "multiply_adds", "int8_bytes", "latency_ms", "latency_p10_ms", "refused")
-"""What a network costs; None where its int8 form could not be made or is too large for a box, `refused` says why."""
+"""What a network costs; None if its int8 form could not be made or is too large for a box, `refused` says why."""
 
 CALIBRATING_CELLS = 16
 """Size, multiply-adds and latency do not depend on which cells calibrate int8; `export` takes 256."""

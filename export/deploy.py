@@ -170,7 +170,7 @@ def deploy_graph(model: keras.Model, recipe: ModelRecipe) -> DeployGraph:
 
 
 def shifted(graph: DeployGraph, shift: float) -> DeployGraph:
-    """The graph with so much added to the log-odds of ALL: the threshold that its probability of 0.5 stands for."""
+    """The graph with `shift` added to the log-odds of ALL, which moves the threshold at probability 0.5."""
     last = graph.layers[-1]
     moved = replace(last, bias=last.bias + np.array([shift / 2, -shift / 2], np.float32))
     return replace(graph, layers=(*graph.layers[:-1], moved))

@@ -159,7 +159,7 @@ def compare(model: ModelFile, images: Sequence[Pixels], runs: int, threads: int)
     """Time every engine in turn on the same images.
 
     Args:
-        images: (H, W, 3) uint8 RGB each; drawn by the simulator where there are none.
+        images: (H, W, 3) uint8 RGB each; drawn by the simulator if there are none.
 
     Returns:
         For each engine its times, their ratio to LiteRT's, and the largest difference of a probability from

@@ -37,7 +37,7 @@ class Evidence:
         metrics: for the manifest, by the name of the cells.
         held_out: the cells of a cross-validation, or of `evaluate --all`, with the scores of models that had not
             seen their patients.
-        recipe: of the cross-validation, as its run folders have it; None where they are not there.
+        recipe: of the cross-validation, as its run folders have it; None if they are not there.
     """
 
     metrics: dict[str, Figures] = field(default_factory=dict)

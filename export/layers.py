@@ -15,7 +15,7 @@ from export.flatbuffer import operators, with_outputs
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _EXACT_DB = 120.0
-"""Reported where there is no error at all; float32 itself has no more."""
+"""Reported if there is no error; float32 itself has no more."""
 
 
 @dataclass(frozen=True, slots=True)

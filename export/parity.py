@@ -83,7 +83,7 @@ def unseen_subjects(data: Data, split: Split) -> list[Cell]:
 
 
 def validation(data: Data, split: Split) -> CellSet | None:
-    """The validation side of a split; None where it is empty or lacks a class."""
+    """The validation side of a split; None if it is empty or lacks a class."""
     cells = cells_of(data, split.val)
     if len({cell.label for cell in cells}) < len(LABELS):
         return None

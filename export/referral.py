@@ -57,7 +57,7 @@ class Judged:
         return _sigmoid(self.logits / temperature)
 
     def shifted(self, shift: float) -> "Judged":
-        """The same cells with so much added to the log-odds of ALL."""
+        """The same cells with a shift added to the log-odds of ALL."""
         return replace(self, logits=self.logits + shift)
 
     def without(self, patient: int) -> "Judged":
@@ -79,8 +79,8 @@ class Point:
     Attributes:
         refer_below: a cell whose likelier class has less than this is referred.
         coverage: share of the cells that are decided, so not referred.
-        risk: share of the decided cells that are wrong; None where none is decided.
-        sensitivity, specificity: of the decided cells of ALL and HEM; None where there are none.
+        risk: share of the decided cells that are wrong; None if none is decided.
+        sensitivity, specificity: of the decided cells of ALL and HEM; None if there are none.
         missed: share of all ALL cells that are called HEM.
         decided: the smaller of the shares of ALL and HEM cells that are decided.
     """
@@ -120,7 +120,7 @@ def at_temperature(probabilities: Floats, temperature: float) -> Floats:
 
 
 def moved(probabilities: Floats, shift: float) -> Floats:
-    """Probabilities of a float model with so much added to their log-odds; as they are where that is nothing."""
+    """Probabilities of a float model with a shift added to their log-odds; unchanged if the shift is 0."""
     if not shift:
         return probabilities
     return _sigmoid(log_odds(np.clip(probabilities, _LEAST, 1 - _LEAST)) + shift)
@@ -129,7 +129,7 @@ def moved(probabilities: Floats, shift: float) -> Floats:
 def fit_shift(judged: Judged) -> float:
     """What to add to the log-odds of ALL so that 0.5 lies where the classes meet, to two places (Platt 1999).
 
-    Each patient weighs the same within its class, and so do the classes. 0 where a class is not there, or where
+    Each patient weighs the same within its class, and so do the classes. 0 if a class is missing, or if
     the log-odds do not rise with ALL.
     """
     if judged.is_all.all() or not judged.is_all.any():
@@ -213,7 +213,7 @@ def choose(points: list[Point], sensitivity: float) -> tuple[Point, bool]:
 def left_out(judged: Judged, sensitivity: float, with_shift: bool) -> Point | None:
     """Every patient under the threshold, the temperature and the band that all the others give, pooled.
 
-    The metrics that `choose` finds on the cells it chose by are slightly optimistic; these are not. None where a
+    The metrics that `choose` finds on the cells it chose by are slightly optimistic; these are not. None if a
     class has fewer than three patients.
     """
     if min(judged.patients().values()) < 3:

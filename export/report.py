@@ -26,7 +26,7 @@ class Report:
     Attributes:
         manifest: as it stands in the file.
         scored: what float and int8 say, the set of the parity first.
-        judged: the cells that temperature and band were fitted on; None where there were none.
+        judged: the cells that temperature and band were fitted on; None if there were none.
         layers: the errors of the layers.
     """
 

@@ -262,7 +262,7 @@ def _camera_suite(
     data: datasets.DataSet,
     predictions: Sequence["Predictions"],
 ) -> tuple[dict[str, "Figures"], int]:
-    """The camera suite where it is asked for, and of how many cells: of new patients where some are judged beside."""
+    """The camera suite if requested, and its number of cells: those of new patients if there are any."""
     from train.evaluate import camera
 
     if not options.camera:

@@ -33,7 +33,7 @@ class Contestant:
         rows: of each set of cells, by `TEST` and `NEW`, one row a noise level: `train.evaluate.metrics.figures` and
             macro_precision, macro_recall, macro_f1; the first has intervals, groups and by_subject too.
         scores: of each set of cells, (N,) float64 without noise, the probability of ALL.
-        suite: of `train.evaluate.camera.judge`, on the new patients where there are any.
+        suite: of `train.evaluate.camera.judge`, on the new patients if there are any.
         cost: parameters, and what the int8 file takes; see `export.compare`.
     """
 
@@ -113,7 +113,7 @@ def differences(contestants: Sequence[Contestant], cells: SharedCells) -> list[d
 
     Returns:
         For each pair and set: run, less, cells, n, patients {"ALL": n, "HEM": n}; of each figure of `DIFFERENCES`:
-        difference, interval over patients, interval over cells (None where it is not defined).
+        difference, interval over patients, interval over cells (None if it is not defined).
     """
     first, *others = contestants
     found = []

@@ -168,7 +168,7 @@ def _rows(file: Path) -> list[dict[str, str]]:
 
 
 def _existing(root: Path, text: str) -> str | None:
-    """The path of a file relative to the root where that is possible; backslashes may stand for slashes."""
+    """The path of a file relative to the root if that is possible; backslashes may stand for slashes."""
     for candidate in (text, text.replace("\\", "/")):
         if (root / candidate).is_file():
             path = os.path.normpath(candidate)

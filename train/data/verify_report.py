@@ -29,7 +29,7 @@ class Part(msgspec.Struct):
     Attributes:
         images: that are here, readable or not.
         classes: how many of each class, by name.
-        official: images in the official release; None where there is no manifest.
+        official: images in the official release; None if there is no manifest.
         verified: images that are the official ones.
     """
 
@@ -44,7 +44,7 @@ class Report(msgspec.Struct):
 
     Attributes:
         directory: that was checked.
-        manifest: that it was checked against; None where there is none and no hash was compared.
+        manifest: that it was checked against; None if there is none and no hash was compared.
         layout: what the directory was recognised as.
         classes: names of the positive and the negative class.
         notes: how the patients were found, and what was left out.
@@ -53,7 +53,7 @@ class Report(msgspec.Struct):
         altered: here under an official name with other content.
         extra: not in the official release, or a second file of one image.
         unreadable, names, sizes: broken files; names and places that do not parse; other than the official
-            width and height, which is a fault only where there is a manifest.
+            width and height, which is a fault only if there is a manifest.
         unchecked: readable, but nothing is known that their content could be compared with.
         duplicates: under subjects that are not known as twins.
         known_twins, within_subject: duplicates that are no fault.

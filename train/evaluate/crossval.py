@@ -44,7 +44,7 @@ def cross_validate(
     Called again with the same folder, it continues where it was stopped.
 
     Args:
-        out: gets a run folder a fold: `fold-0` and so on.
+        out: gets one run folder per fold: `fold-0` and so on.
         levels: sigmas of the test noise, in 8-bit levels.
         weights: see `train.fit.model.mobilenet_m`.
         settings: kept in each run's environment.json.

@@ -42,7 +42,7 @@ class Scorer:
         score: from (N, S, S, 3) uint8 RGB to (N,) float64.
         training: what is known of its training, as in a manifest: fold, split, split_seed, split_sha256,
             recipe, epochs, best_epoch.
-        seen: paths of the images that trained or chose it; None where only a model file is there.
+        seen: paths of the images that trained or chose it; None if only a model file is there.
         patients: those that they are of, as `train.data.dataset.subject_group` names them; None if that is not
             known.
         sha256: of the model file, "" for a run.

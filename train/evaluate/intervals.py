@@ -92,7 +92,7 @@ def paired_intervals(
         seed: of the draws.
 
     Returns:
-        Of each figure of `weighted_figures` but the calibration error: the difference, None where it is not defined,
+        Of each figure of `weighted_figures` but the calibration error: the difference, None if it is not defined,
         and its 95 % percentile bootstrap interval; None as in `intervals`.
     """
     rng = np.random.default_rng(seed)

@@ -85,11 +85,11 @@ def reliability(sets: Named, eces: Mapping[str, float], file: Path) -> None:
 def noise(
     sets: Mapping[str, Sequence[Mapping[str, Any]]], paper: Mapping[float, PaperRow], file: Path
 ) -> None:
-    """Accuracy and AUC over the noise, with 95 % intervals, and the paper's beside where there are any.
+    """Accuracy and AUC over the noise, with 95 % intervals, and the paper's beside if there are any.
 
     Args:
         sets: name of a set of cells → its rows, with sigma, accuracy, auc, auc_hard_labels, intervals.
-        paper: its figures by sigma; empty where they are not comparable.
+        paper: its figures by sigma; empty if they are not comparable.
     """
     panels = (
         ("accuracy", "accuracy", "accuracy"),

@@ -60,7 +60,7 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
         subjects count as one); by_subject, the figures with each patient weighing the same within its
         class, with their own intervals; resampled; intervals {figure: [low, high] | None}; where those are
         drawn by subject, intervals_over_cells beside them; per_subject {subject: {label, n, accuracy,
-        mean_score}}; parts, see `parts_of`. JSON-ready: None where a figure is not defined.
+        mean_score}}; parts, see `parts_of`. JSON-ready: None if a figure is not defined.
 
     Raises:
         InputError: there are no cells.

@@ -30,7 +30,7 @@ ERASED_SHARE = 0.25
 """Of the fields; their white cells are painted over, so that the network learns fields without white cells."""
 
 MAX_ENLARGED = 1.7
-"""A field is not made larger than so many times what it is in memory: there is nothing to see in it."""
+"""Maximum enlargement of a field over its size in memory: beyond it there is no more detail."""
 
 SET_SHARES = {"phone": 0.3, "raabin": 0.22, "pbc": 0.18, "smears": 0.2, "platelets": 0.1}
 PASTE_SHARE, TOUCH_SHARE, OTHER_SET_SHARE = 0.5, 0.4, 0.35

@@ -152,7 +152,7 @@ def _drawn(cells: Sequence[Cell], balance: BalanceRecipe, rng: np.random.Generat
 
 
 class PlainBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Images as they are, for validation and tests, with noise where it is asked for.
+    """Images as they are, for validation and tests, with noise if it is asked for.
 
     Args:
         crops: (N, S, S, 3) uint8 RGB.

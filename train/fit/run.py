@@ -34,7 +34,7 @@ class Progress(msgspec.Struct, kw_only=True):
     Attributes:
         epoch: number of epochs done.
         learning_rate: of the next epoch.
-        best_epoch, best_val_loss: of the weights in `best.keras`; no loss where there is no validation.
+        best_epoch, best_val_loss: of the weights in `best.keras`; no loss if there is no validation.
         learning_rate_wait: epochs since the loss or the rate last got better or smaller.
         stopped: why the training is over, or "".
         history: one row an epoch.

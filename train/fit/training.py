@@ -48,7 +48,7 @@ def _cropping(done: int, of: int) -> None:
 def train(
     run: Run, data: Data, *, weights: str, limit: int | None = None, teacher: Path | None = None
 ) -> Progress:
-    """Train a run to its end, from its last checkpoint where there is one.
+    """Train a run to its end, from its last checkpoint if there is one.
 
     A resumed run ends with the same weights as an uninterrupted one: order, noise, augmentation and dropout
     are drawn from the seed and the epoch, and the checkpoint holds the optimizer's state.
@@ -100,7 +100,7 @@ def _taught(run: Run, teacher: Run, cells: Sequence[Cell], data: Data, recipe: R
 
 
 def _use_every_gpu() -> None:
-    """Share each batch among all GPUs of this machine, where there are several."""
+    """Share each batch among all GPUs of this machine, if there are several."""
     try:
         gpus = [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
     except AttributeError:  # Keras on PyTorch has no list of devices
