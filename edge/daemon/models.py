@@ -19,6 +19,7 @@ from edge.model.installation.trial import SLOW_MS, SLOWER
 from edge.mqtt.commands import ModelBackRequest, ModelInstallRequest
 from edge.records import ModelReference, fitting
 from edge.settings import Settings
+from edge.specimen.counting import Classes
 from edge.specimen.summary import errors_in
 
 log = logging.getLogger(__name__)
@@ -153,6 +154,7 @@ class Models:
             reference,
             errors_in(model.manifest.calibration, model.manifest.adaptation),
             model.adaptation is not None,
+            Classes(*model.manifest.classes()),
         )
         self._health.use(reference)
         self._model, self._drift = model, Drift(model.summary())
