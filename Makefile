@@ -46,12 +46,12 @@ family: $(VENV)/.dev
 
 # The paper's rivals on fold 1 of C-NMC, one after the other, every one with the same budget, then side by side
 # (docs/rivals.md). Called again it goes on where it was stopped. The paper's own size, on a GPU:
-#   make rivals BUDGET="--recipe paper" RIVALS="alnett alexnet vgg16 googlenet resnet50 mma_mtl yolov4"
+#   make rivals BUDGET="--recipe paper" OURS=ours_1_0 RIVALS="alnett alexnet vgg16 googlenet resnet50 mma_mtl yolov4"
 # Ours comes in four: a quarter of the width and the whole, from ImageNet weights (MOBILENET_WEIGHTS=FOLDER: the files
 # of both widths, where Keras cannot download them) and from random ones, which all others begin with.
 RIVALS ?= alexnet alnett googlenet mma_mtl yolov4_tiny resnet50
 OURS ?= ours ours_random ours_1_0 ours_1_0_random
-BUDGET ?= --recipe leukoscope --set model.size=64 --set model.crop=256 --epochs 10
+BUDGET ?= --recipe leukoscope --set model.size=64 --set model.crop=256 --set model.bn_momentum=0.9 --epochs 10
 RIVAL_RUNS ?= runs/rivals
 RIVAL_WEIGHTS ?= none
 MOBILENET_WEIGHTS ?=

@@ -67,6 +67,8 @@ def train(options: argparse.Namespace) -> int:
     import train.quiet  # noqa: F401 - before TensorFlow is loaded
 
     if options.task != "classes":
+        if options.network:
+            raise InputError("--network goes with --task classes; the networks for fields have none to choose")
         from train.fields.command import train as train_fields
 
         return train_fields(options)

@@ -20,6 +20,8 @@ from train.evaluate.metrics import THRESHOLD, number, weighted_auc
 from train.fit.augment import add_noise
 
 Change = Callable[[Pixels], Pixels]
+Score = Callable[[Pixels], npt.NDArray[np.float64]]
+"""From (N, size, size, 3) uint8 RGB to (N,) probabilities of ALL."""
 
 DAYLIGHT_K = 5500.0
 """Colour temperature that the suite starts from: a white LED of a microscope."""
@@ -198,14 +200,28 @@ def judge(
     Returns:
         Of each condition's name: auc, sensitivity and specificity, over cells; None without the class for it.
     """
+    return judge_several([score], geometry, data, cells, conditions)[0]
+
+
+def judge_several(
+    scores: Sequence[Score],
+    geometry: Geometry,
+    data: Path,
+    cells: Sequence[Cell],
+    conditions: Sequence[Condition] = CONDITIONS,
+) -> list[dict[str, Figures]]:
+    """As `judge`, for models of the same geometry: every picture is read and altered once."""
     is_all = np.array([cell.label == "ALL" for cell in cells])
     blocks = [cells[start : start + _BLOCK] for start in range(0, len(cells), _BLOCK)]
-    scores: dict[str, list[npt.NDArray[np.float64]]] = {condition.name: [] for condition in conditions}
+    found: list[dict[str, list[npt.NDArray[np.float64]]]] = [
+        {condition.name: [] for condition in conditions} for _ in scores
+    ]
     for seed, block in enumerate(blocks):
         crops = crops_of(data, [cell.path for cell in block], geometry, conditions, seed)
-        for name, pixels in crops.items():
-            scores[name].append(score(pixels))
-    return {name: _figures(is_all, np.concatenate(found)) for name, found in scores.items()}
+        for score, each in zip(scores, found, strict=True):
+            for name, pixels in crops.items():
+                each[name].append(score(pixels))
+    return [{name: _figures(is_all, np.concatenate(parts)) for name, parts in each.items()} for each in found]
 
 
 def _figures(is_all: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> Figures:
