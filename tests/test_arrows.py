@@ -30,10 +30,11 @@ EDGE: dict[str, set[str]] = {
     "daemon": DAEMON,
     "logger": GROUND | {"host", "records", "mqtt", "specimen"},
     "web": DAEMON - {"daemon"} | {"logger"},
+    "upkeep": DAEMON - {"daemon"} | {"logger"},
     "doctor": DAEMON,
     "demo": PARTS | {"settings", "logger", "specimen", "web"},
     "bench": DAEMON | {"demo"},
-    "cli": DAEMON | {"logger", "web", "doctor", "demo", "bench", "asyncapi"},
+    "cli": DAEMON | {"logger", "web", "upkeep", "doctor", "demo", "bench", "asyncapi"},
     "__main__": {"cli"},
 }
 """Package or module of edge -> what it may import besides itself. `cli` is the roof."""
