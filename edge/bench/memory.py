@@ -1,4 +1,5 @@
-"""Does the daemon's memory stay flat? Simulated results by the million through record, outbox and broker."""
+"""Checks whether the daemon's memory stays constant: millions of simulated results through record, outbox and
+broker."""
 
 import tempfile
 import time
@@ -18,7 +19,7 @@ from edge.outbox.queue import Outbox
 from edge.records import ModelReference
 
 CLASSIFIED_EACH = 200
-"""The network runs once per this many results; the others repeat its last verdict, which takes no time."""
+"""The network runs once per this many results; the others repeat its last verdict, to save time."""
 
 SAMPLES = 40
 WARM_UP_SHARE = 0.1
@@ -41,7 +42,7 @@ def flat_memory(
     max_seconds: float,
     step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Send simulated results to a broker, and look at the memory of this process.
+    """Send simulated results to a broker, and sample the memory of this process.
 
     Args:
         results: how many.

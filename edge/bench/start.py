@@ -1,4 +1,4 @@
-"""The daemon as a process: how soon its first result is on the disk, its memory, and what it costs idle."""
+"""The daemon as a process: time to its first result on the disk, its memory, and its CPU time when idle."""
 
 import json
 import os
@@ -27,13 +27,13 @@ IDLE_TRIGGERS = ("request", "settled")
 TIMEOUT_S = 60.0
 POLL_S = 0.002
 AFTER_S = 2.0
-"""The memory of the daemon is looked at so long after its first result."""
+"""The memory of the daemon is read this long after its first result."""
 
 FRAMES_PER_S = 30.0
 
 
 class PacedCamera:
-    """A live camera that costs nothing: frames that lie ready, 30 a second."""
+    """A live camera that costs no CPU time: prepared frames, 30 per second."""
 
     live = True
     description = "frames of the bench"
@@ -75,7 +75,7 @@ def start_and_idle(
     Returns:
         "first_result_s": percentiles from the start of the process to its first record on the disk;
         "peak_rss_mb" of it and "cpu_s" that it took until then; "idle_cpu": share of a core by trigger, of
-        capture and trigger alone (the camera itself costs nothing here).
+        capture and trigger alone (the camera itself takes no time here).
 
     Raises:
         LeukoscopeError: the daemon gave no result.
@@ -112,7 +112,9 @@ def _one_start(model: ModelFile) -> dict[str, float]:
         try:
             while not _has_record(outbox):
                 if process.poll() is not None or time.monotonic() - started > TIMEOUT_S:
-                    raise LeukoscopeError("the daemon gave no result; try leukoscope run by hand")
+                    raise LeukoscopeError(
+                        "the daemon gave no result; start leukoscope run yourself to see why"
+                    )
                 time.sleep(POLL_S)
             first_result_s, cpu_s = time.monotonic() - started, _cpu_s(process.pid)
             time.sleep(AFTER_S)
@@ -149,9 +151,9 @@ def _peak_rss_mb(process_id: int) -> float:
 
 
 def _idle(trigger: str, images: list[Pixels], region_px: int, seconds: float) -> float:
-    """CPU time over time of the daemon's loop while nothing moves and nobody asks."""
+    """CPU time over elapsed time of the daemon's loop while nothing moves and there is no request."""
     settings = CameraSettings(trigger=trigger)  # type: ignore[arg-type]
-    # Nearly the same field over and over, as of a real camera: never quite the same picture.
+    # Nearly the same field every time, as from a real camera: never exactly the same picture.
     still = [images[0], images[0] ^ np.uint8(1)]
     capture, gate = Capture(lambda: PacedCamera(still), TIMEOUT_S), Gate(settings, region_px)
     capture.start()

@@ -18,7 +18,7 @@ from edge.specimen.counting import SHIPPED, Classes
 from edge.specimen.summary import ModelErrors
 from edge.specimen.tally import SpecimenMessage
 
-# The count is announced so often at most, and so soon after a new connection.
+# Shortest interval between announcements of the count, and longest delay after a new connection.
 STEP_S = 0.25
 # A commit takes milliseconds; longer means that the disk refuses.
 COMMIT_S = 5.0
@@ -36,11 +36,11 @@ class Announcer(Protocol):
 
 
 class Specimens:
-    """Counts the specimen in the outbox and says what was counted.
+    """Counts the specimen in the outbox and publishes the count.
 
     Args:
         outbox: keeps the tally.
-        model, errors: the file that judges, and its errors as its card tells them.
+        model, errors: the model file, and its error rates from its card.
         checked_here: whether the model file was adapted to this laboratory.
         target: white cells to count, unless a command says otherwise.
         set_specimen: names the specimen of all frames from now on; None for the one of the settings.
@@ -70,6 +70,13 @@ class Specimens:
         if tally is not None and tally.state == "counting":  # it goes on after a restart
             set_specimen(tally.specimen)
 
+    def use(
+        self, model: ModelReference, errors: ModelErrors | None, checked_here: bool, classes: Classes
+    ) -> None:
+        """From now on another model file judges; see the arguments of the class."""
+        self._model, self._errors, self._checked_here = model, errors, checked_here
+        self._classes, self._announced = classes, (b"", 0)
+
     def start(self, request: SpecimenStartRequest) -> SpecimenMessage:
         """`specimen_start`: a count begins at 0, with the next frame.
 
@@ -98,7 +105,7 @@ class Specimens:
         return tallies.message(tally, self._model, self._errors, self._checked_here)
 
     def announce(self, announcer: Announcer, stopping: threading.Event) -> threading.Thread:
-        """Publish the count whenever it has changed or the broker is new, in a thread of its own, until a stop."""
+        """Publish the count whenever it has changed or after a new connection, in its own thread, until a stop."""
 
         def run() -> None:
             while not stopping.wait(STEP_S):
@@ -107,7 +114,7 @@ class Specimens:
         return threads.keep("specimen", run, stopping)
 
     def announce_once(self, announcer: Announcer) -> None:
-        """Publish the count, if it has changed or the broker is new."""
+        """Publish the count if it has changed or after a new connection."""
         state = self._outbox.tally(), announcer.connections
         if state == self._announced or not state[1]:
             return
@@ -117,7 +124,7 @@ class Specimens:
 
     def _change(self, change: tallies.Change, specimen: str | None) -> SpecimenMessage:
         if not self.frame.acquire(timeout=COMMIT_S):
-            raise LeukoscopeError("the box is busy with a frame for long; look at its health")
+            raise LeukoscopeError("the box has been busy with a frame for too long; see its health")
         try:
             changed = self._outbox.change_tally(change)
             self._set_specimen(specimen)
@@ -126,9 +133,7 @@ class Specimens:
         try:
             changed.result(COMMIT_S)
         except concurrent.futures.TimeoutError:
-            raise LeukoscopeError(
-                "the disk of the outbox does not answer; look at the box's health"
-            ) from None
+            raise LeukoscopeError("the disk of the outbox does not respond; see the box's health") from None
         message = self.message()
         if message is None:
             raise LeukoscopeError("the tally cannot be read; start the specimen again")

@@ -71,6 +71,10 @@ class Health:
         self.camera = "opening"
         self._throttling = _Kept(machine.throttling, THROTTLING_KEPT_S)
 
+    def use(self, model: ModelReference) -> None:
+        """From now on another model file runs."""
+        self._model = model
+
     def result(self, frame: Frame, record: Record) -> None:
         """Count one result; "total" is from the moment of capture to the outbox."""
         now_s = time.monotonic()

@@ -132,7 +132,7 @@ class Results:
 
         Args:
             by: the column.
-            **conditions: device, specimen: only these; last_s: seconds back from now.
+            **conditions: device, specimen: only these; last_s: seconds back from now; reviewed: with a review.
         """
         sql, cells = self.sql, self._cells
         key, probability = cells.c[by], self.probability()
@@ -214,12 +214,23 @@ class Results:
         own = sql.cast(sql.select(first.c.value).limit(1).scalar_subquery(), sql.Float)
         return sql.func.coalesce(shipped, own)
 
-    def _where(self, device: str | None = None, specimen: str | None = None, last_s: float = 0) -> list[Any]:
+    def _where(
+        self,
+        device: str | None = None,
+        specimen: str | None = None,
+        last_s: float = 0,
+        reviewed: bool = False,
+    ) -> list[Any]:
         cells, found = self._cells, []
         if device is not None:
             found.append(cells.c.device == device)
         if specimen is not None:
             found.append(cells.c.specimen == specimen)
+        if reviewed:
+            table = self.tables.reviews
+            found.append(
+                cells.c.id.in_(self.sql.select(table.c.cell)) if self.has("reviews") else self.sql.false()
+            )
         if last_s:
             found.append(cells.c.captured_at >= rfc3339(max(0, time.time_ns() - round(last_s * 1e9))))
         return found

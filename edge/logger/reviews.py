@@ -67,18 +67,15 @@ def of_each_person(said: Iterable[Review]) -> list[Review]:
     return list(by_person.values())
 
 
-def all_of(results: Results, specimen: str) -> list[Review]:
-    """Every review of the cells of a specimen, in the order of time."""
+def all_of(results: Results, specimen: str | None = None) -> list[Review]:
+    """Every review of the cells of a specimen, or of all cells, in the order of time."""
     sql, tables = results.sql, results.tables
     if not results.has("reviews"):
         return []
     reviews, cells = tables.reviews, tables.cells
-    query = (
-        sql.select(reviews)
-        .join(cells, cells.c.id == reviews.c.cell)
-        .where(cells.c.specimen == specimen)
-        .order_by(reviews.c.at)
-    )
+    query = sql.select(reviews).join(cells, cells.c.id == reviews.c.cell).order_by(reviews.c.at)
+    if specimen is not None:
+        query = query.where(cells.c.specimen == specimen)
     return [review_of(row) for row in results.run(query)]
 
 

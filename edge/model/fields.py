@@ -180,6 +180,10 @@ class FieldClassifier:
         watch.note("classes")
         return JudgedField(cells, red_px, scale, _field_reasons(found, red_px), watch.times_ms())
 
+    def use(self, classifier: Classifier) -> None:
+        """From now on judge by another classifier of the same geometry and scale."""
+        self._classifier = classifier
+
     def forget(self) -> None:
         """The next field is of another specimen or source: its ruler begins anew."""
         self._ruler.forget()

@@ -93,7 +93,7 @@ class Publisher:
         return "; ".join(filter(None, (self._connection.state(), *self._delivery.faults)))
 
     def hangs(self) -> str:
-        """What is wrong with the threads that send, or ""; a broker that is away is nothing wrong here."""
+        """What is wrong with the threads that send, or ""; a broker that is away is not a fault of the threads."""
         if not (self._thread is not None and self._thread.is_alive() and self._connection.alive):
             return "its thread has ended"
         now = time.monotonic()
