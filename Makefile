@@ -7,7 +7,7 @@ DEMO_SECONDS ?= 30
 IMAGES ?=
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
-.PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams chromium prometheus family rivals long-test arm64-parity bundle board board-test
+.PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams chromium prometheus family rivals long-test arm64-parity bundle deb board board-test
 
 demo: $(VENV)/.demo
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
@@ -144,6 +144,12 @@ chromium: $(VENV)/bin/python
 # For a box without internet: dist/leukoscope-VERSION-arm64.tar.gz with all wheels.
 bundle: $(VENV)/bin/python
 	PYTHON=$(BIN)/python systemd/bundle.sh dist
+
+# A Debian package of the box: dist/leukoscope_VERSION_all.deb, which fetches the packages of the lock file when it is
+# installed; with DEB_BUNDLE=dist/leukoscope-VERSION-arm64.tar.gz (make bundle) one for arm64 that needs no internet.
+DEB_BUNDLE ?=
+deb:
+	systemd/deb.sh dist $(DEB_BUNDLE)
 
 # The packages of a box with their hashes: for systems with numpy 2, and with numpy 1 (Debian 12, JetPack 6). Run it
 # when a dependency changes.
