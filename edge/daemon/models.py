@@ -19,15 +19,16 @@ from edge.model.installation.trial import SLOW_MS, SLOWER
 from edge.mqtt.commands import ModelBackRequest, ModelInstallRequest
 from edge.records import ModelReference, fitting
 from edge.settings import Settings
+from edge.specimen.counting import Classes
 from edge.specimen.summary import errors_in
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
-"""The folder of models is asked so often whether another one was installed."""
+"""Interval at which the folder of models is checked for a newly installed one."""
 
 PROVEN_RESULTS = 20
-"""With so many results a model on trial has shown that the box works with it."""
+"""After this many results a model on trial has shown that the box works with it."""
 
 _FAULTS = (RuntimeError, ValueError, LeukoscopeError)
 _LOW_CONFIDENCE = "low confidence"
@@ -153,6 +154,7 @@ class Models:
             reference,
             errors_in(model.manifest.calibration, model.manifest.adaptation),
             model.adaptation is not None,
+            Classes(*model.manifest.classes()),
         )
         self._health.use(reference)
         self._model, self._drift = model, Drift(model.summary())

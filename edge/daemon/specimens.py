@@ -70,10 +70,12 @@ class Specimens:
         if tally is not None and tally.state == "counting":  # it goes on after a restart
             set_specimen(tally.specimen)
 
-    def use(self, model: ModelReference, errors: ModelErrors | None, checked_here: bool) -> None:
+    def use(
+        self, model: ModelReference, errors: ModelErrors | None, checked_here: bool, classes: Classes
+    ) -> None:
         """From now on another model file judges; see the arguments of the class."""
         self._model, self._errors, self._checked_here = model, errors, checked_here
-        self._announced = b"", 0
+        self._classes, self._announced = classes, (b"", 0)
 
     def start(self, request: SpecimenStartRequest) -> SpecimenMessage:
         """`specimen_start`: a count begins at 0, with the next frame.
