@@ -93,7 +93,7 @@ def main() -> int:
         patients = np.array([subject_group(cell.subject) for cell in cells])
         found = distances(features, patients)
         values = np.array([value for each in found.values() for value in each])
-        told = {
+        told: dict[str, object] = {
             "cells": len(cells),
             "patients": len(found),
             "windows": len(values),
