@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edge.errors import InputError
 from edge.imaging import quality
-from edge.imaging.balance import balance_table, looked_up
+from edge.imaging.balance import balanced
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import expect_rgb, prepare, with_crop
 from edge.model.file import REFER, InputFormat, ModelFile, OutputFormat, open_model
@@ -183,8 +183,7 @@ class Classifier:
     def _measure_and_quantise(self, crop: Pixels) -> dict[str, float]:
         """The quality of the crop, whose pixels then become quantised values in their place."""
         measured = quality.measure(crop)
-        if self._cell_mean:
-            looked_up(crop, balance_table(crop, self._cell_mean), out=crop)
+        balanced(crop, self._cell_mean, out=crop)
         if self._table is None:
             np.bitwise_xor(crop, 0x80, out=crop)
         else:
