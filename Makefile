@@ -7,14 +7,14 @@ DEMO_SECONDS ?= 30
 IMAGES ?=
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
-.PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams chromium family arm64-parity bundle board board-test
+.PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams chromium prometheus family rivals long-test arm64-parity bundle board board-test
 
 demo: $(VENV)/.demo
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
 
 # Percent of the branches that the tests run, in their own process; it may only rise.
 COVERAGE ?= 60
-test: $(VENV)/.dev mosquitto postgresql streams chromium
+test: $(VENV)/.dev mosquitto postgresql streams chromium prometheus
 	@echo "The tests take about 20 minutes on 2 cores."
 	$(BIN)/python -m pytest --cov --cov-report=
 	@printf 'branch coverage, percent: '; $(BIN)/python -m coverage report --format=total --fail-under=$(COVERAGE)
@@ -22,11 +22,14 @@ test: $(VENV)/.dev mosquitto postgresql streams chromium
 # Every fault of delivery in random order, for as long as one likes: make soak SOAK_SECONDS=3600 SOAK_SEED=2
 SOAK_SECONDS ?= 300
 SOAK_SEED ?= 0
-# So long every Nth read, write, sync or lock of the outbox fails, before that.
+# So long every Nth read, write, sync or lock of the outbox fails, before that, and as long of the logger's database.
 FAULTY_SECONDS ?= 60
+# So many kills of daemon, broker and logger at random instants, after that: 200 take about 10 minutes.
+SOAK_KILLS ?= 200
 soak: $(VENV)/.dev mosquitto
-	FAULTY_SECONDS=$(FAULTY_SECONDS) $(BIN)/python -m pytest --timeout 0 tests/edge/outbox/test_faulty_disk.py
+	FAULTY_SECONDS=$(FAULTY_SECONDS) $(BIN)/python -m pytest --timeout 0 tests/edge/outbox/test_faulty_disk.py tests/edge/logger/test_faulty_store.py
 	$(BIN)/python tests/soak.py --seconds $(SOAK_SECONDS) --seed $(SOAK_SEED)
+	$(BIN)/python tests/kills.py --kills $(SOAK_KILLS) --seed $(SOAK_SEED)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -40,6 +43,36 @@ bench-check: $(VENV)/.dev mosquitto
 # The table of the models that ship and their cards, from the files themselves.
 family: $(VENV)/.dev
 	$(BIN)/python -m export.family models/*.tflite --out models/README.md
+
+# The paper's rivals on fold 1 of C-NMC, one after the other, every one with the same budget, then side by side
+# (docs/rivals.md). Called again it goes on where it was stopped. The paper's own size, on a GPU:
+#   make rivals BUDGET="--recipe paper" RIVALS="alnett alexnet vgg16 googlenet resnet50 mma_mtl yolov4"
+# Ours comes in four: a quarter of the width and the whole, from ImageNet weights (MOBILENET_WEIGHTS=FOLDER: the files
+# of both widths, where Keras cannot download them) and from random ones, which all others begin with.
+RIVALS ?= alexnet alnett googlenet mma_mtl yolov4_tiny resnet50
+OURS ?= ours ours_random ours_1_0 ours_1_0_random
+BUDGET ?= --recipe leukoscope --set model.size=64 --set model.crop=256 --epochs 10
+RIVAL_RUNS ?= runs/rivals
+RIVAL_WEIGHTS ?= none
+MOBILENET_WEIGHTS ?=
+TRAIN_RIVAL = $(BIN)/leukoscope train --data $(CNMC) --fold 1 --split image
+rivals: $(VENV)/.dev
+	@mkdir -p $(RIVAL_RUNS)
+	@for run in $(OURS) $(RIVALS); do \
+	  weights=$(RIVAL_WEIGHTS); changes="--network $$run"; \
+	  case $$run in ours*) changes="--network mobilenet_m"; weights=none;; esac; \
+	  case $$run in ours*1_0*) changes="$$changes --set model.alpha=1.0";; esac; \
+	  case $$run in ours) weights=$(or $(wildcard $(MOBILENET_WEIGHTS)/mobilenet_2_5_*),imagenet);; \
+	    ours_1_0) weights=$(or $(wildcard $(MOBILENET_WEIGHTS)/mobilenet_1_0_*),imagenet);; esac; \
+	  out=$(RIVAL_RUNS)/$$run; echo "$$run"; \
+	  if [ -e $$out/recipe.json ]; then $(TRAIN_RIVAL) --out $$out --weights $$weights --resume; \
+	  else $(TRAIN_RIVAL) $(BUDGET) $$changes --weights $$weights --out $$out; fi || exit 1; done
+	$(BIN)/leukoscope compare $(addprefix $(RIVAL_RUNS)/,$(OURS) $(RIVALS)) --data $(CNMC) $(NEW_PATIENTS) --out $(RIVAL_RUNS)/compared
+NEW_PATIENTS ?= $(wildcard ../shared/new_patients)
+
+# The tests that take minutes each: every rival from training to the box.
+long-test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m long tests
 
 # The same outputs on x86-64 and on 64-bit ARM, bit by bit; as root, with a Debian arm64 root that has python3
 # (make board builds one) and the package qemu-user-static. Half an hour.
@@ -86,6 +119,15 @@ streams:
 	    echo "Installing GStreamer's RTSP server from the Debian packages."; \
 	    $(APT) update && DEBIAN_FRONTEND=noninteractive $(APT) install --yes --no-install-recommends $(STREAMS); \
 	  else echo "GStreamer's RTSP server is missing: apt install $(STREAMS); the tests that need it will skip"; fi; fi
+
+# The alerts and the scrape configuration of a fleet's server, in Debian's Prometheus and its promtool.
+prometheus:
+	@if [ -z "$$(command -v promtool)" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing Prometheus from the Debian package."; \
+	    $(APT) update && DEBIAN_FRONTEND=noninteractive $(APT) install --yes --no-install-recommends prometheus || \
+	      echo "Prometheus could not be installed; the tests that need it will skip"; \
+	  else echo "Prometheus is missing: apt install prometheus; the tests that need it will skip"; fi; fi
 
 # The page is tested in Debian's Chromium, and with axe-core for contrast and labels if npm is there.
 chromium: $(VENV)/bin/python

@@ -80,7 +80,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         specimen: slide or sample, or "".
         source: where the picture came from.
         verdict: the likelier class, by its name in the model file, or "refer" if a person has to look.
-        probabilities: of each class, 0 to 1.
+        probabilities: of each class, 0 to 1; the positive class, which must not be missed, stands first.
         reasons: why it was referred.
         quality: measures of the picture.
         timings_ms: milliseconds by stage.

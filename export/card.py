@@ -5,6 +5,7 @@ from typing import Any
 from edge.model.file import Manifest
 from export.evidence import CROSS_VALIDATION, NEW_PATIENTS, RESTS_ON
 from export.report import KNOWN_PATIENTS, reached
+from train.fit.recipe import MOBILENET_M
 
 _HEAD = """# {name}
 
@@ -12,7 +13,7 @@ _HEAD = """# {name}
 hematologist looks at the slide.
 
 ## What it is
-MobileNet_M (MobileNet V1 with the head of the MobileNet_M paper{members}), int8, for single white cells:
+{network}, int8, for single white cells:
 {classes}. Input: a centred crop of {crop}×{crop} pixels, resized to
 {size}×{size}, RGB.{outputs}
 
@@ -53,6 +54,7 @@ _C_NMC = """Apache-2.0. Trained on C-NMC 2019, CC BY 3.0: Gupta, A. & Gupta, R. 
 _OWN_DATA = "Trained on data that do not come with Leukoscope: name their source and licence before you pass the model on."
 
 _IMAGENET = " Started from the ImageNet\nweights of Keras' MobileNet (Apache-2.0)."
+_OTHER_WEIGHTS = " Started from\nweights that were there before: {weights}."
 
 C_NMC = "C-NMC 2019"
 _ROW = ("accuracy", "auc", "sensitivity", "specificity", "ece")
@@ -64,7 +66,7 @@ def card(manifest: Manifest) -> str:
     if manifest.training["split"] == "image":
         parts.append(_SPLIT_BY_IMAGE)
     parts += [_MEASURED, _calibration(manifest), _rests_on(manifest), _localisation(manifest)]
-    weights = _IMAGENET if manifest.training["weights"] != "none" else ""
+    weights = _started_from(manifest.training)
     official = manifest.training["data"] == C_NMC
     tail = _TAIL.format(
         weights=weights,
@@ -85,7 +87,7 @@ def _head(manifest: Manifest) -> str:
     return _HEAD.format(
         name=manifest.name,
         classes=_classes(manifest),
-        members=f"; {members} of them side by side, their log-odds averaged" if members > 1 else "",
+        network=_network(training, members),
         crop=manifest.geometry.crop,
         size=manifest.geometry.size,
         outputs=_MAP if any(output.name == "activation_map" for output in manifest.outputs) else "",
@@ -95,6 +97,22 @@ def _head(manifest: Manifest) -> str:
         kept=_kept(training),
         representative=len(training["representative"]),
     )
+
+
+def _network(training: dict[str, Any], members: int) -> str:
+    network = training.get("network", MOBILENET_M)
+    if network != MOBILENET_M:
+        return f"`{network}`, a rival of MobileNet_M that is there to be compared with (docs/rivals.md)"
+    side_by_side = f"; {members} of them side by side, their log-odds averaged" if members > 1 else ""
+    return f"MobileNet_M (MobileNet V1 with the head of the MobileNet_M paper{side_by_side})"
+
+
+def _started_from(training: dict[str, Any]) -> str:
+    if training["weights"] == "none":
+        return ""
+    if training.get("network", MOBILENET_M) == MOBILENET_M:
+        return _IMAGENET
+    return _OTHER_WEIGHTS.format(weights=training["weights"])
 
 
 def _classes(manifest: Manifest) -> str:

@@ -37,7 +37,7 @@ from train.data.dataset import LABELS, Cell, Data, DataSet, data_root
 from train.data.split import SIDES, Split, evenly
 from train.evaluate.evaluation import int8_scorer, patients_of, score_cells
 from train.evaluate.report import make_folder
-from train.fit.recipe import Recipe
+from train.fit.recipe import MOBILENET_M, ModelRecipe, Recipe
 from train.fit.run import Run, environment
 from train.fit.start import check_writable
 from train.fit.training import load_side
@@ -55,6 +55,9 @@ def export(options: argparse.Namespace) -> int:
     recipe, split = run.recipe(), run.split()
     run.best_model()
     check_writable(options.out.parent)
+    if recipe.model.network != MOBILENET_M:
+        log.info("%s: TFLite's own conversion, without an activation map", recipe.model.network)
+        options.plain = True
     known = evidence.read(options.evidence)
     data = run.data_set(options.data)
     if known.recipe is not None and known.recipe != recipe:
@@ -118,8 +121,9 @@ def _report(
     print(f"report: {folder / 'report.html'}; {NOTICE}")
     reasons = refusals(compared, cells, options.max_drop)
     if reasons:
+        where = f"; {worst(errors)}" if errors else ""
         raise LeukoscopeError(
-            f"{options.out}: int8 {', and '.join(reasons)}; {worst(errors)}; try more --representative images, or "
+            f"{options.out}: int8 {', and '.join(reasons)}{where}; try more --representative images, or "
             "train longer. The file is written to be looked at, not for a box"
         )
     return 0
@@ -186,6 +190,8 @@ def _balanced(crops: Pixels, recipe: Recipe) -> Pixels:
 def _layer_errors(
     run: Run, recipe: Recipe, manifest: Manifest, flatbuffer: bytes, data: Data, judged: CellSet, shift: float
 ) -> list[LayerError]:
+    if recipe.model.network != MOBILENET_M:
+        return []
     some = judged.cells[:: max(1, len(judged.cells) // _LAYER_CELLS)][:_LAYER_CELLS]
     crops = _balanced(crop_cache.load(data_root(data), some, recipe.model.geometry), recipe)
     graph = shifted(deploy_graph(run.best_model(), recipe.model), shift)
@@ -195,10 +201,8 @@ def _layer_errors(
 def _manifest(
     run: Run, recipe: Recipe, data: DataSet, flatbuffer: bytes, representative: list[str]
 ) -> Manifest:
-    size = f"{recipe.model.alpha:g}".replace(".", "_") if recipe.model.alpha != 1 else "1_0"
-    members = f"_x{recipe.model.members}" if recipe.model.members > 1 else ""
     return Manifest(
-        name=f"mobilenet_m_{size}_{recipe.model.size}{members}",
+        name=_model_name(recipe.model),
         labels=run.classes().names(),
         positive=run.classes().positive,
         geometry=recipe.model.geometry,
@@ -207,6 +211,15 @@ def _manifest(
         training=_training(run, recipe, data) | {"representative": representative},
         tools=environment(),
     )
+
+
+def _model_name(recipe: ModelRecipe) -> str:
+    """The network with its width, size and number of members."""
+    if recipe.network != MOBILENET_M:
+        return f"{recipe.network}_{recipe.size}"
+    width = f"{recipe.alpha:g}".replace(".", "_") if recipe.alpha != 1 else "1_0"
+    members = f"_x{recipe.members}" if recipe.members > 1 else ""
+    return f"mobilenet_m_{width}_{recipe.size}{members}"
 
 
 def _input_format(recipe: Recipe, flatbuffer: bytes) -> InputFormat:
@@ -257,6 +270,7 @@ def _training(run: Run, recipe: Recipe, data: DataSet) -> dict[str, Any]:
         "best_epoch": progress.best_epoch if progress else 0,
         "chosen_by": _chosen_by(recipe),
         "members": recipe.model.members,
+        "network": recipe.model.network,
     }
 
 

@@ -17,7 +17,7 @@ from export.calibrate import WEIGHT_LEVELS, Calibrated, calibrate
 from export.deploy import Floats, Layer, deploy_graph, expect_equal, shifted
 from export.flatbuffer import expect_integers
 from train.fit.batches import scale_pixels
-from train.fit.recipe import ModelRecipe
+from train.fit.recipe import MOBILENET_M, ModelRecipe
 
 _COMPARED = 8
 """Crops on which the deploy graph has to equal the Keras model before it is quantised."""
@@ -71,6 +71,12 @@ def to_int8(
     flatbuffer = transcribe(calibrate(shifted(graph, shift), crops), with_map=with_map)
     expect_integers(flatbuffer)
     return flatbuffer
+
+
+def int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe) -> bytes:
+    """The network of any run in int8 as `export` makes it, without a shift: `to_int8`, or TFLite's own for a rival."""
+    convert = to_int8 if recipe.network == MOBILENET_M else plain_int8
+    return convert(model, crops, recipe)
 
 
 def transcribe(calibrated: Calibrated, *, with_map: bool = True) -> bytes:

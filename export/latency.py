@@ -6,7 +6,9 @@ python -m export.latency ours.tflite plain.tflite --runs 300
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,16 +33,20 @@ def invoke_ms(files: list[Path], runs: int, threads: int = 1) -> list[Millisecon
     Raises:
         InputError: a file is no model file.
     """
-    interpreters = [open_model(read_model(file), threads) for file in files]
+    return timed([open_model(read_model(file), threads) for file in files], runs)
+
+
+def timed(interpreters: Sequence[Any], runs: int) -> list[Milliseconds]:
+    """The durations of single inferences of int8 interpreters, timed in turn after a warm-up; see `invoke_ms`."""
     rng = np.random.default_rng(0)
     for interpreter in interpreters:
         entry = interpreter.get_input_details()[0]
         pixels = rng.integers(-128, 128, entry["shape"], dtype=np.int8)
         interpreter.set_tensor(entry["index"], pixels)
-    durations: list[Milliseconds] = [[] for _ in files]
+    durations: list[Milliseconds] = [[] for _ in interpreters]
     for run in range(-WARM_UP_RUNS, runs):
-        for turn in range(len(files)):
-            index = (run + turn) % len(files)
+        for turn in range(len(interpreters)):
+            index = (run + turn) % len(interpreters)
             started = time.perf_counter_ns()
             interpreters[index].invoke()
             duration_ms = (time.perf_counter_ns() - started) / 1e6

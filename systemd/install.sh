@@ -25,7 +25,7 @@ ETC=$ROOT/etc/leukoscope
 UNITS=$ROOT/etc/systemd/system
 STATE=$ROOT/var/lib/leukoscope
 READY_S=${LEUKOSCOPE_READY_S:-180}   # the longest that a new version may take; a Pi needs about 15 s
-NEEDED_MB=1500                       # three versions of about 400 MB while one is installed, and room for results
+NEEDED_MB=2000                       # three versions of about 550 MB while one is installed, and room for results
 COMPLETE=.complete                   # in a version's folder: installed, verified and on the disk
 UNTRIED=$OPT/untried                 # names the version to go back to, while the new one has not become ready
 

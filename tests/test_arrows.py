@@ -29,6 +29,7 @@ EDGE: dict[str, set[str]] = {
     "asyncapi": GROUND | {"host", "records", "mqtt", "specimen"},
     "daemon": DAEMON,
     "logger": GROUND | {"host", "records", "mqtt", "specimen"},
+    "laboratory": PIXELS | {"records", "model", "specimen", "logger", "settings", "doctor"},
     "web": DAEMON - {"daemon"} | {"logger"},
     "doctor": DAEMON,
     "demo": PARTS | {"settings", "logger", "specimen", "web"},
@@ -45,8 +46,10 @@ TRAIN: dict[str, set[str]] = {
     "fit": {"data", "plot_style", "quiet"},
     "networks": {"data", "fit"},
     "evaluate": {"data", "fit", "plot_style", "quiet"},
+    "compare": {"data", "fit", "evaluate", "plot_style"},
     "fields": {"data", "fit", "evaluate", "plot_style"},
     "studies": {"data", "fit", "evaluate", "plot_style", "quiet"},
+    "laboratory": {"data"},
     "commands": {"data", "fit", "evaluate", "fields", "networks", "studies", "quiet"},
 }
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to load
 log = logging.getLogger(__name__)
 
 DEFAULT_RECIPE = "paper"
-IMAGENET = "imagenet"
+IMAGENET, NO_WEIGHTS = "imagenet", "none"
 
 
 def dataset_verify(options: argparse.Namespace) -> int:
@@ -84,17 +84,19 @@ def train(options: argparse.Namespace) -> int:
         options.teacher = options.teacher or (Path(before) if before else None)
         _refuse_other_split(options, run.split(), data)
         options.limit = resumed_limit(run, options.limit, options.epochs)
-        if options.recipe or options.set:
-            log.warning("%s: the run keeps its recipe; --recipe and --set are not used", options.out)
+        if options.recipe or options.set or options.network:
+            log.warning(
+                "%s: the run keeps its recipe; --recipe, --network and --set are not used", options.out
+            )
     else:
         Run.refuse_existing(options.out)
         data = datasets.load(options.data, options.positive)
         split, recipe = _training_split(options, data), _recipe(options)
-        check_start(recipe, split, data, options.weights or IMAGENET, options.teacher, options.out)
-        run = Run.create(options.out, recipe, split, _settings(options, data))
+        check_start(recipe, split, data, _weights(options, recipe), options.teacher, options.out)
+        run = Run.create(options.out, recipe, split, _settings(options, data, recipe))
     try:
         progress = fit.train(
-            run, data, weights=options.weights or IMAGENET, limit=options.limit, teacher=options.teacher
+            run, data, weights=_weights(options, run.recipe()), limit=options.limit, teacher=options.teacher
         )
     except LeukoscopeError:
         run.discard_unless_begun()
@@ -112,17 +114,35 @@ def _refuse_other_split(options: argparse.Namespace, split: splits.Split, data: 
 
 def _recipe(options: argparse.Namespace) -> recipes.Recipe:
     epochs = [f"fit.epochs={options.epochs}"] if options.epochs else []
-    return recipes.changed(recipes.load(options.recipe or DEFAULT_RECIPE), [*options.set, *epochs])
+    recipe = recipes.load(options.recipe or DEFAULT_RECIPE)
+    return recipes.changed(recipe, [*_network(options), *options.set, *epochs])
 
 
-def _settings(options: argparse.Namespace, data: datasets.DataSet) -> dict[str, object]:
+def _network(options: argparse.Namespace) -> list[str]:
+    """--network as a change of the recipe; none if it is not given."""
+    if options.network is None:
+        return []
+    if options.network not in recipes.NETWORKS:
+        raise InputError(f"--network {options.network}: give one of {', '.join(recipes.NETWORKS)}")
+    return [f"model.network={options.network}"]
+
+
+def _weights(options: argparse.Namespace, recipe: recipes.Recipe) -> str:
+    """What the network begins with: as given, else ImageNet weights if Keras has them, else random."""
+    known = recipe.model.network in recipes.PRE_TRAINED
+    return options.weights or (IMAGENET if known else NO_WEIGHTS)
+
+
+def _settings(
+    options: argparse.Namespace, data: datasets.DataSet, recipe: recipes.Recipe
+) -> dict[str, object]:
     """What a run folder keeps of its command beside recipe and split."""
-    changes = "".join(f" --set {shlex.quote(change)}" for change in options.set)
+    changes = "".join(f" --set {shlex.quote(change)}" for change in [*_network(options), *options.set])
     return {
         "data": [str(source.resolve()) for source in options.data],
         "classes": data.classes.names(),
         "recipe": (options.recipe or DEFAULT_RECIPE) + changes,
-        "weights": options.weights or IMAGENET,
+        "weights": _weights(options, recipe),
         "limit": options.limit,
         "teacher": str(options.teacher.resolve()) if options.teacher else "",
         "command": shlex.join(["leukoscope", *sys.argv[1:]]),
@@ -150,7 +170,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if options.cross_validate:
         return _cross_validate(options)
     _refuse_training_options(options)
-    levels, subject = _noise_levels(options.noise), Path(options.subject)
+    levels, subject = noise_levels(options.noise), Path(options.subject)
     scorer, own = evaluation.load_scorer(subject)
     data = datasets.load(options.data, options.positive, scorer.classes)
     split = _split_to_judge(options, data, own)
@@ -204,7 +224,12 @@ def _split_to_judge(
 
 def _refuse_training_options(options: argparse.Namespace) -> None:
     """What only the trainings of a cross-validation use is not ignored without a word."""
-    given = {"--set": options.set, "--weights": options.weights, "--teacher": options.teacher}
+    given = {
+        "--network": options.network,
+        "--set": options.set,
+        "--weights": options.weights,
+        "--teacher": options.teacher,
+    }
     for name, value in given.items():
         if value:
             raise InputError(
@@ -257,17 +282,17 @@ def _cross_validate(options: argparse.Namespace) -> int:
     if options.split_file:
         raise InputError("--split-file does not go with --cross-validate, which makes its own folds")
     options.recipe, options.epochs = options.subject, None
-    recipe, levels = _recipe(options), _noise_levels(options.noise)
+    recipe, levels = _recipe(options), noise_levels(options.noise)
     data = datasets.load(options.data, options.positive)
     report.make_folder(options.out)
-    settings = _settings(options, data)
+    settings = _settings(options, data, recipe)
     predictions, curves = crossval.cross_validate(
         recipe,
         data,
         options.out,
         folds=options.cross_validate,
         levels=levels,
-        weights=options.weights or IMAGENET,
+        weights=_weights(options, recipe),
         seed=options.seed,
         settings=settings,
         limit=options.limit,
@@ -347,7 +372,7 @@ def _evaluate_command(options: argparse.Namespace) -> list[str]:
     return [*words, "--out", str(options.out)] if options.out else words
 
 
-def _noise_levels(text: str) -> list[float]:
+def noise_levels(text: str) -> list[float]:
     """Sigmas with commas between, each once."""
     try:
         levels = [float(level) for level in text.split(",")]

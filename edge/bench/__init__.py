@@ -17,7 +17,7 @@ from edge.model.classifier import Classifier
 from edge.model.file import ModelFile
 
 WARM_UP_RUNS = 10
-"""First runs fill caches and raise the clock; none of them counts."""
+"""Warm-up runs fill caches and raise the clock; they are not counted."""
 
 DRAWN_IMAGES = 8
 DRAWN_SIDE_PX = 450  # as in C-NMC 2019
@@ -37,7 +37,7 @@ def bench(
     seconds: float | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Time the classifier and the bare interpreter in turn, so that both run at the same clock and load.
+    """Time the classifier and the bare interpreter alternately, so that both run at the same clock and load.
 
     Then the daemon's own steps around the classifier, one frame after the other: `edge.bench.stages`.
 
@@ -45,8 +45,8 @@ def bench(
         images: (H, W, 3) uint8 RGB each, used in turn; simulated if there are none.
         runs: how many of each are timed.
         threads: of the interpreter.
-        seconds: then continue for this long, in turns of a second, and see whether it stays as fast.
-        step: is called after each of the parts, `parts(seconds)` times: for a progress bar.
+        seconds: then continue for this long, alternating every second, and check whether it stays as fast.
+        step: called after each of the parts, `parts(seconds)` times: for a progress bar.
 
     Returns:
         What `bench --json` prints for one model (docs: the command's contract); times in milliseconds.
@@ -54,7 +54,7 @@ def bench(
     Raises:
         InputError: fewer than 1 run, or the model does not load.
     """
-    from edge.bench.stages import daemon_stages  # the daemon, for which the classifier need not wait
+    from edge.bench.stages import daemon_stages  # loads the daemon, which the classifier does not need
 
     if runs < 1:
         raise InputError(f"{runs} runs; give 1 or more")
@@ -121,7 +121,7 @@ def _in_turn(classifier: Classifier, images: list[Pixels], runs: int) -> tuple[D
 
 
 def parts(seconds: float | None) -> int:
-    """How many times `bench` calls its `step`."""
+    """Number of calls that `bench` makes to its `step`."""
     return 2 + (math.ceil(seconds / (2 * WINDOW_S)) if seconds else 0)
 
 
@@ -131,8 +131,8 @@ def sustained(
     """Images per second over a long run, beside the bare interpreter's rate in turns of `WINDOW_S`.
 
     Returns:
-        rates of both, their ratio, and the p50 of the first and the last tenth of the windows: a machine
-        that gets hot and slows down shows there.
+        rates of both, their ratio, and the p50 of the first and the last tenth of the windows, which differ if a
+        machine gets hot and slows down.
     """
     medians_ms: list[float] = []
     done, bare_done, busy_s, bare_busy_s = 0, 0, 0.0, 0.0

@@ -18,6 +18,7 @@ from edge.model.file import ModelFile, read_model
 from edge.model.installed import find_model, installed_models
 
 DELIVERY_SECONDS = 10.0
+DELIVERY_PARTS = 2
 MEMORY_SECONDS = 900.0
 """Without `--seconds`: how long delivery at full rate is measured, and the longest time that `--memory` takes."""
 
@@ -36,7 +37,9 @@ def bench(options: argparse.Namespace) -> int:
     shown = not (options.quiet or options.json)
     try:
         # Without a thread that redraws: it would disturb what is measured.
-        with progress("bench", len(pairs) * parts(options.seconds), shown, by_itself=False) as (step, _):
+        delivery = 0 if options.deliver is None else DELIVERY_PARTS
+        total = len(pairs) * (parts(options.seconds) + delivery)
+        with progress("bench", total, shown, by_itself=False) as (step, _):
             for model, threads in pairs:
                 all_results.append(_one(options, model, images, threads, step))
     except KeyboardInterrupt:
@@ -64,7 +67,7 @@ def _one(
         from edge.bench.delivery import deliver
 
         seconds = options.seconds or DELIVERY_SECONDS
-        results["delivery"] = deliver(model, images, options.runs, threads, options.deliver, seconds)
+        results["delivery"] = deliver(model, images, options.runs, threads, options.deliver, seconds, step)
     if options.json:
         print(msgspec.json.encode(results).decode(), flush=True)
     return results
@@ -108,18 +111,22 @@ def asked_images(options: argparse.Namespace) -> list[Pixels]:
 
 
 def _flat_memory(options: argparse.Namespace, model: ModelFile, images: list[Pixels]) -> int:
-    from edge.bench.memory import flat_memory, format_table
+    from edge.bench.memory import SAMPLES, flat_memory, format_table
 
-    memory = flat_memory(
-        model, images, options.memory, options.deliver or "", options.seconds or MEMORY_SECONDS
-    )
+    shown = not (options.quiet or options.json)
+    with progress("memory", min(SAMPLES, options.memory), shown, by_itself=False) as (step, _):
+        memory = flat_memory(
+            model, images, options.memory, options.deliver or "", options.seconds or MEMORY_SECONDS, step
+        )
     print(msgspec.json.encode(memory).decode() if options.json else format_table(memory), flush=True)
     return 0 if memory["flat"] else 1
 
 
 def _start(options: argparse.Namespace, model: ModelFile, images: list[Pixels]) -> int:
-    from edge.bench.start import format_table, start_and_idle
+    from edge.bench import start
 
-    results = start_and_idle(model, images)
-    print(msgspec.json.encode(results).decode() if options.json else format_table(results), flush=True)
+    shown = not (options.quiet or options.json)
+    with progress("starts, then idle", start.parts(), shown, by_itself=False) as (step, _):
+        results = start.start_and_idle(model, images, step=step)
+    print(msgspec.json.encode(results).decode() if options.json else start.format_table(results), flush=True)
     return 0

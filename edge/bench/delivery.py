@@ -3,7 +3,7 @@
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +30,7 @@ WINDOW_S = 2.0
 
 
 class WatchedOutbox(Outbox):
-    """An outbox that notes when the broker has acknowledged each of its latest records."""
+    """An outbox that records when the broker has acknowledged each of its latest records."""
 
     def __init__(self, file: Path):
         super().__init__(file)
@@ -38,7 +38,7 @@ class WatchedOutbox(Outbox):
         self._more = threading.Condition()
 
     def acknowledged(self, sequences: Iterable[int]) -> None:
-        """As ever; called when the broker has them."""
+        """As in `Outbox`; called when the broker has them."""
         now = time.monotonic_ns()
         sequences = tuple(sequences)
         with self._more:
@@ -47,7 +47,7 @@ class WatchedOutbox(Outbox):
         super().acknowledged(sequences)
 
     def acknowledged_ns(self, sequence: int) -> int:
-        """When that record was acknowledged, on the monotonic clock; waits for it. One on its way at a time.
+        """When that record was acknowledged, on the monotonic clock; waits for it. Only one record may be under way.
 
         Raises:
             LeukoscopeError: it was not, in `TIMEOUT_S`.
@@ -59,13 +59,20 @@ class WatchedOutbox(Outbox):
 
 
 def deliver(
-    model: ModelFile, images: list[Pixels], runs: int, threads: int, address: str, seconds: float
+    model: ModelFile,
+    images: list[Pixels],
+    runs: int,
+    threads: int,
+    address: str,
+    seconds: float,
+    step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Frames one at a time from the camera's stamp to PUBACK, then as many as the classifier can.
 
     Args:
         address: HOST:PORT of the broker; "" for a Mosquitto on a free loopback port.
         seconds: of the second part, in turns with the bare interpreter.
+        step: is called after each of the PARTS: for a progress bar.
 
     Returns:
         "frame_to_durable_ms", "frame_to_puback_ms" and "bare_invoke_ms" of each frame, taken in turn, and
@@ -83,7 +90,9 @@ def deliver(
     ):
         camera = HeldCamera(images, model.manifest.geometry.crop)
         latencies = _one_at_a_time(camera, classifier, pipeline, outbox, runs)
+        step()
         rates = _throughput(images, classifier, pipeline, outbox, seconds)
+        step()
         return {**latencies, "throughput": rates, "broker": publisher.state()}
 
 
@@ -128,7 +137,7 @@ def _one_at_a_time(
                 raise LeukoscopeError(f"no frame came in {TIMEOUT_S:g} s; is the machine overloaded?")
             record, durable_ns = _written(outbox.accept(pipeline.record(frame)))
             acknowledged_ns = outbox.acknowledged_ns(record.sequence)
-            outbox.wait_empty(TIMEOUT_S)  # its removal is not the next frame's business
+            outbox.wait_empty(TIMEOUT_S)  # so that its removal does not delay the next frame
             started = time.monotonic_ns()
             classifier.bare_invoke()
             bare_ns = time.monotonic_ns() - started
@@ -166,7 +175,7 @@ def _throughput(
             now = time.monotonic()
         if not outbox.wait_empty(TIMEOUT_S):
             raise LeukoscopeError(f"records were not acknowledged in {TIMEOUT_S:g} s")
-        busy_s += time.monotonic() - started  # with the last records' way to the broker
+        busy_s += time.monotonic() - started  # including the delivery of the last records
         bare_started = now = time.monotonic()
         while now < bare_started + WINDOW_S:
             classifier.bare_invoke()

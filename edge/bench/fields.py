@@ -23,13 +23,13 @@ DRAWN_RED_PX = 126.0
 """Width of a red cell as the simulator draws it."""
 
 CELL_ROOM_PX = 275
-"""Side of the square that each white cell has for itself, at the scale of the drawing."""
+"""Side of the square around each white cell that no other cell enters, at the scale of the drawing."""
 
 STAGES = ("lamp", "ruler", "find", "cut", "kind", "classes", "total")
 
 
 def drawn_field(width: int, height: int, cells: int, red_px: float, seed: int = 0) -> Pixels:
-    """A drawn smear with so many white cells, none at the border and none touching another.
+    """A drawn smear with the given number of white cells, none at the border and none touching another.
 
     Args:
         width, height: pixels.
@@ -41,7 +41,7 @@ def drawn_field(width: int, height: int, cells: int, red_px: float, seed: int = 
         (height, width, 3) uint8 RGB.
 
     Raises:
-        InputError: there is no room for so many.
+        InputError: there is no room for them.
     """
     random = np.random.default_rng(seed)
     factor = red_px / DRAWN_RED_PX
@@ -83,7 +83,9 @@ def bench_fields(model: ModelFile, images: list[Pixels], runs: int, threads: int
         times: list[dict[str, float]] = []
         for _ in range(WARM_UP_RUNS + runs):
             judged = fields.judge(image, f"bench {number}")
-            times.append(judged.timings_ms)  # only these: the cut-outs of many runs would fill the memory
+            times.append(
+                judged.timings_ms
+            )  # keep only the times: the cut-outs of many runs would fill the memory
         result = _result(model, image, judged, times[WARM_UP_RUNS:], threads)
         results.append(result | {"conditions": {"before": before, "after": conditions()}})
     return results

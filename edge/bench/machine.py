@@ -56,7 +56,7 @@ def versions() -> dict[str, str]:
 
 
 def peak_rss_mb() -> float:
-    """The most memory that this process has held, in MiB."""
+    """Peak memory of this process, in MiB."""
     # Linux counts in KiB, macOS in bytes.
     divisor = 2**20 if platform.system() == "Darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / divisor

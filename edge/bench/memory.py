@@ -1,9 +1,9 @@
-"""Does the daemon's memory stay flat? Simulated results by the million through record, outbox and broker."""
+"""Checks whether the daemon's memory stays constant: millions of simulated results through record, outbox and
+broker."""
 
-import logging
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,8 @@ from edge.model.file import ModelFile
 from edge.outbox.queue import Outbox
 from edge.records import ModelReference
 
-log = logging.getLogger(__name__)
-
 CLASSIFIED_EACH = 200
-"""The network runs once per this many results; the others repeat its last verdict, which takes no time."""
+"""The network runs once per this many results; the others repeat its last verdict, to save time."""
 
 SAMPLES = 40
 WARM_UP_SHARE = 0.1
@@ -37,14 +35,20 @@ AHEAD = 400
 
 
 def flat_memory(
-    model: ModelFile, images: list[Pixels], results: int, address: str, max_seconds: float
+    model: ModelFile,
+    images: list[Pixels],
+    results: int,
+    address: str,
+    max_seconds: float,
+    step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Send simulated results to a broker, and look at the memory of this process.
+    """Send simulated results to a broker, and sample the memory of this process.
 
     Args:
         results: how many.
         address: HOST:PORT of the broker; "" for a Mosquitto on a free loopback port.
         max_seconds: stop after so long, with what is done by then.
+        step: is called with each sample, about SAMPLES times: for a progress bar.
 
     Returns:
         "samples" of (results, RSS in MB), "growth_mb" from the end of the warm-up to the highest sample
@@ -66,7 +70,7 @@ def flat_memory(
         for done in _send(pipeline, outbox, health, images, results):
             if done % max(1, results // SAMPLES) == 0:
                 samples.append((done, round(memory_mb()["process"], 2)))
-                log.info("%d results, %.1f MB", *samples[-1])
+                step()
             if time.monotonic() - started > max_seconds:
                 break
         outbox.wait_empty(DRAIN_TIMEOUT_S)

@@ -150,7 +150,7 @@ def _conditions(results: Results) -> str:
 
 
 def _words(value: Any) -> Any:
-    """Throttling as words; all else as it is."""
+    """Throttling in words; everything else unchanged."""
     if isinstance(value, dict):
         now, ever = ", ".join(value["now"]), ", ".join(value["since_boot"])
         return f"{now or 'none'} ({ever} since power-on)" if ever else now or "none"

@@ -1,4 +1,4 @@
-"""The daemon's steps around the classifier, each timed: hand-over of the frame, record, outbox."""
+"""The daemon's steps around the classifier, each timed: transfer of the frame, record, outbox."""
 
 import tempfile
 import threading
@@ -18,7 +18,7 @@ from edge.model.file import ModelFile
 from edge.outbox.queue import Outbox
 
 TIMEOUT_S = 30.0
-"""The longest wait for anything here; each of it should take milliseconds."""
+"""Timeout of every wait here; each should take milliseconds."""
 
 
 class HeldCamera:
@@ -35,7 +35,7 @@ class HeldCamera:
 
     def __init__(self, images: list[Pixels], region_px: int):
         images = [centre(image, region_px) for image in images]
-        # Capture never gives the same picture twice, since a camera that is frozen does so.
+        # Capture withholds a picture that is the same as the last, as of a frozen camera.
         self._images = cycle(images if len(images) > 1 else [images[0], images[0] ^ np.uint8(1)])
         self._asked = threading.Semaphore(0)
         self._closed = False

@@ -1,4 +1,4 @@
-"""The daemon as a process: how soon its first result is on the disk, its memory, and what it costs idle."""
+"""The daemon as a process: time to its first result on the disk, its memory, and its CPU time when idle."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,18 @@ from edge.host import children
 from edge.imaging.frame import Frame, Pixels
 from edge.model.file import ModelFile
 
+STARTS = 5
+IDLE_TRIGGERS = ("request", "settled")
 TIMEOUT_S = 60.0
 POLL_S = 0.002
 AFTER_S = 2.0
-"""The memory of the daemon is looked at so long after its first result."""
+"""The memory of the daemon is read this long after its first result."""
 
 FRAMES_PER_S = 30.0
 
 
 class PacedCamera:
-    """A live camera that costs nothing: frames that lie ready, 30 a second."""
+    """A live camera that costs no CPU time: prepared frames, 30 per second."""
 
     live = True
     description = "frames of the bench"
@@ -52,29 +55,45 @@ class PacedCamera:
         """Nothing is held open."""
 
 
+def parts(starts: int = STARTS) -> int:
+    """How often `start_and_idle` calls its `step`."""
+    return starts + len(IDLE_TRIGGERS)
+
+
 def start_and_idle(
-    model: ModelFile, images: list[Pixels], starts: int = 5, idle_seconds: float = 10.0
+    model: ModelFile,
+    images: list[Pixels],
+    starts: int = STARTS,
+    idle_seconds: float = 10.0,
+    step: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Start `leukoscope run` on the simulator a few times, then watch idle triggers at 30 frames a second.
+
+    Args:
+        step: is called after each of the `parts(starts)`: for a progress bar.
 
     Returns:
         "first_result_s": percentiles from the start of the process to its first record on the disk;
         "peak_rss_mb" of it and "cpu_s" that it took until then; "idle_cpu": share of a core by trigger, of
-        capture and trigger alone (the camera itself costs nothing here).
+        capture and trigger alone (the camera itself takes no time here).
 
     Raises:
         LeukoscopeError: the daemon gave no result.
     """
-    runs = [_one_start(model) for _ in range(starts)]
+    runs = []
+    for _ in range(starts):
+        runs.append(_one_start(model))
+        step()
+    idle = {}
+    for trigger in IDLE_TRIGGERS:
+        idle[trigger] = _idle(trigger, images, model.manifest.geometry.crop, idle_seconds)
+        step()
     return {
         "model": model.manifest.name,
         "first_result_s": percentiles([run["first_result_s"] for run in runs]),
         "cpu_s": percentiles([run["cpu_s"] for run in runs]),
         "peak_rss_mb": max(run["peak_rss_mb"] for run in runs),
-        "idle_cpu": {
-            trigger: _idle(trigger, images, model.manifest.geometry.crop, idle_seconds)
-            for trigger in ("request", "settled")
-        },
+        "idle_cpu": idle,
     }
 
 
@@ -93,7 +112,9 @@ def _one_start(model: ModelFile) -> dict[str, float]:
         try:
             while not _has_record(outbox):
                 if process.poll() is not None or time.monotonic() - started > TIMEOUT_S:
-                    raise LeukoscopeError("the daemon gave no result; try leukoscope run by hand")
+                    raise LeukoscopeError(
+                        "the daemon gave no result; start leukoscope run yourself to see why"
+                    )
                 time.sleep(POLL_S)
             first_result_s, cpu_s = time.monotonic() - started, _cpu_s(process.pid)
             time.sleep(AFTER_S)
@@ -130,9 +151,9 @@ def _peak_rss_mb(process_id: int) -> float:
 
 
 def _idle(trigger: str, images: list[Pixels], region_px: int, seconds: float) -> float:
-    """CPU time over time of the daemon's loop while nothing moves and nobody asks."""
+    """CPU time over elapsed time of the daemon's loop while nothing moves and there is no request."""
     settings = CameraSettings(trigger=trigger)  # type: ignore[arg-type]
-    # Nearly the same field over and over, as of a real camera: never quite the same picture.
+    # Nearly the same field every time, as from a real camera: never exactly the same picture.
     still = [images[0], images[0] ^ np.uint8(1)]
     capture, gate = Capture(lambda: PacedCamera(still), TIMEOUT_S), Gate(settings, region_px)
     capture.start()

@@ -8,9 +8,8 @@ from edge.imaging.frame import Frame
 class Camera(Protocol):
     """One source of frames.
 
-    A live camera shows what is before it now: frames that nobody took are gone, and the daemon
-    classifies the newest. One that is not live (a folder of images) gives each frame once, and
-    waits until it is taken.
+    A live camera gives the newest frame: frames that nobody took are dropped, and the daemon classifies the newest.
+    One that is not live (a folder of images) gives each frame once, and waits until it is taken.
 
     Attributes:
         live: see above.
@@ -21,7 +20,7 @@ class Camera(Protocol):
     description: str
 
     def open(self) -> None:
-        """Make ready to read.
+        """Open the source.
 
         Raises:
             LeukoscopeError: the source cannot be opened; the message says why and what to do.
@@ -38,11 +37,11 @@ class Camera(Protocol):
         """
 
     def close(self) -> None:
-        """Give the source back; may be called twice, and by another thread than the one that reads."""
+        """Release the source; may be called twice, and by another thread than the one that reads."""
 
 
 class DeviceCamera(Camera, Protocol):
-    """A camera whose frames queue up somewhere unless they are taken: it is run by `edge.cameras.backends.worker`.
+    """A camera whose frames queue up in its driver unless they are taken: it is run by `edge.cameras.backends.worker`.
 
     A back-end inherits from it and gives `grab` and `retrieve`.
     """

@@ -1,8 +1,8 @@
 """A live camera under supervision: its newest frame, and what to do when none comes.
 
-A reader thread opens the camera and reads it; a supervisor watches that new pictures come. Where they
-do not, the reader is abandoned, whether it ever returns or not, and the camera is opened anew by
-another, with back-off. What an abandoned reader still brings is thrown away.
+A reader thread opens the camera and reads it; a supervisor checks that new pictures arrive. If none arrive, the
+reader is abandoned, whether or not it ever returns, and another reader opens the camera again, with back-off. Frames
+of an abandoned reader are dropped.
 """
 
 import itertools
@@ -26,23 +26,23 @@ OPEN_TIMEOUT_S = 20.0
 """Opening may take longer than a frame: exposure is found, a stream begins."""
 
 LOAD_TIMEOUT_S = 300.0
-"""Before that a child process loads its libraries: a second on a Raspberry Pi 4, minutes where ARM is emulated."""
+"""Before that a child process loads its libraries: a second on a Raspberry Pi 4, minutes on an emulated ARM board."""
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
 """The pause before a camera is opened again; it doubles from one failure to the next."""
 
 SOUND_STALLS = 2.0
-"""A camera that has worked for so many times `stall_s` is sound: its next failure begins with the shortest
-pause. One that fails again and again after a moment is tried ever more seldom."""
+"""A camera that has worked for this many times `stall_s` is healthy: after its next failure the pause is the shortest
+again. For one that keeps failing after a moment, the pause keeps doubling."""
 
 FRESH_S = 0.5
-"""A frame that nobody has taken for so long is old, and is not given any more."""
+"""A frame that nobody has taken for this time is too old and is dropped."""
 
 IDLE_READ_S = 1.0
-"""While nobody waits for a frame, one is read so often to see that the camera works."""
+"""While nobody waits for a frame, one is read at this interval to check that the camera works."""
 
 MAX_STUCK = 3
-"""Readers that never came back. With so many, only a new process can help."""
+"""Limit of readers that never returned. After that, only a restart of the process helps."""
 
 JOIN_S = 0.5
 
@@ -84,11 +84,11 @@ class Capture:
         self.description = ""
 
     def start(self) -> None:
-        """Open the camera, in threads of their own; it is tried for ever."""
+        """Open the camera in its own threads, with unlimited attempts."""
         self._thread = threads.start("camera-supervisor", self._supervise)
 
     def close(self) -> None:
-        """Give the camera back."""
+        """Release the camera."""
         self._closing.set()
         self._wanted.set()
         with self._changed:
@@ -109,7 +109,7 @@ class Capture:
 
         Raises:
             InputError: the settings of the camera cannot work.
-            LeukoscopeError: the camera can only be had again by a new process.
+            LeukoscopeError: only a restart of the process can open the camera again.
         """
         deadline_s = time.monotonic() + timeout_s
         with self._changed:
@@ -128,7 +128,7 @@ class Capture:
                 self._changed.wait(min(deadline_s - now_s, IDLE_READ_S / 2))
 
     def look(self) -> Frame | None:
-        """The newest frame without taking it, or None if it is old; the camera is read on for whoever looks."""
+        """The newest frame without taking it, or None if it is old; the camera keeps reading meanwhile."""
         with self._changed:
             self._wanted_until_s = max(self._wanted_until_s, time.monotonic() + IDLE_READ_S)
             self._wanted.set()
@@ -152,7 +152,7 @@ class Capture:
                 return
 
     def _end(self, session: "_Session") -> None:
-        """Take the camera from a session; its threads may never end."""
+        """Close the camera of a session; its threads may never end."""
         with self._changed:
             self._frame = self._newest = None
         self._wanted.set()
@@ -168,10 +168,10 @@ class Capture:
             self._said.add(_reason(fault))
             self._fault = fault
         if news:
-            log.error("camera: %s; it is tried again and again", fault)
+            log.error("camera: %s; trying again", fault)
 
     def _consider(self, fault: str, error: LeukoscopeError | None) -> None:
-        """Is there any sense in trying again?"""
+        """Decide whether another attempt makes sense."""
         with self._changed:
             if isinstance(error, InputError):
                 self._lost = error
@@ -197,7 +197,7 @@ class Capture:
             setattr(self.counts, what, getattr(self.counts, what) + 1)
 
     def _arrived(self, frame: Frame, ended: threading.Event) -> None:
-        """A new picture; called by the session's reader. That of a session that was ended is thrown away."""
+        """A new picture; called by the session's reader. One from a session that has ended is dropped."""
         with self._changed:
             if ended.is_set():
                 return
@@ -212,7 +212,7 @@ class Capture:
             self._changed.notify_all()
 
     def _until_wanted(self) -> None:
-        """Between two frames: return at once while somebody waits, else when somebody does."""
+        """Between two frames: return at once while somebody waits for one, else wait until somebody does."""
         if time.monotonic() < self._wanted_until_s:
             return
         self._wanted.clear()
@@ -221,13 +221,13 @@ class Capture:
 
 
 def _reason(fault: str) -> str:
-    """A fault without its numbers, which may differ from try to try."""
+    """A fault without its numbers, which may differ between attempts."""
     return re.sub(r"\d+(\.\d+)?", "#", fault)
 
 
 @dataclass(frozen=True)
 class _Hooks:
-    """What a session may ask of its owner."""
+    """The callbacks of a session."""
 
     make_camera: Callable[[], Camera]
     closing: threading.Event
@@ -248,7 +248,7 @@ class _Session:
     def __init__(self, hooks: _Hooks, number: int, before: Frame | None):
         self._hooks, self.before = hooks, before
         self._camera: Camera | None = None
-        self._lock = threading.Lock()  # of the camera: made and taken away by different threads
+        self._lock = threading.Lock()  # of the camera: set and cleared by different threads
         self._opened_s = 0.0
         self._made_s = self._new_s = time.monotonic()
         self._light = ""
@@ -260,7 +260,7 @@ class _Session:
         try:
             self._reader = threads.start(f"camera-{number}", self._read)
         except RuntimeError as error:  # no memory, or too many threads; the supervisor tries again
-            self.error = LeukoscopeError(f"the machine gives no further thread ({error})")
+            self.error = LeukoscopeError(f"the system cannot start another thread ({error})")
             self.ended.set()
 
     def watch(self, stall_s: float) -> str:
@@ -281,7 +281,7 @@ class _Session:
         if not self._opened_s:
             return f"does not open within {patience_s:g} s"
         if self._light:
-            return f"shows only {self._light} pictures; look at the lamp, the shutter and the exposure"
+            return f"shows only {self._light} pictures; check the lamp, the shutter and the exposure"
         if self._same:
             return f"is frozen: the same picture for {patience_s:g} s"
         return f"gives no picture for {patience_s:g} s"
@@ -295,12 +295,12 @@ class _Session:
         if camera is not None:
             try:
                 running.insert(0, threads.start("camera-closer", lambda: self._close(camera)))
-            except RuntimeError:  # here, then: it may take long, but the device must be free
+            except RuntimeError:  # so in this thread: it may take long, but the device must be released
                 self._close(camera)
         deadline_s = time.monotonic() + JOIN_S
         for thread in running:
             thread.join(max(0.05, deadline_s - time.monotonic()))
-        # A driver that blocks both is one camera that is stuck.
+        # If a driver blocks both threads, that is one stuck camera.
         return [thread for thread in running if thread.is_alive()][:1]
 
     def _close(self, camera: Camera) -> None:
@@ -315,7 +315,7 @@ class _Session:
             camera = self._hooks.make_camera()
             with self._lock:
                 self._camera = camera
-            if self.ended.is_set():  # given up while it was made: nobody else would close it
+            if self.ended.is_set():  # abandoned while it was being made: nobody else would close it
                 camera.close()
                 return
             camera.open()

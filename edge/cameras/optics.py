@@ -1,7 +1,7 @@
-"""Flat field and white balance: an even, neutral picture from an uneven, tinted lamp.
+"""Flat-field correction and white balance: an even, neutral picture under an uneven, tinted lamp.
 
-`leukoscope calibrate` measures an empty field and stores what each place and colour has to be multiplied
-by; the daemon does so with every frame, in integers, within the part that is cut out of it.
+`leukoscope calibrate` measures an empty field and stores a gain for each position and colour; the daemon multiplies
+every frame by these gains, in integers, within the part that is cut out.
 """
 
 import io
@@ -27,10 +27,10 @@ SHIFT = 12
 """Gains are stored as whole numbers of 1/4096."""
 
 BLOCK_PX = 16
-"""The field is measured in blocks of so many pixels: light changes slowly over it, and noise averages out."""
+"""Side of the blocks in which the field is measured, pixels: light changes slowly over it, and noise averages out."""
 
 SMALLEST_FIELD_LEVELS, LARGEST_FIELD_LEVELS = 40, 250
-"""An empty field darker or brighter than this cannot be corrected: lost in noise, or cut at 255."""
+"""An empty field darker or brighter than this cannot be corrected: it is lost in noise, or clipped at 255."""
 
 LARGEST_GAIN = 4.0
 
@@ -39,10 +39,10 @@ MAX_STRUCTURE = 0.03
 0.05 and more; a lamp whose light falls to half at the corners 0.01."""
 
 WATCH_EVERY, WINDOW = 5, 20
-"""Every fifth frame, and the median of twenty of them, say whether the background is still as it was."""
+"""Every fifth frame is measured; the median of twenty of them shows whether the background has changed."""
 
 TOLERANCE = 0.1
-"""By so much a channel of the background may lie off the mean of all three, and the mean off its old level."""
+"""How far a channel of the background may differ from the mean of all three, and the mean from its old level."""
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):

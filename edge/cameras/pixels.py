@@ -1,4 +1,4 @@
-"""Whatever a driver or a decoder gives, as the one form that every later stage reads."""
+"""Converts what a driver or a decoder gives into the one format that every later stage reads."""
 
 import cv2
 import numpy as np

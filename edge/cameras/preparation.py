@@ -1,4 +1,5 @@
-"""From a frame to the picture of its cell: cut, corrected, and blackened around the cell where that is asked for."""
+"""From a frame to the picture of its cell: cropped, corrected, and blackened around the cell if the settings ask for
+it."""
 
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from edge.imaging.preprocess import centre
 
 
 class Preparation:
-    """What the camera's settings ask for before the classifier.
+    """The steps between camera and classifier that the settings ask for.
 
     Args:
         camera: calibration and background.
@@ -28,7 +29,7 @@ class Preparation:
         )
 
     def picture(self, pixels: Pixels) -> Pixels:
-        """The centred square of a frame, even and neutral: what a person is shown.
+        """The centred square of a frame, even and neutral: the picture that a person sees.
 
         Args:
             pixels: (H, W, 3) uint8 RGB.
@@ -44,7 +45,7 @@ class Preparation:
         return centre(pixels, self._crop_px)
 
     def input(self, picture: Pixels) -> Pixels:
-        """What the classifier is shown of that picture."""
+        """The classifier's input from that picture."""
         return blacken(picture) if self._black else picture
 
     @property

@@ -1,4 +1,4 @@
-"""The settings of a camera: what every back-end is made from, also in a child process."""
+"""The settings of a camera; every back-end is made from them, also in a child process."""
 
 import re
 from typing import Annotated, Literal
@@ -71,22 +71,22 @@ class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     specimen: Specimen = ""
 
     def __post_init__(self) -> None:
-        # What begins with a variable of the environment is only known where that is set.
+        # A source that begins with an environment variable is only known if that is set.
         if not (
             self.source == "simulator" or self.source.startswith(("files:", "${"))
         ) and not IN_A_CHILD.match(self.source):
-            raise ValueError(f"[camera] source names no kind of camera that is known; give {KNOWN}")
+            raise ValueError(f"[camera] source is not a known kind of camera; give {KNOWN}")
 
     def crop_px(self, model_crop_px: int, model_microns_per_pixel: float) -> int:
         """Side of the square that is cut out of a frame, so that a cell has the size that the model knows.
 
         Args:
             model_crop_px: the model's own crop, pixels of the images that it was trained on.
-            model_microns_per_pixel: of those images; 0 where the model file does not tell.
+            model_microns_per_pixel: of those images; 0 if the model file does not give it.
 
         Raises:
-            InputError: microns_per_pixel is set, and the model file tells no scale to compare it with; or
-                the crop is too large.
+            InputError: microns_per_pixel is set, and the model file gives no scale to compare it with; or the crop is
+                too large.
         """
         if self.crop:
             return self.crop
@@ -94,7 +94,7 @@ class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         if self.microns_per_pixel:
             if not model_microns_per_pixel:
                 raise InputError(
-                    f"camera.microns_per_pixel is {self.microns_per_pixel:g}, but the model file does not tell its "
+                    f"camera.microns_per_pixel is {self.microns_per_pixel:g}, but the model file does not give its "
                     "own scale; give camera.scale or camera.crop instead"
                 )
             scale = model_microns_per_pixel / self.microns_per_pixel

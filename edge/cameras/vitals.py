@@ -1,4 +1,4 @@
-"""Does a live camera still show anything: frames that freeze, are black, or are saturated."""
+"""Checks whether a live camera still shows something: finds frozen, black and saturated frames."""
 
 import numpy as np
 
@@ -11,7 +11,8 @@ SAMPLE_STEP_PX = 16
 """Light is judged on every 16th pixel of every 16th row."""
 
 BLACK_LEVEL, SATURATED_LEVEL = 16, 250
-"""8-bit levels: black is all that is at most the one, saturated all that is at least the other."""
+"""8-bit levels: a frame is black if all pixels are at or below the first, saturated if all are at or above the
+second."""
 
 ALL_BUT = 0.002
 """Share of pixels that may differ: a cell on black, as simulated, covers 0.017 of a 1920 x 1080 frame."""
@@ -28,7 +29,7 @@ def identical(before: Pixels, after: Pixels) -> bool:
 
 
 def light(pixels: Pixels) -> str:
-    """What is wrong with the light of a whole frame: "black", "saturated", or "" where nothing is.
+    """What is wrong with the light of a whole frame: "black", "saturated", or "" if nothing is.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from edge.cli import laboratory
 from edge.cli.arguments import (
     Add,
     config_option,
@@ -222,3 +223,11 @@ def _model(add: Add) -> None:
         p.add_argument("file", nargs="?", metavar="NAME|FILE", help="default: the installed one")
         if name == "show":
             p.add_argument("--manifest", action="store_true", help="the whole manifest, in place of the card")
+        else:
+            p.add_argument(
+                "--keys",
+                type=Path,
+                metavar="FILE",
+                help="trusted public keys; 1 if none of them has signed it",
+            )
+    laboratory.add_model_actions(add_action)

@@ -26,6 +26,7 @@ from edge.model.classifier import Classifier, Prediction
 from edge.model.explain import Explanations
 from edge.model.fields import FieldClassifier, JudgedCell, JudgedField
 from edge.model.file import ModelFile, read_model
+from edge.model.installation.install import of_settings
 from edge.model.installed import find_model
 from edge.model.summary import Summary, label_of
 from edge.notice import NOTICE
@@ -69,6 +70,13 @@ def command(options: argparse.Namespace) -> int:
     return 1 if report.summary.failed else 0
 
 
+def _model(options: argparse.Namespace, settings: settings_file.Settings) -> ModelFile:
+    """The one that is named, else the one that the box of the settings runs, else the default one."""
+    if options.model or not options.config:
+        return read_model(find_model(options.model))
+    return of_settings(settings.model)
+
+
 class Reader:
     """From a path to its verdict, with the model and settings of the options.
 
@@ -78,7 +86,7 @@ class Reader:
 
     def __init__(self, options: argparse.Namespace):
         settings = settings_file.load(options.config) if options.config else settings_file.Settings()
-        self.model = read_model(find_model(options.model or settings.model.file))
+        self.model = _model(options, settings)
         use_cores(settings.model.threads)
         manifest = self.model.manifest
         crop_px = settings.camera.crop_px(manifest.geometry.crop, manifest.microns_per_pixel)
@@ -196,7 +204,7 @@ def _csv(lines: Sequence[Line], classes: Sequence[str]) -> bytes:
 def _classify_fields(options: argparse.Namespace) -> int:
     """One line a field; 1 where an image could not be read."""
     settings = settings_file.load(options.config) if options.config else settings_file.Settings()
-    model = read_model(find_model(options.model or settings.model.file))
+    model = _model(options, settings)
     use_cores(settings.model.threads)
     classifier = Classifier(
         model, settings.model.threads, settings.model.refer_below, limits=settings.quality

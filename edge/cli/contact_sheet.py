@@ -74,7 +74,7 @@ def contact_sheet(tiles: list[Tile], summary: Summary, model: ModelFile) -> str:
         f'<p class="notice">{escape(NOTICE.capitalize())}. One cell decides nothing.</p>\n'
         f"<p>{escape(summary.sentence())}.<br>Model {escape(model.manifest.name)}, sha256 {model.sha256[:12]}; "
         f"{time.strftime('%Y-%m-%d %H:%M')}</p>\n<table>{table}</table>\n"
-        f'<div class="sheet">\n{"".join(_figure(tile, model.manifest.labels) for tile in tiles)}</div>\n</body></html>\n'
+        f'<div class="sheet">\n{"".join(_figure(tile, model.manifest.classes()) for tile in tiles)}</div>\n</body></html>\n'
     )
 
 

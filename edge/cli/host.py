@@ -1,4 +1,4 @@
-"""The commands of the host, with their help; what they do is in train/ and export/, named by text."""
+"""The commands of the host, with their help; their functions are in train/ and export/, named as text."""
 
 import argparse
 from pathlib import Path
@@ -6,25 +6,29 @@ from pathlib import Path
 from edge.cli.arguments import Add, count, out_file, points, share, whole
 from edge.notice import NOTICE
 
+NOISE_LEVELS = "0,2,5,8,10"
+"""The paper's."""
+
 
 def add_commands(add: Add) -> None:
-    """dataset, train, evaluate, ensemble and export."""
+    """dataset, train, evaluate, compare, ensemble and export."""
     _dataset(add)
     _train(add)
     _evaluate(add)
+    _compare(add)
     _ensemble(add)
     _export(add)
 
 
 def _train(add: Add) -> None:
     example = "train --data C-NMC --fold 1 --split image --recipe paper --out run"
-    p = add("train", "train.commands:train", "Train MobileNet_M", example)
+    p = add("train", "train.commands:train", "Train MobileNet_M or one of its rivals", example)
     _data_option(p)
     p.add_argument(
         "--task",
         choices=("classes", "cells", "kind"),
         default="classes",
-        help="cells: what finds white cells in whole fields; kind: what tells lymphoid cells from others",
+        help="cells: finds white cells in whole fields; kind: tells lymphoid cells from others",
     )
     p.add_argument(
         "--fold", choices=("0", "1", "2", "all"), help="all: with --split none, train on every cell"
@@ -55,15 +59,15 @@ def _evaluate(add: Add) -> None:
     p.add_argument(
         "--split-file", type=Path, metavar="FILE", help="default: the run's; its test list is used"
     )
-    p.add_argument("--all", action="store_true", help="judge every cell in DIR instead")
+    p.add_argument("--all", action="store_true", help="evaluate every cell in DIR instead")
     p.add_argument(
         "--camera",
         action="store_true",
-        help="also under other light, white balance, focus, size, noise and compression; of new patients where it can be",
+        help="also under other light, white balance, focus, size, noise and compression; on new patients if possible",
     )
     p.add_argument(
         "--noise",
-        default="0,2,5,8,10",
+        default=NOISE_LEVELS,
         metavar="0,2,5",
         help="sigma of test noise, 8-bit levels (default: %(default)s)",
     )
@@ -71,6 +75,27 @@ def _evaluate(add: Add) -> None:
     p.add_argument(
         "--json", action="store_true", help="one object per noise level; with --camera each has the suite"
     )
+
+
+def _compare(add: Add) -> None:
+    text = "Runs side by side on the same test cells"
+    p = add(
+        "compare",
+        "export.compare:compare",
+        text,
+        "compare ours alnett alexnet --data C-NMC --out side-by-side",
+    )
+    p.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the others are compared with the first")
+    _data_option(p)
+    p.add_argument(
+        "--noise",
+        default=NOISE_LEVELS,
+        metavar="0,2,5",
+        help="sigma of test noise, 8-bit levels (default: %(default)s)",
+    )
+    p.add_argument("--limit", type=count, metavar="N", help="judge at most N cells of each set (quick trial)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="write compare.html, compare.json and plots")
+    p.add_argument("--json", action="store_true", help="one document instead of tables")
 
 
 def _ensemble(add: Add) -> None:
@@ -93,7 +118,10 @@ def _ensemble(add: Add) -> None:
 
 def _export(add: Add) -> None:
     p = add(
-        "export", "export.commands:export", "A run to one int8 model file", "export run --out model.tflite"
+        "export",
+        "export.commands:export",
+        "Convert a run to an int8 model file",
+        "export run --out model.tflite",
     )
     p.add_argument("run", type=Path, metavar="RUN")
     p.add_argument("--out", type=Path, required=True, metavar="MODEL.tflite")
@@ -181,13 +209,22 @@ def _positive_option(p: argparse.ArgumentParser) -> None:
 
 def _recipe_options(p: argparse.ArgumentParser) -> None:
     p.add_argument(
+        "--network",
+        metavar="NAME",
+        help="mobilenet_m (default) or a rival: alnett, alexnet, vgg16, googlenet, resnet50, mma_mtl, yolov4, yolov4_tiny",
+    )
+    p.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help="change the recipe: --set fit.batch=32",
     )
-    p.add_argument("--weights", metavar="FILE|imagenet|none", help="to start from (default: imagenet)")
+    p.add_argument(
+        "--weights",
+        metavar="FILE|imagenet|none",
+        help="to start from (default: imagenet, none for networks without)",
+    )
     p.add_argument("--limit", type=count, metavar="N", help="use at most N images per split (quick trial)")
     p.add_argument("--seed", type=whole, default=0, metavar="N", help="of the split")
     p.add_argument(
@@ -195,5 +232,5 @@ def _recipe_options(p: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="RUN",
         help="use this run as the teacher (distillation, a recipe with distil.variants); "
-        "with --cross-validate, the folder of a cross-validation over the same folds",
+        "with --cross-validate, the folder of a cross-validation with the same folds",
     )

@@ -19,8 +19,10 @@ SERVICES = frozenset({"demo", "run", "log", "web"})
 """Commands that run until they are stopped: a stop is how they end, so their exit status is 0."""
 
 _EXTRAS = {
-    **dict.fromkeys(("train", "export", "tensorflow", "keras", "sklearn", "matplotlib"), "train"),
+    **dict.fromkeys(("train", "export", "tensorflow", "keras", "matplotlib"), "train"),
     **dict.fromkeys(("onnx", "onnxruntime", "openvino"), "bench"),
+    "sklearn": "adapt",
+    "cryptography": "sign",
     **dict.fromkeys(("sqlalchemy", "psycopg"), "log"),
     **dict.fromkeys(("starlette", "uvicorn", "jinja2", "markupsafe"), "web"),
 }
@@ -118,8 +120,8 @@ def _run(words: list[str], interruptible: bool) -> int:
         parser.print_help(sys.stderr)
         return 2
     options = parser.parse_args(words)
-    if options.command.startswith("edge."):
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here multiplies matrices in numpy
+    if options.command.startswith(("edge.", "train.laboratory")):
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no large matrices are multiplied here
         os.environ.setdefault(
             "OPENCV_FOR_THREADS_NUM", "1"
         )  # see edge.imaging.cores; of child processes, too

@@ -8,7 +8,11 @@ from typing import Any
 import msgspec
 
 from edge.errors import LeukoscopeError
+from edge.host.text import harmless
+from edge.model.adaptation import Adaptation
 from edge.model.file import ModelFile, read_model, verify
+from edge.model.installation import signature
+from edge.model.installation.base import base_of
 from edge.model.installed import default_model, find_model, installed_models
 
 
@@ -44,7 +48,7 @@ def _row(model: ModelFile, default: Path) -> dict[str, Any]:
         "input_px": model.manifest.geometry.size,
         "crop_px": model.manifest.geometry.crop,
         "bytes": model.path.stat().st_size,
-        "refer_below": model.manifest.refer_below,
+        "refer_below": model.refer_below(),
         "sha256": model.sha256,
         "file": str(model.path),
     }
@@ -82,7 +86,22 @@ def _facts(model: ModelFile) -> dict[str, str]:
         "classes": ", ".join(manifest.labels),
         "input": f"{geometry.crop}×{geometry.crop} px in the centre, resized to {geometry.size}×{geometry.size}",
         "temperature": f"{manifest.temperature:g}",
-        "refers below": f"{manifest.refer_below:g}" if manifest.refer_below else "never",
+        "refers below": f"{model.refer_below():g}" if model.refer_below() else "never",
+    } | (_adaptation_facts(model.adaptation) if model.adaptation else {})
+
+
+def _adaptation_facts(adaptation: Adaptation) -> dict[str, str]:
+    made = adaptation.made
+    counts = ", ".join(
+        f"{number} {harmless(label)}" for label, number in (made.get("reviewed") or {}).items()
+    )
+    gain = " → ".join(
+        f"{(made.get(side) or {}).get('auc', float('nan')):.3f}" for side in ("before", "after")
+    )
+    return {
+        "adapted": f"{harmless(made.get('at', ''))} to {counts} of {made.get('specimens')} specimens",
+        "AUC": f"{gain}, on {harmless(made.get('held_back', 'cells'))} that were held back",
+        "base": adaptation.base.sha256,
     }
 
 
@@ -96,6 +115,7 @@ def verify_command(options: argparse.Namespace) -> int:
     try:
         model = read_model(file)
         verify(model)
+        signed = _signed(model, options.keys)
     except LeukoscopeError as error:
         if options.json:
             print(json.dumps({"file": str(file), "valid": False, "error": str(error)}), flush=True)
@@ -103,9 +123,46 @@ def verify_command(options: argparse.Namespace) -> int:
     if options.json:
         print(
             json.dumps(
-                {"file": str(file), "name": model.manifest.name, "sha256": model.sha256, "valid": True}
+                {
+                    "file": str(file),
+                    "name": model.manifest.name,
+                    "sha256": model.sha256,
+                    "valid": True,
+                    "signed": signed,
+                }
             )
         )
     else:
-        print(f"{file}: {model.manifest.name}, sha256 {model.sha256}, valid")
+        who = "; ".join(f"{one['what']} {one['by']}" for one in signed)
+        print(f"{file}: {model.manifest.name}, sha256 {model.sha256}, valid; {who}")
     return 0
+
+
+def _signed(model: ModelFile, keys: Path | None) -> list[dict[str, Any]]:
+    """By whom the file is signed, and its base if it is adapted.
+
+    Args:
+        keys: whose signatures count; None to say only whether each signature is right.
+
+    Raises:
+        LeukoscopeError: with keys, one of them is missing, wrong or not trusted; without, one is wrong.
+    """
+    files = [("file", model)] + ([("base", base_of(model))] if model.adaptation is not None else [])
+    if keys is not None:
+        found = signature.check(model, signature.trusted(keys))
+        return [
+            {"what": what, "by": f"signed by {one.name}", "key": one.key, "counter": one.counter}
+            for (what, _), one in zip(files, found, strict=False)
+        ]
+    told: list[dict[str, Any]] = []
+    for what, each in files:
+        given = signature.signature_of(each)
+        if given is None:
+            told.append({"what": what, "by": "not signed", "key": None, "counter": None})
+        elif signature.is_right(each, given):
+            told.append(
+                {"what": what, "by": f"signed by {given.key}", "key": given.key, "counter": given.counter}
+            )
+        else:
+            raise LeukoscopeError(f"{model.path}: the signature of its {what} is wrong: the file was altered")
+    return told

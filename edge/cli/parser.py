@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from edge.cli import box, host, results
+from edge.cli import box, host, laboratory, results
 from edge.host.terminal import console
 from edge.host.text import harmless
 from edge.notice import NOTICE
@@ -96,6 +96,7 @@ def make_parser() -> Parser:
 
     box.add_commands(add)
     results.add_commands(add)
+    laboratory.add_commands(add)
     host.add_commands(add)
     return top
 

@@ -1,3 +1,3 @@
-"""The daemon: it joins camera, pipeline, outbox and publisher and watches over them. It may import every
+"""The daemon: it connects camera, pipeline, outbox and publisher, and supervises them. It may import every
 package of edge but cli, demo, bench, doctor, logger and web.
 """

@@ -1,4 +1,4 @@
-"""The daemon: camera, pipeline, outbox and publisher, put together and watched over."""
+"""The daemon: camera, pipeline, outbox and publisher, connected and supervised."""
 
 import logging
 import signal
@@ -13,6 +13,7 @@ from edge.daemon.parts import Parts, open_parts
 from edge.daemon.results import TICK_S, Results
 from edge.daemon.views import Views
 from edge.errors import ImageError, LeukoscopeError
+from edge.health.homeassistant import discovery
 from edge.health.metrics import MetricsServer
 from edge.health.reporter import Reporter
 from edge.health.watchdog import Watchdog
@@ -20,6 +21,7 @@ from edge.host import threads
 from edge.imaging.frame import Frame
 from edge.mqtt.commands import CaptureRequest, Handler
 from edge.mqtt.publisher import Publisher
+from edge.notice import NOTICE
 from edge.records import Record
 from edge.settings import Settings
 
@@ -29,17 +31,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 5.0
-# At a stop, so long is waited for the broker to take the last records, if it is connected.
+# At a stop, the longest wait for the broker to take the last records, if it is connected.
 STOP_DRAIN_S = 2.0
 
 
 def build(settings: Settings, metrics: str = "", again: bool = False) -> "Daemon":
-    """Open model, archive, camera and outbox, and put them together.
+    """Open model, archive, camera and outbox, and connect them.
 
     Args:
         settings: of the box.
         metrics: "HOST:PORT" at which Prometheus reads the metrics, or "".
-        again: of a folder, take images too that an earlier run has classified.
+        again: of a folder, also take images that an earlier run has classified.
 
     Raises:
         LeukoscopeError: one of them cannot be opened; what was opened before it is closed again.
@@ -69,9 +71,15 @@ class Daemon:
         self._archive, self._outbox, self._progress = parts.archive, parts.outbox, parts.progress
         self._camera, self._capture, self.gate = parts.camera, parts.capture, parts.gate
         self._runs, self._health = parts.runs, parts.health
-        self._specimens = parts.specimens
+        self._specimens, self._models = parts.specimens, parts.models
         self._views = Views(self._newest, self._show, parts.crop_px)
-        self._publisher = Publisher(settings.mqtt, settings.device.id, self._outbox, self._handlers())
+        self._publisher = Publisher(
+            settings.mqtt,
+            settings.device.id,
+            self._outbox,
+            self._handlers(),
+            others=discovery(settings.mqtt.home_assistant, settings.mqtt.topic, settings.device.id),
+        )
         self._reporter = Reporter(
             self._report,
             self._publisher.publish_health,
@@ -98,15 +106,16 @@ class Daemon:
         self._stop.set()
 
     def _handlers(self) -> dict[str, Handler]:
-        """What the commands of MQTT do; see `edge.mqtt.commands`."""
+        """The functions behind the MQTT commands; see `edge.mqtt.commands`."""
         handlers: dict[str, Handler] = {"health": lambda _request: self._report()}
         if self._camera.live:
             handlers["capture"] = self._requested
             handlers["specimen"] = lambda request: self.gate.set_specimen(request.specimen)
-        if self._progress is None:  # a folder that is worked through once names its specimens itself
+        if self._progress is None:  # with a folder, the folders' names are the specimens
             handlers["specimen_start"] = self._specimens.start
             handlers["specimen_stop"] = self._specimens.stop
         handlers["view"] = self._views.request
+        handlers["model_install"], handlers["model_back"] = self._models.install, self._models.back
         return handlers
 
     def _newest(self) -> Frame | None:
@@ -183,6 +192,7 @@ class Daemon:
         while not self._stop.is_set():
             self.gate.fail(self._why_no_result())
             self._look_at_camera()
+            self._models.look()
             if not self._results.has_room() or not self.gate.wait(TICK_S):
                 continue
             frame = self._capture.take(TICK_S, self.gate.after_ns)
@@ -200,13 +210,13 @@ class Daemon:
         return f"outbox: {fault}" if fault else f"camera: {self._capture.state}"
 
     def _look_at_camera(self) -> None:
-        """Ready with its first frame; while no result is wanted, each frame shows that it answers."""
+        """Ready after the first frame; while no result is wanted, each frame shows that the camera works."""
         read, faults = self._capture.counts.read, self._capture.counts.faults
         if read > self._frames_seen:
             self._watchdog.ready(f"{self._settings.device.id}: {self._capture.description}")
             if self.gate.idle:
                 self._watchdog.worked()
-        elif faults > self._faults_seen:  # an attempt to open it came to an end; the next one follows
+        elif faults > self._faults_seen:  # an attempt to open it has ended; the next one follows
             self._watchdog.waits(f"camera: {self._capture.state}")
         self._frames_seen, self._faults_seen = read, faults
 
@@ -224,6 +234,7 @@ class Daemon:
                 continue
             if frame is None:
                 break
+            self._models.look()
             if self._progress is None or self._progress.begins(frame):
                 with self._specimens.frame:
                     self._results.accept(self.gate.named(frame))
@@ -234,8 +245,24 @@ class Daemon:
         if self._progress is not None:
             self._health.unreadable += self._progress.refused
         self._outbox.flush()
+        log.info("%s", self._summary())
         while not self._stop.is_set() and not self._drained(0.2):
             self._watchdog.worked()  # all is classified; only the broker is waited for
+
+    def _summary(self) -> str:
+        """What became of a folder: all of it is accepted, and only the broker is waited for."""
+        verdicts = self._health.verdicts
+        counted = ", ".join(f"{number} {name}" for name, number in sorted(verdicts.items()))
+        facts = [
+            f"{self._settings.camera.source}: {verdicts.total()} results{f': {counted}' if counted else ''}"
+        ]
+        if self._health.unreadable:
+            facts.append(f"{self._health.unreadable} images could not be read")
+        if self._progress is not None and self._progress.skipped:
+            facts.append(f"{self._progress.skipped} images were done before")
+        if waiting := self._outbox.depth():
+            facts.append(f"{waiting} wait in {self._outbox.file} for the broker: {self._publisher.state()}")
+        return f"{'; '.join(facts)}; {NOTICE}"
 
     def _drained(self, timeout_s: float) -> bool:
         if not self._publisher.wait_drained(timeout_s):
@@ -255,7 +282,7 @@ class Daemon:
         return self._optics.fault if self._optics is not None else ""
 
     def _count(self) -> None:
-        """Take over what others have counted."""
+        """Copy the counts of the other parts into health."""
         counts = self._capture.counts
         self._health.camera = "; ".join(filter(None, (self._camera_state(), self._optics_fault())))
         self._health.skipped = max(0, counts.read - self._health.accepted) if self._camera.live else 0
@@ -266,7 +293,13 @@ class Daemon:
     def _report(self) -> dict[str, Any]:
         self._count()
         report = self._health.report(self._publisher.state(), self._late())
-        return {**report, "archive": self._archive.state()}
+        more = self._models.report()
+        return {
+            **report,
+            "model": {**report["model"], **more["model"]},
+            "drift": more["drift"],
+            "archive": self._archive.state(),
+        }
 
     def _prometheus(self) -> "Iterable[Metric]":
         self._count()

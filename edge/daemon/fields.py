@@ -1,4 +1,4 @@
-"""Whole fields in the daemon: one record a field, and one for each of its white cells that was not seen before."""
+"""Whole fields in the daemon: one record per field, and one for each of its white cells that was not seen before."""
 
 import logging
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from edge.daemon.pipeline import Pipeline
 from edge.errors import LeukoscopeError
 from edge.imaging.field.registration import Placed, Walk
 from edge.imaging.frame import Frame, Pixels
-from edge.model.classifier import Classifier
+from edge.model.classifier import Classifier, Prediction
 from edge.model.fields import FieldClassifier, JudgedCell
 from edge.model.file import ModelFile
 from edge.mqtt.publisher import Publisher
@@ -24,7 +24,7 @@ from edge.settings import Settings
 log = logging.getLogger(__name__)
 
 FILE_SUFFIX = ".fields"
-"""The outbox of the fields' records lies beside that of the cells', its name longer by this."""
+"""Suffix of the outbox of the fields' records, which lies beside that of the cells'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +33,22 @@ class FieldResults:
 
     Attributes:
         field: its record, the sequence still 0.
-        cells: a record for each new cell, the sequences still 0, and the picture that a person is shown of it.
+        cells: a record for each new cell, the sequences still 0, and the picture of it for a person.
+        predictions: of those of them that the classifier was asked about.
     """
 
     field: FieldRecord
     cells: list[tuple[Record, Pixels]]
+    predictions: list[Prediction]
 
 
 class FieldPipeline:
     """From a frame to the records of its cells.
 
-    Cells that the border cuts give no record: the next field shows them whole, and a cell must not count twice.
+    Cells cut by the border give no record: the next field shows them whole, and a cell must not count twice.
 
     Args:
-        model, classifier: what judges the cells.
+        model, classifier: these classify the cells.
         camera: scale and calibration of the frames.
         pipeline: writes records.
         device: the box's name.
@@ -68,6 +70,10 @@ class FieldPipeline:
         file = camera.calibration
         self._correction = Correction(Path(file), camera, LARGEST_SIDE_PX) if file else None
         self._walk = Walk()
+
+    def use(self, classifier: Classifier) -> None:
+        """From the next frame on, another classifier of the same geometry and scale."""
+        self._fields.use(classifier)
 
     @property
     def fault(self) -> str:
@@ -104,7 +110,10 @@ class FieldPipeline:
             ruler={"red_cell_px": round(judged.red_cell_px, 2), "scale": round(judged.scale, 4)},
             timings_ms=judged.timings_ms,
         )
-        return FieldResults(field, [(self._record(frame, field.id, cell), cell.crop) for cell in new])
+        cells = [(self._record(frame, field.id, cell), cell.crop) for cell in new]
+        return FieldResults(
+            field, cells, [cell.prediction for cell in new if cell.prediction.timings_ms["invoke"]]
+        )
 
     def _new(self, placed: Placed, cells: list[JudgedCell]) -> list[JudgedCell]:
         widths = [max(cell.cell.box[2:]) for cell in cells]

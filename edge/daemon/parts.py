@@ -1,4 +1,4 @@
-"""What a daemon is made of: model, camera, outbox and the rest, opened in order."""
+"""The parts of a daemon: model, camera, outbox and the others, opened in order."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from edge.cameras.capture import Capture
 from edge.cameras.preparation import Preparation
 from edge.cameras.sources import make_camera
 from edge.daemon.fields import FieldPipeline, FieldStream
+from edge.daemon.models import Models
 from edge.daemon.pipeline import Pipeline
 from edge.daemon.progress import Progress
 from edge.daemon.specimens import Specimens
@@ -17,18 +18,18 @@ from edge.daemon.trigger import Gate
 from edge.health.report import Health
 from edge.health.runlog import RunLog
 from edge.model.classifier import Classifier
-from edge.model.file import read_model
-from edge.model.installed import find_model
+from edge.model.installation import install as installation
 from edge.outbox.archive import Archive
 from edge.outbox.queue import Outbox
 from edge.records import ModelReference
 from edge.settings import Settings
+from edge.specimen.counting import Classes
 from edge.specimen.summary import errors_in
 
 
 @dataclass
 class Parts:
-    """What a daemon is made of, besides what it makes itself; see `open_parts`."""
+    """The parts of a daemon that are opened for it; see `open_parts`."""
 
     pipeline: Pipeline
     preparation: Preparation | None
@@ -43,6 +44,7 @@ class Parts:
     runs: RunLog
     health: Health
     specimens: Specimens
+    models: Models
     crop_px: int
 
 
@@ -51,20 +53,21 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
 
     Args:
         settings: of the box.
-        again: of a folder, take images too that an earlier run has classified.
+        again: of a folder, also take images that an earlier run has classified.
         opened: gets the function that closes each part, as soon as the part is open.
 
     Raises:
         LeukoscopeError: one of them cannot be opened.
     """
-    model = read_model(find_model(settings.model.file))
+    installation.begins(settings.model)
+    model = installation.of_settings(settings.model)
     manifest = model.manifest
     crop_px = settings.camera.crop_px(manifest.geometry.crop, manifest.microns_per_pixel)
     classifier = Classifier(
         model, settings.model.threads, settings.model.refer_below, crop_px, settings.quality
     )
     whole = settings.camera.view == "field"
-    region_px = 0 if whole else crop_px  # of a frame, what is looked at; 0 for all of it
+    region_px = 0 if whole else crop_px  # side of the square that is used of a frame; 0 for all of it
     preparation = None if whole else Preparation(settings.camera, crop_px)
     pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256(), preparation)
     fields = (
@@ -90,12 +93,21 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
     folder = outbox.file.parent
     runs = RunLog(folder)
     restarts = runs.begin()
-    opened.callback(runs.end)  # a start that is refused is no crash
+    opened.callback(runs.end)  # a start that fails is not a crash
     reference = ModelReference(name=manifest.name, sha256=model.sha256)
     gate = Gate(settings.camera, crop_px)
     health = Health(outbox, folder, reference, restarts)
-    errors, adapted = errors_in(manifest.calibration), bool(getattr(manifest, "adaptation", None))
-    specimens = Specimens(outbox, reference, errors, adapted, settings.specimen.target, gate.set_specimen)
+    errors, adapted = errors_in(manifest.calibration, manifest.adaptation), manifest.adaptation is not None
+    specimens = Specimens(
+        outbox,
+        reference,
+        errors,
+        adapted,
+        settings.specimen.target,
+        gate.set_specimen,
+        Classes(*manifest.classes()),
+    )
+    models = Models(settings, model, crop_px, pipeline, fields, specimens, health)
     return Parts(
         pipeline=pipeline,
         preparation=preparation,
@@ -110,5 +122,6 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
         runs=runs,
         health=health,
         specimens=specimens,
+        models=models,
         crop_px=crop_px,
     )

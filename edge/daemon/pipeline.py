@@ -12,14 +12,14 @@ from edge.model.file import ModelFile
 from edge.records import TEXT_LENGTH, ModelReference, Record, fitting, rfc3339, uuid7
 
 CLOCK_INTERVAL_S = 1.0
-"""The kernel is asked so often whether its clock follows a time source."""
+"""Interval at which the kernel is asked whether its clock follows a time source."""
 
 
 class Pipeline:
     """Classifies frames and writes their records; the outbox gives each record its sequence number.
 
     Args:
-        preparation: what is done to frames first; None for nothing.
+        preparation: the steps before the classifier; None for none.
     """
 
     def __init__(
@@ -39,13 +39,18 @@ class Pipeline:
         self._clock: bool | None = None
         self._ask_clock_at_s = 0.0
 
+    def use(self, classifier: Classifier, model: ModelFile) -> None:
+        """From the next frame on, another model file."""
+        self._classifier = classifier
+        self._model = ModelReference(name=fitting(model.manifest.name), sha256=model.sha256)
+
     def record(self, frame: Frame) -> Record:
         """The record of one frame, its sequence still 0."""
         prediction, _ = self.classify(frame)
         return self.write_up(frame, prediction)
 
     def classify(self, frame: Frame) -> tuple[Prediction, Pixels]:
-        """What the classifier finds in one frame, and the picture that a person is shown beside it.
+        """The classifier's prediction of one frame, and the picture of it for a person.
 
         Returns:
             The prediction; the cell's square, (H, W, 3) uint8 RGB, or the whole frame without a preparation.
@@ -81,7 +86,7 @@ class Pipeline:
         )
 
     def _clock_synchronised(self) -> bool | None:
-        """As it was within the last second: it changes once in a boot, and asking costs as much as the record."""
+        """Cached for a second: it changes once per boot, and asking takes as long as making the record."""
         now_s = time.monotonic()
         if now_s >= self._ask_clock_at_s:
             self._ask_clock_at_s, self._clock = now_s + CLOCK_INTERVAL_S, clock.synchronised()

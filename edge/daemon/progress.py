@@ -1,4 +1,4 @@
-"""Which images of a folder are done, over restarts: each becomes one result, however often the daemon ends."""
+"""Which images of a folder are done, across restarts: each gives one result, however often the daemon is restarted."""
 
 import hashlib
 import logging
@@ -15,7 +15,7 @@ from edge.settings import Settings
 log = logging.getLogger(__name__)
 
 MOST_STARTS = 3
-"""Runs. An image that was begun in this many runs and finished in none of them ends the program: it is left out."""
+"""Runs. An image that was begun in this many runs and finished in none of them crashes the program: it is skipped."""
 
 _MARK_BYTES = 16
 # As a video file names its frames.
@@ -30,20 +30,20 @@ class _Begun(msgspec.Struct):
 
 
 class Progress:
-    """What is done is marked in the outbox, in the same commit as the record.
+    """A finished image is marked in the outbox, in the same commit as its record.
 
     An image is known by its path, size and time of change; with another model or other settings of the camera
     or the quality it counts as another image.
 
     Args:
-        outbox: holds the marks; a small file beside it names the image that is being worked at.
+        outbox: holds the marks; a small file beside it names the image that is being processed.
         settings: of the box.
         model_sha256: of the model file.
         again: take images too that are done; they are marked anew.
 
     Attributes:
         skipped: how many images were done before.
-        refused: how many are left out, since they ended the program.
+        refused: how many are skipped, since they crashed the program.
 
     Raises:
         LeukoscopeError: the marks cannot be read.
@@ -60,22 +60,23 @@ class Progress:
         self.skipped = self.refused = 0
 
     def wants(self, path: Path) -> bool:
-        """Whether an image file is to be read now; its camera asks this just before it reads it."""
+        """Whether an image file is to be read now; the camera calls this just before it reads the file."""
         return self._begin(str(path), path)
 
     def begins(self, frame: Frame) -> bool:
-        """Whether a frame that was read is to be classified: of a file, that was asked already; of a video, now."""
+        """Whether a frame that was read is to be classified: for a file `wants` has decided it; for a video it is
+        decided now."""
         video = _VIDEO_FRAME.fullmatch(frame.source)
         return video is None or self._begin(frame.source, Path(video["file"]))
 
     def classified(self) -> bytes:
-        """The image did not end the program, and what follows is not its fault; gives its mark, for its record."""
+        """The image was processed without a crash; returns its mark, for its record."""
         self._write(_Begun())
         self._done.add(self._current)
         return self._current
 
     def unreadable(self) -> None:
-        """The image gives no record, and is not tried again."""
+        """The image gives no record and is not tried again."""
         self._outbox.mark(self.classified())
 
     def _begin(self, source: str, path: Path) -> bool:
@@ -93,7 +94,7 @@ class Progress:
         return True
 
     def close(self) -> None:
-        """The run ends in order: no image has ended it."""
+        """The run ends normally: no image has crashed it."""
         self._file.unlink(missing_ok=True)
         if self.skipped:
             log.warning(
@@ -118,7 +119,7 @@ class Progress:
             return _Begun()
 
     def _write(self, begun: _Begun) -> None:
-        # Not synced: a power cut is no fault of an image.
+        # Not synced: a power cut is not the image's fault.
         try:
             self._file.write_bytes(msgspec.json.encode(begun))
         except OSError as error:

@@ -22,7 +22,7 @@ from edge.specimen import tally
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
-"""How long the loop waits at once for room in the outbox, or for a frame, before it looks for a stop."""
+"""How long the loop waits for room in the outbox, or for a frame, before it checks for a stop."""
 
 
 class Results:
@@ -31,9 +31,9 @@ class Results:
     Args:
         parts: of the daemon.
         views: shows what was judged.
-        watchdog: learns which step is under way.
+        watchdog: is told which step is under way.
         stop: set at the end of the run.
-        why_not: why no result is made now, for requests that wait.
+        why_not: gives the reason why no result is made now, for requests that wait.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Results:
     ):
         self._pipeline, self._fields, self._stream = parts.pipeline, parts.fields, parts.stream
         self._archive, self._outbox, self._progress = parts.archive, parts.outbox, parts.progress
-        self._gate, self._health = parts.gate, parts.health
+        self._gate, self._health, self._models = parts.gate, parts.health, parts.models
         self._views, self._watchdog, self._stop, self._why_not = views, watchdog, stop, why_not
         self._told_unfit = ""
 
@@ -60,7 +60,8 @@ class Results:
         if self._fields is not None and self._stream is not None:
             stored = self._accept_field(self._fields, self._stream, frame)
         else:
-            prediction, picture = self._pipeline.classify(frame)
+            prediction, picture = self._models.trying(lambda: self._pipeline.classify(frame))
+            self._models.judged(prediction)
             record = self._pipeline.write_up(frame, prediction)
             stored = self._keep(frame, record, picture, self._mark())
         self._watchdog.enters("waiting for a frame")
@@ -68,12 +69,15 @@ class Results:
 
     def _accept_field(self, fields: FieldPipeline, stream: FieldStream, frame: Frame) -> "Future[Any] | None":
         """The records of a field's new cells, then that of the field."""
-        results = fields.results(frame, self._gate.asked)
+        asked = self._gate.asked
+        results = self._models.trying(lambda: fields.results(frame, asked))
         mark = self._mark()
         if results is None:  # it has not moved
             self._finish(mark)
             self._watchdog.worked()
             return None
+        for prediction in results.predictions:
+            self._models.judged(prediction)
         stored = [self._keep(frame, record, picture) for record, picture in results.cells]
         field = self._offer(results.field, stream.outbox)
         if field is not None:
@@ -86,7 +90,7 @@ class Results:
             self._outbox.mark(mark)
 
     def _mark(self) -> bytes:
-        """Of an image of a folder: it has not ended the program."""
+        """The mark of an image of a folder, which did not crash the program; else b""."""
         return self._progress.classified() if self._progress is not None else b""
 
     def _keep(
@@ -109,7 +113,8 @@ class Results:
             self._watchdog.worked()
 
     def _offer(self, record: Sent, outbox: Outbox, mark: bytes = b"") -> "Future[Sent] | None":
-        """Give a record to the outbox as soon as it takes it; None if a stop came first, or it can never take it."""
+        """Give a record to the outbox, waiting for room; None if a stop came first, or if the outbox can never take
+        it."""
         while not self._stop.is_set():
             try:
                 change = tally.counted(record) if isinstance(record, Record) else None
@@ -117,7 +122,7 @@ class Results:
             except OutboxFullError:
                 self._gate.fail(self._why_not())
                 self.has_room(outbox)
-            except InputError as error:  # a fault in the program; the next frame has its chance
+            except InputError as error:  # a fault in the program; continue with the next frame
                 self._health.unreadable += 1
                 self._gate.fail(str(error))
                 if str(error) != self._told_unfit:
@@ -127,7 +132,7 @@ class Results:
         return None
 
     def has_room(self, outbox: Outbox | None = None) -> bool:
-        """Whether the outbox takes records, waiting a moment for it; a full disk is no fault of this process."""
+        """Whether the outbox takes records; waits for a moment. A full disk is not a fault of this process."""
         if (outbox or self._outbox).wait_for_room(TICK_S):
             return True
         self._watchdog.worked()  # a restart would lose what waits in memory, and free nothing

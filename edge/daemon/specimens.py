@@ -14,10 +14,11 @@ from edge.mqtt.commands import SpecimenStartRequest, SpecimenStopRequest
 from edge.outbox.queue import Outbox
 from edge.records import ModelReference, rfc3339
 from edge.specimen import tally as tallies
+from edge.specimen.counting import SHIPPED, Classes
 from edge.specimen.summary import ModelErrors
 from edge.specimen.tally import SpecimenMessage
 
-# The count is announced so often at most, and so soon after a new connection.
+# Shortest interval between announcements of the count, and longest delay after a new connection.
 STEP_S = 0.25
 # A commit takes milliseconds; longer means that the disk refuses.
 COMMIT_S = 5.0
@@ -35,14 +36,15 @@ class Announcer(Protocol):
 
 
 class Specimens:
-    """Counts the specimen in the outbox and says what was counted.
+    """Counts the specimen in the outbox and publishes the count.
 
     Args:
         outbox: keeps the tally.
-        model, errors: the file that judges, and its errors as its card tells them.
+        model, errors: the model file, and its error rates from its card.
         checked_here: whether the model file was adapted to this laboratory.
         target: white cells to count, unless a command says otherwise.
         set_specimen: names the specimen of all frames from now on; None for the one of the settings.
+        classes: of the model that judges.
 
     Attributes:
         frame: held from the naming of a frame until its record is accepted: between two frames a count begins and
@@ -57,14 +59,23 @@ class Specimens:
         checked_here: bool,
         target: int,
         set_specimen: Callable[[str | None], None],
+        classes: Classes = SHIPPED,
     ):
         self._outbox, self._model, self._errors = outbox, model, errors
         self._checked_here, self._target, self._set_specimen = checked_here, target, set_specimen
+        self._classes = classes
         self.frame = threading.Lock()
         self._announced: tuple[bytes, int] = b"", 0
         tally = tallies.read(outbox.tally())
         if tally is not None and tally.state == "counting":  # it goes on after a restart
             set_specimen(tally.specimen)
+
+    def use(
+        self, model: ModelReference, errors: ModelErrors | None, checked_here: bool, classes: Classes
+    ) -> None:
+        """From now on another model file judges; see the arguments of the class."""
+        self._model, self._errors, self._checked_here = model, errors, checked_here
+        self._classes, self._announced = classes, (b"", 0)
 
     def start(self, request: SpecimenStartRequest) -> SpecimenMessage:
         """`specimen_start`: a count begins at 0, with the next frame.
@@ -73,7 +84,7 @@ class Specimens:
             LeukoscopeError: it is not on the disk yet; it will be once the disk takes it.
         """
         target = self._target if request.target is None else request.target
-        change = tallies.start(request.specimen, target, rfc3339(time.time_ns()))
+        change = tallies.start(request.specimen, target, rfc3339(time.time_ns()), self._classes)
         return self._change(change, request.specimen)
 
     def stop(self, _request: SpecimenStopRequest) -> SpecimenMessage:
@@ -94,7 +105,7 @@ class Specimens:
         return tallies.message(tally, self._model, self._errors, self._checked_here)
 
     def announce(self, announcer: Announcer, stopping: threading.Event) -> threading.Thread:
-        """Publish the count whenever it has changed or the broker is new, in a thread of its own, until a stop."""
+        """Publish the count whenever it has changed or after a new connection, in its own thread, until a stop."""
 
         def run() -> None:
             while not stopping.wait(STEP_S):
@@ -103,7 +114,7 @@ class Specimens:
         return threads.keep("specimen", run, stopping)
 
     def announce_once(self, announcer: Announcer) -> None:
-        """Publish the count, if it has changed or the broker is new."""
+        """Publish the count if it has changed or after a new connection."""
         state = self._outbox.tally(), announcer.connections
         if state == self._announced or not state[1]:
             return
@@ -113,7 +124,7 @@ class Specimens:
 
     def _change(self, change: tallies.Change, specimen: str | None) -> SpecimenMessage:
         if not self.frame.acquire(timeout=COMMIT_S):
-            raise LeukoscopeError("the box is busy with a frame for long; look at its health")
+            raise LeukoscopeError("the box has been busy with a frame for too long; see its health")
         try:
             changed = self._outbox.change_tally(change)
             self._set_specimen(specimen)
@@ -122,9 +133,7 @@ class Specimens:
         try:
             changed.result(COMMIT_S)
         except concurrent.futures.TimeoutError:
-            raise LeukoscopeError(
-                "the disk of the outbox does not answer; look at the box's health"
-            ) from None
+            raise LeukoscopeError("the disk of the outbox does not respond; see the box's health") from None
         message = self.message()
         if message is None:
             raise LeukoscopeError("the tally cannot be read; start the specimen again")

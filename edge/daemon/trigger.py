@@ -43,7 +43,7 @@ class _Request:
 
 
 class Gate:
-    """Decides frame by frame; requests may come from any thread, all else from the daemon's loop.
+    """Decides for each frame; requests may come from any thread, all other calls from the daemon's loop.
 
     Args:
         settings: trigger, interval and the specimen at the start.
@@ -141,7 +141,7 @@ class Gate:
 
     @property
     def asked(self) -> bool:
-        """Does a request wait for what the admitted frame gives?"""
+        """Whether a request waits for the result of the admitted frame."""
         return bool(self._answering)
 
     def answer(self, stored: "Future[Any] | None") -> None:
@@ -153,7 +153,7 @@ class Gate:
         self._answering = []
 
     def fail(self, reason: str, at_once: bool = False) -> None:
-        """Let requests fail that have waited too long (or all, `at_once`), or whose frame gave no result."""
+        """Fail the requests that have waited too long (or all, with `at_once`), or whose frame gave no result."""
         timeout_s = 0.0 if at_once else REQUEST_TIMEOUT_S
         oldest_ns = time.monotonic_ns() - round(timeout_s * 1e9)
         failed, self._answering = self._answering, []
@@ -173,10 +173,10 @@ def _hand_on(done: "Future[Any]", answer: "Future[Any]") -> None:
 
 
 class Motion:
-    """Tells when the field has moved and come to rest.
+    """Detects when the field has moved and come to rest.
 
     Args:
-        region_px: side of the centred square that is looked at; 0 for the whole frame.
+        region_px: side of the centred square that is used; 0 for the whole frame.
     """
 
     def __init__(self, region_px: int):
@@ -206,5 +206,5 @@ def coarse_plane(pixels: Pixels, region_px: int) -> npt.NDArray[np.float32]:
 
 
 def difference_levels(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
-    """Standard deviation of the difference, so that a lamp that changes as a whole hardly counts."""
+    """Standard deviation of the difference, so that an overall change of the lamp hardly counts."""
     return float((one - other).std())

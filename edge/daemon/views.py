@@ -1,6 +1,6 @@
-"""Small pictures of what the camera shows, for people who watch: a thread of its own that never keeps a frame waiting.
+"""Small pictures of the camera's view, for people who watch, in a thread of its own that never delays a frame.
 
-Published with QoS 0 outside the outbox, and only while somebody has asked for them of late.
+Published with QoS 0 outside the outbox, and only while somebody has asked for them recently.
 """
 
 import base64
@@ -23,7 +23,7 @@ from edge.records import Record, rfc3339
 LONGEST_SIDE_PX = 640
 JPEG_QUALITIES = (75, 45)
 LARGEST_BYTES = 96 * 1024
-"""Of a JPEG; what is larger at the lowest quality is left out."""
+"""Of a JPEG; a picture that is larger at the lowest quality is not sent."""
 
 JUDGED_S = 1.5
 """Verdicts of older frames are not drawn: the slide may have moved."""
@@ -68,7 +68,7 @@ class Views:
         return time.monotonic() < self._wanted_until_s
 
     def judged(self, frame: Frame, record: Record) -> None:
-        """A frame was judged; from the daemon's loop, so only noted, and only while somebody watches."""
+        """A frame was classified. Called by the daemon's loop, so it is only noted, and only while somebody watches."""
         if not self.wanted:
             return
         self._given = frame

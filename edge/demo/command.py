@@ -62,7 +62,7 @@ def command(options: argparse.Namespace) -> int:
         place = (
             f"page: {page}\n" if page else ""
         ) + f"broker {host}:{port}, topic leukoscope/{device}/cells, results to {target}"
-        show = make_show(model.manifest.labels, place, options.json, options.quiet)
+        show = make_show(list(model.manifest.classes()), place, options.json, options.quiet)
         stack.enter_context(show)
         subscriber = Subscriber(
             f"mqtt://{joined(host, port)}",

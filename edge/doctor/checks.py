@@ -25,8 +25,8 @@ from edge.host import machine
 from edge.host.secrets import shown_address
 from edge.imaging.frame import Frame
 from edge.model.classifier import Classifier
-from edge.model.file import read_model, verify
-from edge.model.installed import find_model
+from edge.model.file import ModelFile, verify
+from edge.model.installation import install as installation
 from edge.mqtt.check import check_broker
 from edge.outbox.file import set_aside_in
 from edge.settings import Settings
@@ -63,13 +63,42 @@ def software(_settings: Settings) -> Finding:
 
 def model(settings: Settings) -> Finding:
     """The model file is whole and gives a result here, and in how many milliseconds."""
-    file = read_model(find_model(settings.model.file))
+    file = installation.of_settings(settings.model)
     verify(file)
     classifier = Classifier(file, settings.model.threads)
     side = file.manifest.geometry.crop
     classifier.classify(np.zeros((side, side, 3), np.uint8))  # the first prepares what the next ones use
     timings_ms = classifier.classify(np.full((side, side, 3), 128, np.uint8)).timings_ms
-    return ok("model", f"{file.manifest.name}: valid, {sum(timings_ms.values()):.0f} ms per cell")
+    seen = f"{file.manifest.name}: valid, {sum(timings_ms.values()):.0f} ms per cell; {_checked_here(file)}"
+    state = installation.store_of(settings.model).state()
+    if state.fault:
+        return warning("model", f"{seen}; the box went back to it by itself: {state.fault}")
+    if state.trial is not None and state.current == file.sha256:
+        return warning("model", f"{seen}; installed, and not yet proven by the daemon", JOURNAL)
+    return ok("model", seen)
+
+
+def _checked_here(file: ModelFile) -> str:
+    adaptation = file.manifest.adaptation
+    if adaptation is None:
+        return "not adapted to this laboratory"
+    counts = " and ".join(f"{number} {label}" for label, number in adaptation["reviewed"].items())
+    before, after = (adaptation[side]["auc"] for side in ("before", "after"))
+    return f"adapted to this laboratory with {counts}, AUC {before:.2f} → {after:.2f}"
+
+
+def drift(settings: Settings) -> Finding:
+    """Whether the running service sees cells like those that the model was made of."""
+    report = last_report(settings) if in_use(settings) else None
+    found = (report or {}).get("drift")
+    if not found:
+        return ok(
+            "drift", "not known: no service runs, too few cells yet, or the model tells nothing of its cells"
+        )
+    seen = (
+        f"distance {found['distance']:.2f} of the last {found['cells']} cells, limit {found['threshold']:.2f}"
+    )
+    return warning("drift", f"{seen}; {found['advice']}") if found["moved"] else ok("drift", seen)
 
 
 def outbox(settings: Settings) -> Finding:
@@ -290,6 +319,7 @@ CHECKS: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
     ("temperature", temperature),
     ("power", power),
     ("service", service),
+    ("drift", drift),
 )
 """In the order in which they are tried and shown."""
 

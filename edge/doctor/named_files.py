@@ -37,12 +37,11 @@ def look(settings: Settings) -> Iterator[Finding]:
 
 
 def _model(settings: Settings) -> Iterator[Finding]:
-    from edge.model.file import read_model
-    from edge.model.installed import find_model
+    from edge.model.installation.install import of_settings
 
     key = ("model", "file")
     try:
-        manifest = read_model(find_model(settings.model.file)).manifest
+        manifest = of_settings(settings.model).manifest
     except LeukoscopeError as error:
         where = "[model] file " if settings.model.file else ""
         yield failed("model", f"{where}{error}", "leukoscope model list", key)

@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -44,6 +44,7 @@ class Health:
 
     Attributes:
         referred: results that a person has to look at.
+        verdicts: results by what they count as: a class, "refer", or "other" if the cell is not lymphoid.
         skipped: frames that the camera gave and that became no result: a newer one came, or no trigger.
         withheld: frames that were black, white or the same as the one before.
         camera_faults: how often the camera failed.
@@ -66,14 +67,20 @@ class Health:
         self._histograms = {stage: Histogram() for stage in STAGES}
         self.accepted = self.referred = self.skipped = self.unreadable = 0
         self.withheld = self.camera_faults = self.connections = 0
+        self.verdicts: Counter[str] = Counter()
         self.camera = "opening"
         self._throttling = _Kept(machine.throttling, THROTTLING_KEPT_S)
+
+    def use(self, model: ModelReference) -> None:
+        """From now on another model file runs."""
+        self._model = model
 
     def result(self, frame: Frame, record: Record) -> None:
         """Count one result; "total" is from the moment of capture to the outbox."""
         now_s = time.monotonic()
         self.accepted += 1
         self.referred += record.verdict == "refer"
+        self.verdicts["other" if record.kind == "other" else record.verdict] += 1
         self._ended_at.append(now_s)
         durations_ms = {**record.timings_ms, "total": now_s * 1e3 - frame.monotonic_ns / 1e6}
         for stage in STAGES:
@@ -131,6 +138,12 @@ class Health:
         for kind, count in report["frames"].items():
             frames.add_metric([kind], count)
         yield frames
+        results = CounterMetricFamily(
+            "leukoscope_results", "Results by what they count as; no diagnosis", labels=["counted"]
+        )
+        for name, count in self.verdicts.copy().items():
+            results.add_metric([name], count)
+        yield results
         yield histograms("leukoscope_stage_seconds", "Duration of each stage", self._histograms)
         for name, text, value in self._gauges(report, broker, watchdog):
             if value is not None:

@@ -1,3 +1,3 @@
-"""What stands under everything: the machine, its clock, the log, durable files, typed settings files, child
-processes, secrets, the terminal. It may import errors alone.
+"""Foundations: the machine, its clock, the log, durable files, typed settings files, child processes, secrets, the
+terminal. It may import errors only.
 """

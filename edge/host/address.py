@@ -1,4 +1,4 @@
-"""HOST:PORT as a setting or a command line has it."""
+"""HOST:PORT, as written in a setting or on a command line."""
 
 from edge.errors import InputError
 

@@ -2,7 +2,7 @@
 
 import random
 
-# A delay is shortened by chance to this share at least, so that many boxes do not come back at the same moment.
+# A delay is shortened at random, to this share at least, so that many boxes do not reconnect at the same moment.
 LEAST_SHARE = 0.7
 
 
@@ -19,15 +19,15 @@ class Backoff:
         self._delay_s = first_s
 
     def next_s(self, least_s: float = 0.0) -> float:
-        """The next delay in seconds, shortened a little by chance; the one after it is twice as long.
+        """The next delay in seconds, shortened at random; the one after it is twice as long.
 
         Args:
-            least_s: this one and those after it are at least so long, before chance shortens them.
+            least_s: lower limit of this delay and those after it, before the random shortening.
         """
         delay_s = max(self._delay_s, least_s)
         self._delay_s = min(delay_s * 2, self._last_s)
         return delay_s * random.uniform(LEAST_SHARE, 1.0)
 
     def reset(self) -> None:
-        """Begin with the first delay again: an attempt was good."""
+        """Begin with the first delay again, after an attempt that succeeded."""
         self._delay_s = self._first_s

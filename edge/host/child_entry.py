@@ -1,7 +1,7 @@
 """Run as a script, by its path: starts a module of edge, or another program, as a child of `edge.host.children`.
 
-`python -m MODULE` would look into the current folder first, so that a user's numpy.py or edge.py that lies there
-would be run in place of the real one.
+`python -m MODULE` would look into the current folder first, so that a user's numpy.py or edge.py there would be run
+instead of the real one.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Whether the wall clock is right: a box has no battery for it and starts in 1970."""
+"""Whether the wall clock is synchronised: a box has no battery for it and starts in 1970."""
 
 import ctypes
 from pathlib import Path

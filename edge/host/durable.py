@@ -1,4 +1,4 @@
-"""Files that outlast a power cut: written whole or not at all, and on the disk when the call returns."""
+"""Files that survive a power cut: written whole or not at all, and on the disk when the call returns."""
 
 import os
 import secrets
@@ -13,7 +13,7 @@ READABLE = 0o644
 
 
 def flush_folder(folder: Path) -> None:
-    """Bring a folder's own entries (files made, renamed, removed) to the disk.
+    """Sync a folder's entries (files created, renamed, removed) to the disk.
 
     Raises:
         OSError: the disk refuses.

@@ -33,7 +33,7 @@ def set_up(level: int = logging.INFO) -> None:
 
 
 class SafeFormatter(logging.Formatter):
-    """The one place where the log leaves the process: no secret, and nothing that a terminal obeys.
+    """The one place where log text leaves the process: without secrets, and without control characters for a terminal.
 
     A message of several lines has all but the first indented, so that no text of another program can look like
     a line of this log.
@@ -45,7 +45,7 @@ class SafeFormatter(logging.Formatter):
 
 
 def safe_lines(text: str, indent: str = "    ") -> str:
-    """Text of this program's as it may leave it: redacted, control characters shown as escapes, lines indented."""
+    """Log text as it may leave the process: redacted, control characters shown as escapes, lines indented."""
     lines = redact(text).split("\n")
     return f"\n{indent}".join(harmless(line, MESSAGE_LIMIT) for line in lines)
 
@@ -82,14 +82,14 @@ class JournalHandler(logging.Handler):
             raise
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one record; a journal that does not answer must not stop the box."""
+        """Send one record; a journal that does not respond must not stop the box."""
         try:
             self._socket.send(b"".join(_field(name, text) for name, text in self._fields(record).items()))
         except OSError:
             self.handleError(record)
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         self._socket.close()
         super().close()
 

@@ -24,7 +24,7 @@ def temperature_c(root: Path = Path("/")) -> float | None:
 
 
 def throttling(root: Path = Path("/")) -> dict[str, list[str]] | None:
-    """What holds the machine back, {"now": […], "since_boot": […]}, or None if the machine does not report it.
+    """What throttles the machine, {"now": […], "since_boot": […]}, or None if the machine does not report it.
 
     Raspberry Pi: the firmware's get_throttled (sysfs, then vcgencmd), and the kernel's under-voltage alarm.
     Jetson: the over-current counters of its power monitors.
@@ -81,7 +81,7 @@ def _jetson_overcurrent(root: Path) -> int | None:
 
 
 def memory_mb() -> dict[str, float]:
-    """What this process holds now ("process") and what the machine has left ("available"), in MiB."""
+    """Memory of this process now ("process") and available memory of the machine ("available"), in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     available_kib = 0
     for line in Path("/proc/meminfo").read_text().splitlines():
@@ -116,7 +116,7 @@ def operating_system() -> str:
 
 
 def boot_id() -> str:
-    """A name for this boot of the machine."""
+    """The id of this boot of the machine."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

@@ -10,7 +10,7 @@ from edge.errors import InputError
 
 HIDDEN = "•••"
 SHORTEST_REDACTED = 4
-"""Characters; a shorter value would be found by chance in other text."""
+"""Minimum length of a secret that is redacted, characters: a shorter value would be found by chance in other text."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # Scheme, then everything up to white space or a quote: one address within any text, such as a pipeline.
@@ -59,7 +59,7 @@ def remember(secret: str) -> None:
 
 
 def forget_all() -> None:
-    """Know no secret any more; for tests."""
+    """Forget all secrets; for tests."""
     with _lock:
         _known.clear()
 

@@ -1,5 +1,5 @@
-"""Strangers' text (names, payloads, reasons of another program) as it may be shown on a terminal, a line of the
-log, a table or a spreadsheet: without anything that such a place obeys."""
+"""Text from outside (names, payloads, messages of another program) made safe for a terminal, a log line, a table or a
+spreadsheet: without anything that they would interpret."""
 
 import unicodedata
 
@@ -14,7 +14,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def harmless(text: object, limit: int = LIMIT) -> str:
-    """One line of printable text; what a terminal would obey is shown as an escape such as \\x1b or \\u202e.
+    """One line of printable text; what a terminal would interpret is shown as an escape such as \\x1b or \\u202e.
 
     Args:
         text: anything; `str` is taken of it.
@@ -30,7 +30,8 @@ def harmless(text: object, limit: int = LIMIT) -> str:
 
 
 def spreadsheet_cell(value: object) -> object:
-    """A value of a CSV file that a spreadsheet will not take for a formula: text that begins like one gets a '.
+    """A value for a CSV file that a spreadsheet will not take for a formula: text that begins like one gets a '
+    before it.
 
     Numbers and None stay as they are.
     """

@@ -1,4 +1,4 @@
-"""Threads and callbacks that do not die unseen: what fails at their top is logged, counted and can be asked for."""
+"""Threads and callbacks whose failures are seen: an exception at their top is logged, counted and can be queried."""
 
 import logging
 import threading
@@ -25,14 +25,14 @@ def start(name: str, work: Callable[[], None]) -> threading.Thread:
     """Run `work` in a daemon thread of this name; if it raises, the thread is logged and listed as dead.
 
     Raises:
-        RuntimeError: the machine gives no further thread.
+        RuntimeError: the system cannot start another thread.
     """
 
     def run() -> None:
         _runs(name)
         try:
             work()
-        except BaseException as error:  # the thread's top; a SystemExit ends a thread without a word
+        except BaseException as error:  # the thread's top; a SystemExit would end a thread silently
             _failed(name, error)
 
     thread = threading.Thread(target=run, name=name, daemon=True)
@@ -50,7 +50,7 @@ def keep(name: str, work: Callable[[], None], stopping: threading.Event) -> thre
         stopping: ends the pause; `work` is not run again once it is set.
 
     Raises:
-        RuntimeError: the machine gives no further thread.
+        RuntimeError: the system cannot start another thread.
     """
     pause = Backoff(FIRST_PAUSE_S, LAST_PAUSE_S)
 
@@ -64,7 +64,7 @@ def keep(name: str, work: Callable[[], None], stopping: threading.Event) -> thre
                 delay_s = pause.next_s()
                 _failed(name, error, f"; it is started again in {delay_s:.1f} s")
             if stopping.wait(delay_s):
-                _runs(name)  # nobody waits for it any more
+                _runs(name)  # it is no longer needed
                 return
 
     thread = threading.Thread(target=run, name=name, daemon=True)
@@ -73,7 +73,7 @@ def keep(name: str, work: Callable[[], None], stopping: threading.Event) -> thre
 
 
 def dead() -> dict[str, str]:
-    """The threads that an unexpected error has ended and that were not started anew: name and error."""
+    """The threads that an unexpected error has ended and that were not started again: name and error."""
     with _lock:
         return dict(_dead)
 

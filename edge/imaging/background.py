@@ -1,4 +1,4 @@
-"""Finds the white cell in a crop and blackens all else, so that a live frame looks like the training data."""
+"""Finds the white cell in a crop and blackens everything else, so that a live frame looks like the training data."""
 
 from typing import Any
 
@@ -9,19 +9,20 @@ import numpy.typing as npt
 from edge.imaging.frame import Pixels
 
 SIDE_PX = 128
-"""The cell is looked for in a crop of this size: quick, and no nucleus is lost."""
+"""The cell is searched for in a crop resized to this: fast, and no nucleus is lost."""
 
 STAIN_PART = 1 / 3
 """Of Otsu's threshold between nucleus and the rest, in levels of blue above green: cytoplasm is paler than the
 nucleus. `python -m train.studies.background` compares the parts."""
 
 MIN_STAIN_LEVELS = 12
-"""At least so many, where Otsu splits what is only noise; red cells and an empty field have 0."""
+"""Minimum of that threshold, for crops in which Otsu's method splits only noise; red cells and an empty field have
+0."""
 
 _OPEN = np.ones((3, 3), np.uint8)
 _MARGIN = np.ones((5, 5), np.uint8)
 _ROUND = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 15))
-"""Takes away what is thinner than 15 px: rims of red cells that touch the cell."""
+"""Removes what is thinner than 15 px: rims of red cells that touch the cell."""
 
 
 def cell_mask(crop: Pixels) -> npt.NDArray[np.uint8]:
@@ -44,7 +45,7 @@ def cell_mask(crop: Pixels) -> npt.NDArray[np.uint8]:
     mask = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
     if count < 2:
         return mask
-    # At the border of the crop a piece counts nothing, in the middle its whole area.
+    # A piece is weighted by its position: 0 at the border of the crop, its whole area in the centre.
     way = np.hypot(*(centres[1:] - SIDE_PX / 2).T) / (SIDE_PX / 2)
     scores = stats[1:, cv2.CC_STAT_AREA] * np.maximum(0.0, 1.0 - way)
     piece: npt.NDArray[Any] = (pieces == 1 + int(np.argmax(scores))).astype(np.uint8)

@@ -16,7 +16,7 @@ SHORTEST_HOLE_PX = 128
 """A sector of 512 bytes holds 170 RGB pixels."""
 
 JUMP_LEVELS = 40
-"""The edge of a hole is a step of at least so many levels; a background that fades out has none."""
+"""Minimum step at the edge of a hole, levels; a background that fades out has no such step."""
 
 LEAST_EDGE_PX = 16
 """Both edges of a hole within the picture are at least so long: in C-NMC no run has more than 7 px on both."""
@@ -43,13 +43,13 @@ def hole(pixels: Pixels) -> str:
     if pixels.shape[0] < 2 or pixels.size // 3 < SHORTEST_HOLE_PX:
         return ""
     if _has_noise(pixels):
-        return "a piece of it is noise, as where a part of the file was overwritten"
+        return "a part of it is noise, as if a part of the file was overwritten"
     for level in (0, 255):
         flat = cv2.inRange(pixels, (level,) * 3, (level,) * 3).astype(bool)
         if np.count_nonzero(flat) >= SHORTEST_HOLE_PX and (edge_px := _edge_px(pixels, flat)):
             return (
                 f"{'black' if level == 0 else 'white'} pixels begin or end at a straight edge of {edge_px} px, as "
-                "where a part of the file is missing"
+                "if a part of the file is missing"
             )
     return ""
 
@@ -96,7 +96,7 @@ def _edge_px(pixels: Pixels, flat: npt.NDArray[np.bool_]) -> int:
 
 
 def _is_framed(flat: npt.NDArray[np.bool_]) -> bool:
-    """Is what the picture shows a rectangle, with a frame around it? A cell's sides are never quite straight."""
+    """Whether the picture's content is a rectangle with a frame around it. A cell's sides are never quite straight."""
     rows = np.flatnonzero(~flat.all(axis=1))
     inner = ~flat[rows[1:-1]]
     if len(inner) < LEAST_CUT_PX:

@@ -19,7 +19,7 @@ from edge.imaging import damage, tiff
 from edge.imaging.frame import Pixels
 
 MAX_PIXELS = 8192 * 8192
-"""Larger is no camera's frame: 200 MB of pixels, as much as a small box can spare."""
+"""Limit of an image: 200 MB of pixels, as much as a small box can spare; no camera's frame is larger."""
 
 FORMATS = "BMP, PNG, JPEG, WebP or TIFF"
 COPY_AGAIN = "copy it again from where it came from"
@@ -62,7 +62,7 @@ def decode(data: bytes, *, cut_allowed: bool = False) -> Pixels:
         if width * height > MAX_PIXELS:
             raise ImageError(f"{width} x {height} pixels, over {MAX_PIXELS}; make the picture smaller")
         _CHECKS[kind](data)
-    except struct.error:  # not even the header is there
+    except struct.error:  # the header is incomplete
         raise _truncated(data) from None
     pixels = _decode_jpeg(data) if kind == "JPEG" else _decode_by_opencv(data)
     if kind in ("BMP", "TIFF") and not cut_allowed:
@@ -101,7 +101,7 @@ def _decode_by_opencv(data: bytes) -> Pixels:
 
 
 def _decode_jpeg(data: bytes) -> Pixels:
-    """With libjpeg-turbo's warnings as errors; the pixels are OpenCV's to the last level."""
+    """With libjpeg-turbo's warnings as errors; the pixels are exactly those of OpenCV."""
     try:
         colours = simplejpeg.decode_jpeg_header(data)[2]
         if colours in ("CMYK", "YCCK"):
@@ -110,7 +110,7 @@ def _decode_jpeg(data: bytes) -> Pixels:
         pixels: Pixels = simplejpeg.decode_jpeg(data, "RGB")
     except ValueError as error:
         raise ImageError(f"damaged: {error}; {COPY_AGAIN}") from error
-    # OpenCV turns a picture as its Exif data says.
+    # OpenCV rotates a picture by its Exif data.
     return _decode_by_opencv(data) if b"Exif\0\0" in data[:_EXIF_WITHIN] else pixels
 
 

@@ -13,10 +13,10 @@ from edge.imaging.frame import Pixels
 SUFFIXES = frozenset({".bmp", ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff"})
 
 MAX_FILE_BYTES = 512 << 20
-"""The largest picture that is read, with 16 bits and no compression, has about so many."""
+"""About the size of the largest picture that is read, with 16 bits and no compression."""
 
 NAMED = 5
-"""So many of the files that are left out are named; the rest is counted."""
+"""Number of skipped files that are named in the log; the others are counted."""
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +64,12 @@ def read_bytes(path: Path) -> bytes:
 
 
 def shown(path: Path) -> str:
-    """A path as it can stand in JSON: bytes of a name that are no UTF-8 become U+FFFD."""
+    """A path as it is written in JSON: bytes of a name that are not UTF-8 become U+FFFD."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 def find_images(paths: Iterable[Path]) -> list[Path]:
-    """Every image of some files and folders: files as given, folders as `images_below` lists them.
+    """All images of the given files and folders: files as given, folders as listed by `images_below`.
 
     Raises:
         InputError: a path does not exist, or a folder holds no image.
@@ -91,7 +91,7 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
 def images_below(folder: Path) -> list[Path]:
     """The images of a folder and of those in it, in the order of their paths; what is left out is logged.
 
-    Links are followed, each folder once. Left out are links that lead nowhere, what is no regular file, folders
+    Links are followed, each folder once. Left out are broken links, what is no regular file, folders
     that cannot be read, and what macOS leaves beside files (`._…`, `__MACOSX`).
     """
     left_out: list[str] = []
@@ -121,7 +121,7 @@ def _walk(folder: Path, seen: set[tuple[int, int]], left_out: list[str]) -> Iter
 
 
 def _why_left_out(entry: "os.DirEntry[str]", seen: set[tuple[int, int]]) -> str:
-    """The reason, or "" for folders, images, and what does not look like an image anyway."""
+    """The reason, or "" for folders, images, and files without an image's suffix."""
     image = Path(entry.name).suffix.lower() in SUFFIXES
     if entry.name == "__MACOSX" or (image and entry.name.startswith("._")):
         return "written by macOS"
@@ -130,7 +130,7 @@ def _why_left_out(entry: "os.DirEntry[str]", seen: set[tuple[int, int]]) -> str:
             return "its folder is listed already" if _identity(Path(entry.path)) in seen else ""
         if image and not entry.is_file():
             broken = entry.is_symlink() and not Path(entry.path).exists()
-            return "a link that leads nowhere" if broken else "not a regular file"
+            return "a broken link" if broken else "not a regular file"
     except OSError as error:  # a link to itself
         return str(error.strerror)
     return ""

@@ -79,7 +79,7 @@ def centre_crop(pixels: Pixels, side: int) -> Pixels:
 
 
 def is_bgr_view(pixels: Pixels) -> bool:
-    """Is this a BGR picture looked at as RGB, `bgr[..., ::-1]`: its channels lie in memory from back to front?"""
+    """Whether this is a BGR picture viewed as RGB, `bgr[..., ::-1]`: the channels in memory are reversed."""
     return pixels.strides[2] == -1
 
 
@@ -125,7 +125,7 @@ def _halved(crop: Pixels, size: int) -> Pixels:
 
 
 def expect_rgb(pixels: Pixels) -> None:
-    """Refuse what is no picture.
+    """Refuse an array that is not a picture.
 
     Raises:
         InputError: it is not (H, W, 3) uint8.

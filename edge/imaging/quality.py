@@ -1,4 +1,4 @@
-"""Is there a cell in the crop, is it in focus, is it well exposed: cheap figures that go with each record.
+"""Is there a cell in the crop, is it in focus, is it well exposed: cheap metrics that are stored in each record.
 
 The limits come from `python -m train.studies.quality`, which blurs, darkens and brightens real cells and draws the
 curves of docs/cameras.md.
@@ -31,7 +31,7 @@ DEFAULT = QualitySettings()
 
 
 def measure(crop: Pixels) -> dict[str, float]:
-    """What can be said of a crop without knowing the cell.
+    """Quality metrics of a crop that need no knowledge of the cell.
 
     Green is what a Giemsa or Leishman stain absorbs most.
 
@@ -43,11 +43,11 @@ def measure(crop: Pixels) -> dict[str, float]:
         stained: share of the crop's middle (half its side) that is stained violet, 0…1.
         brightness: mean over what is stained, anywhere in the crop, of the brightest channel; levels.
         sharpness: of green, the detail at half the crop's size over that at a quarter, as the ratio of two
-            Laplacians. Blur takes from the finer first, so it falls with focus whatever the cell or its
-            contrast. No unit; 2 for pure noise.
+            Laplacians. Blur removes the finer detail first, so the ratio falls as focus is lost, whatever the cell or
+            its contrast. No unit; 2 for pure noise.
         saturated: share of the pixels with any channel at 255, 0…1.
     """
-    half = _halved(crop)  # averages by halves are by far the cheapest
+    half = _halved(crop)  # halving by averages is by far the cheapest
     coarse = quarter = _halved(half)
     while coarse.shape[0] >= 2 * COARSE_SIDE:
         coarse = _halved(coarse)

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 
 class QualitySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When a crop is referred whatever the network says; figures as in `edge.imaging.quality.measure`.
+    """When a crop is referred whatever the network's output; metrics as in `edge.imaging.quality.measure`.
 
     Attributes:
         min_stained: less is no cell, or one that is not in the middle; 0 for no limit.

@@ -1,7 +1,7 @@
 """TIFF files: the size of the first picture, and whether all of its data is there and sound.
 
-OpenCV returns what it could read of a damaged TIFF file and reports nothing, so each compression is checked
-by what can tell: Deflate by its own checksum, the others by Pillow, which passes on libtiff's errors.
+OpenCV returns what it could read of a damaged TIFF file and reports nothing, so each compression is checked in its
+own way: Deflate by its own checksum, the others by Pillow, which passes on libtiff's errors.
 """
 
 import io
@@ -49,7 +49,7 @@ def layout(data: bytes) -> Layout:
     """Read the first directory.
 
     Raises:
-        ImageError: it is not there, or says nothing that can be used.
+        ImageError: it is missing or unusable.
     """
     try:
         tags = _directory(data)

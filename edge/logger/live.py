@@ -15,6 +15,16 @@ from edge.host.text import harmless
 from edge.logger.moments import local, zone
 from edge.notice import NOTICE
 from edge.records import Record
+from edge.specimen.counting import (
+    OTHER,
+    REFER,
+    SHIPPED,
+    Classes,
+    classes_in,
+    column,
+    columns,
+    positive_name,
+)
 
 LATEST = 100
 # Most specimens that are shown, and that are remembered: their names come from the broker.
@@ -23,14 +33,10 @@ REDRAWS_PER_S = 4
 NAME_WIDTH, SOURCE_WIDTH = 24, 40
 # Lines of a table that hold no result: its borders and its head.
 FRAME_LINES = 4
-_COLOURS = {"ALL": "red", "HEM": "green", "refer": "yellow", "other": "blue"}
-_COUNTED = tuple(_COLOURS)
+_REFER_COLOUR, _OTHER_COLOUR, _CLASS_COLOURS = "yellow", "blue", ("red", "green")
+CLASSES_KEPT = 4
+"""Pairs of class names that have columns of their own: they come from the broker."""
 _SHRINKING = ("specimen", "source")
-
-
-def counted_as(record: Record) -> str:
-    """The column of the totals: "other" if the cell is not lymphoid, else the verdict."""
-    return "other" if record.kind == "other" else record.verdict
 
 
 class LiveTable:
@@ -46,6 +52,7 @@ class LiveTable:
         self._target, self._state = target, state
         self._latest: collections.deque[Record] = collections.deque(maxlen=LATEST)
         self._totals: dict[tuple[str, str], collections.Counter[str]] = {}
+        self._classes: list[Classes] = []
         self._stored = self._again = 0
         self._began = time.monotonic()
         self._lock = threading.Lock()
@@ -74,7 +81,10 @@ class LiveTable:
             self._latest.append(record)
             key = (record.device, record.specimen)
             counts = self._totals.pop(key, collections.Counter())
-            counts[counted_as(record)] += 1
+            counts[column(record)] += 1
+            pair = classes_in(record.probabilities)
+            if pair and pair not in self._classes and len(self._classes) < CLASSES_KEPT:
+                self._classes.append(pair)
             self._totals[key] = counts  # the latest specimen stands last
             if len(self._totals) > SPECIMENS_KEPT:
                 del self._totals[next(iter(self._totals))]
@@ -83,6 +93,7 @@ class LiveTable:
         """Totals on top, then as many results as the height allows."""
         with self._lock:
             latest, stored, again = list(self._latest), self._stored, self._again
+            classes = list(self._classes) or [SHIPPED]
             totals = [(key, counts.copy()) for key, counts in list(self._totals.items())[-SPECIMENS:]]
         rate = stored / max(1e-9, time.monotonic() - self._began)
         line = f"{stored} stored ({rate:.1f}/s), {again} duplicates; {self._state()} → {self._target}"
@@ -94,28 +105,36 @@ class LiveTable:
         room = options.size.height - 1 - sum(len(text.wrap(console, options.max_width)) for text in head)
         specimens = max(1, min(len(totals), room - FRAME_LINES))
         room -= specimens + FRAME_LINES
-        parts: list[RenderableType] = [*head, _specimens(totals[-specimens:])]
+        parts: list[RenderableType] = [*head, _specimens(totals[-specimens:], classes)]
         if room > FRAME_LINES:
-            parts.append(_results(latest[-(room - FRAME_LINES) :]))
+            parts.append(_results(latest[-(room - FRAME_LINES) :], classes))
         yield Group(*parts)
 
 
-def _specimens(totals: list[tuple[tuple[str, str], "collections.Counter[str]"]]) -> Table:
-    table = _table("device", "specimen", *_COUNTED, "share ALL")
+def _specimens(
+    totals: list[tuple[tuple[str, str], "collections.Counter[str]"]], classes: list[Classes]
+) -> Table:
+    names = columns(classes)
+    table = _table("device", "specimen", *_heads(names), f"share {positive_name(classes)}")
     for (device, specimen), counts in totals:
-        lymphoid = counts.total() - counts["other"]
-        numbers = [str(counts[name]) for name in _COUNTED]
-        share = f"{counts['ALL'] / max(1, lymphoid):.0%}"
+        lymphoid = counts.total() - counts[OTHER]
+        numbers = [str(counts[name]) for name in names]
+        positive = sum(counts[name] for name in {pair.positive for pair in classes})
+        share = f"{positive / max(1, lymphoid):.0%}"
         table.add_row(*(_one_line(cell) for cell in (*_names(device, specimen), *numbers, share)))
     return table
 
 
-def _results(latest: list[Record]) -> Table:
+def _results(latest: list[Record], classes: list[Classes]) -> Table:
+    colours = _colours(classes)
     time_head = f"captured, {zone()}"
-    table = _table(time_head, "device", "sequence", "specimen", "verdict", "p(ALL)", "source")
+    table = _table(
+        time_head, "device", "sequence", "specimen", "verdict", f"p({positive_name(classes)})", "source"
+    )
     for record in latest:
-        counted = counted_as(record)
-        probability = record.probabilities.get("ALL")
+        counted = column(record)
+        pair = classes_in(record.probabilities)
+        probability = record.probabilities[pair.positive] if pair else None
         cells = (
             local(record.captured_at, "%H:%M:%S"),
             *_names(record.device, str(record.sequence), record.specimen),
@@ -123,9 +142,20 @@ def _results(latest: list[Record]) -> Table:
             harmless(record.source[-SOURCE_WIDTH:], SOURCE_WIDTH),
         )
         texts = [_one_line(cell) for cell in cells]
-        texts.insert(4, _one_line(counted, _COLOURS[counted]))
+        texts.insert(4, _one_line(harmless(counted, NAME_WIDTH), colours.get(counted, "")))
         table.add_row(*texts)
     return table
+
+
+def _colours(classes: list[Classes]) -> dict[str, str]:
+    found = {OTHER: _OTHER_COLOUR}
+    for pair in reversed(classes):
+        found.update(zip(pair, _CLASS_COLOURS, strict=True))
+    return found | {REFER: _REFER_COLOUR}
+
+
+def _heads(names: list[str]) -> list[str]:
+    return [harmless(name, NAME_WIDTH) for name in names]
 
 
 def _table(*columns: str) -> Table:

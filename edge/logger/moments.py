@@ -26,3 +26,11 @@ def zone() -> str:
     offset = time.strftime("%z")
     name = time.strftime("%Z")
     return f"{name} (UTC{offset[:3]}:{offset[3:]})" if name != "UTC" else "UTC"
+
+
+def span(first: str, last: str) -> str:
+    """Two moments in local time, short: the day stands once if it is one day, and the minute once if it is one."""
+    day, start, end = local(first, "%Y-%m-%d"), local(first, "%H:%M"), local(last, "%H:%M")
+    if day != local(last, "%Y-%m-%d"):
+        return f"{day} {start} … {local(last, '%Y-%m-%d %H:%M')}"
+    return f"{day} {start}" if start == end else f"{day} {start}…{end}"

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,6 +12,7 @@ from edge.logger.addresses import database, words_of
 from edge.logger.stores.rows import CELL_COLUMNS, record_of
 from edge.logger.stores.tables import VERSION, tables
 from edge.records import Record, rfc3339
+from edge.specimen.counting import OTHER, SHIPPED, Classes, classes_in, columns
 
 log = logging.getLogger(__name__)
 
@@ -19,28 +20,67 @@ log = logging.getLogger(__name__)
 CHUNK = 1000
 
 
-class Total(msgspec.Struct, frozen=True):
+class Total(msgspec.Struct, frozen=True, kw_only=True):
     """What the results of one specimen or device add up to; times are RFC 3339.
 
     Attributes:
         key: the specimen or the device.
-        results: how many; `all`, `hem`, `refer` and `other` add up to it.
-        all, hem: by verdict.
-        refer: the verdict is "refer", and the cell may be lymphoid.
-        other: the cell is not lymphoid; its verdict is "refer" too.
-        mean_probability: of ALL, over all that have one; None if none has.
+        results: how many.
+        counts: by what they count as, see `edge.specimen.counting.columns`; they add up to `results`.
+        mean_probability: of the positive class, over all that have one; None if none has.
         first, last: when the first and the last were captured.
+        classes: the class names of the models.
     """
 
     key: str
     results: int
-    all: int
-    hem: int
-    refer: int
-    other: int
+    counts: dict[str, int]
     mean_probability: float | None
     first: str
     last: str
+    classes: list[Classes]
+
+
+class _Group(NamedTuple):
+    """Results of one key that count alike."""
+
+    verdict: str
+    other: bool
+    results: int
+    sum_probability: float | None
+    probabilities: int
+    first: str
+    last: str
+    sample: str | None
+
+
+def _total(key: str, groups: list[_Group]) -> Total:
+    """What the groups of one key add up to."""
+    classes = list(dict.fromkeys(filter(None, (_classes(group.sample) for group in groups)))) or [SHIPPED]
+    counts = dict.fromkeys(columns(classes), 0)
+    for group in groups:
+        name = OTHER if group.other else group.verdict
+        counts[name] = counts.get(name, 0) + group.results
+    with_probability = sum(group.probabilities for group in groups)
+    mean = (
+        sum(group.sum_probability or 0.0 for group in groups) / with_probability if with_probability else None
+    )
+    return Total(
+        key=key,
+        results=sum(group.results for group in groups),
+        counts=counts,
+        mean_probability=mean,
+        first=min(group.first for group in groups),
+        last=max(group.last for group in groups),
+        classes=classes,
+    )
+
+
+def _classes(probabilities: str | None) -> Classes | None:
+    try:
+        return classes_in(msgspec.json.decode(probabilities or "{}", type=dict[str, float]))
+    except (msgspec.MsgspecError, ValueError):
+        return None
 
 
 class Results:
@@ -92,26 +132,49 @@ class Results:
 
         Args:
             by: the column.
-            **conditions: device, specimen: only these; last_s: seconds back from now.
+            **conditions: device, specimen: only these; last_s: seconds back from now; reviewed: with a review.
         """
         sql, cells = self.sql, self._cells
-        key, other = cells.c[by], sql.func.coalesce(self._kind, "") == "other"
-
-        def count(condition: Any) -> Any:
-            return sql.func.sum(sql.case((condition, 1), else_=0))
-
-        counts = [
-            *(count(sql.and_(cells.c.verdict == verdict, ~other)) for verdict in ("ALL", "HEM", "refer")),
-            count(other),
-        ]
-        first, last = sql.func.min(cells.c.captured_at), sql.func.max(cells.c.captured_at)
+        key, probability = cells.c[by], self.probability()
+        other = (sql.func.coalesce(self._kind, "") == OTHER).label("is_other")
+        # One row with probabilities tells the classes of all of its group.
+        sample = sql.func.max(sql.func.nullif(cells.c.probabilities, "{}"))
         query = (
-            sql.select(key, sql.func.count(), *counts, sql.func.avg(self.probability()), first, last)
+            sql.select(
+                key,
+                cells.c.verdict,
+                other,
+                sql.func.count(),
+                sql.func.sum(probability),
+                sql.func.count(probability),
+                sql.func.min(cells.c.captured_at),
+                sql.func.max(cells.c.captured_at),
+                sample,
+            )
             .where(*self._where(**conditions))
-            .group_by(key)
-            .order_by(first)
+            .group_by(
+                key, cells.c.verdict, sql.text("is_other")
+            )  # by its name: PostgreSQL compares parameters
         )
-        return [Total(*row) for row in self.run(query)]
+        groups: dict[str, list[_Group]] = {}
+        for name, *values in self.run(query):
+            groups.setdefault(name, []).append(_Group(*values))
+        return sorted(
+            (_total(*named) for named in groups.items()), key=lambda total: (total.first, total.key)
+        )
+
+    def classes(self, **conditions: Any) -> list[Classes]:
+        """The class names of the models whose results are here, each pair once; none if no result tells them.
+
+        Conditions as for `totals`.
+        """
+        sql, cells = self.sql, self._cells
+        query = (
+            sql.select(sql.func.max(sql.func.nullif(cells.c.probabilities, "{}")))
+            .where(*self._where(**conditions))
+            .group_by(cells.c.model)
+        )
+        return list(dict.fromkeys(filter(None, (_classes(row[0]) for row in self.run(query)))))
 
     def rows(self, **conditions: Any) -> Iterator[Any]:
         """Whole rows in the order of device and sequence; conditions as for `totals`."""
@@ -140,18 +203,34 @@ class Results:
         self.engine.dispose()
 
     def probability(self) -> Any:
-        """The probability of ALL, as a column of a query."""
+        """The probability of the positive class, as a column of a query: of ALL, or of the class that stands first."""
         sql, column = self.sql, self._cells.c.probabilities
         if self.engine.dialect.name == "sqlite":
-            return sql.func.json_extract(column, "$.ALL")
-        return sql.cast(sql.cast(column, sql.JSON)["ALL"].as_string(), sql.Float)
+            first = sql.func.json_each(column).table_valued("value")
+            shipped: Any = sql.func.json_extract(column, f"$.{SHIPPED.positive}")
+        else:
+            first = sql.func.json_each_text(sql.cast(column, sql.JSON)).table_valued("value")
+            shipped = sql.cast(sql.cast(column, sql.JSON)[SHIPPED.positive].as_string(), sql.Float)
+        own = sql.cast(sql.select(first.c.value).limit(1).scalar_subquery(), sql.Float)
+        return sql.func.coalesce(shipped, own)
 
-    def _where(self, device: str | None = None, specimen: str | None = None, last_s: float = 0) -> list[Any]:
+    def _where(
+        self,
+        device: str | None = None,
+        specimen: str | None = None,
+        last_s: float = 0,
+        reviewed: bool = False,
+    ) -> list[Any]:
         cells, found = self._cells, []
         if device is not None:
             found.append(cells.c.device == device)
         if specimen is not None:
             found.append(cells.c.specimen == specimen)
+        if reviewed:
+            table = self.tables.reviews
+            found.append(
+                cells.c.id.in_(self.sql.select(table.c.cell)) if self.has("reviews") else self.sql.false()
+            )
         if last_s:
             found.append(cells.c.captured_at >= rfc3339(max(0, time.time_ns() - round(last_s * 1e9))))
         return found

@@ -11,15 +11,23 @@ import msgspec
 
 from edge.errors import InputError, LeukoscopeError
 from edge.host.text import harmless
-from edge.logger.moments import local, zone
+from edge.logger.moments import local, span, zone
 from edge.logger.queries import Results, Total
 from edge.logger.stores.rows import CELL_COLUMNS, csv_line
 from edge.notice import NOTICE
+from edge.specimen.counting import (
+    SHIPPED,
+    Classes,
+    classes_in,
+    columns,
+    positive_name,
+    positive_probability,
+)
 
 _SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd])\Z", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST_SPAN_S = 36_500 * 86_400
-_COLUMNS = ("results", "ALL", "HEM", "refer", "mean p(ALL)", "other")
+NARROWEST, NAME_WIDTH, WIDE = 7, 24, 100
 _PROBABILITIES = CELL_COLUMNS.index("probabilities")
 
 
@@ -66,39 +74,61 @@ def command(options: argparse.Namespace) -> int:
 def _draw(totals: list[Total], by: str) -> bool:
     """A table for a terminal; False if rich is missing."""
     try:
+        from rich import box
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
     except ImportError:
         return False
-    table = Table(by, caption=f"Times are local: {zone()}")
-    for name in _COLUMNS:
-        table.add_column(name, justify="right")
-    for name in ("first", "last"):
-        table.add_column(name)
+    screen = Console()
+    wide = screen.width >= WIDE  # without lines more columns fit
+    table = Table(
+        by,
+        box=box.HEAVY_HEAD if wide else None,
+        collapse_padding=not wide,
+        pad_edge=wide,
+        caption=f"Times are local: {zone()}",
+    )
+    heads, classes = _heads(totals), _classes(totals)
+    for name in heads:
+        table.add_column(Text(name), justify="right")
+    table.add_column("first … last")
     for total in totals:
-        cells = [harmless(total.key) or "–", *_cells(total), local(total.first), local(total.last)]
+        cells = [harmless(total.key) or "–", *_cells(total, classes), span(total.first, total.last)]
         table.add_row(*(Text(cell) for cell in cells))
-    Console().print(table)
+    screen.print(table)
     return True
 
 
 def _print(totals: list[Total], by: str) -> None:
-    names = [f"{name:>8}" for name in _COLUMNS[:1]] + [f"{name:>7}" for name in _COLUMNS[1:4]]
-    zoned = zone()
-    print(f"{by:24} {' '.join(names)} {_COLUMNS[4]:>11} {_COLUMNS[5]:>7}  first … last, {zoned}")
+    heads, classes = _heads(totals), _classes(totals)
+    widths = [max(NARROWEST, len(head)) for head in heads]
+    print(f"{by:24} {_line(heads, widths)}  first … last, {zone()}")
     for total in totals:
-        count, *verdicts, mean, other = _cells(total)
-        numbers = " ".join([f"{count:>8}", *(f"{verdict:>7}" for verdict in verdicts)])
         times = f"{local(total.first)} … {local(total.last)}"
-        print(f"{harmless(total.key) or '–':24} {numbers} {mean:>11} {other:>7}  {times}")
+        print(f"{harmless(total.key) or '–':24} {_line(_cells(total, classes), widths)}  {times}")
 
 
-def _cells(total: Total) -> list[str]:
-    """In the order of _COLUMNS."""
+def _line(cells: list[str], widths: list[int]) -> str:
+    return " ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+
+def _classes(totals: list[Total]) -> list[Classes]:
+    """Of all models, each pair once."""
+    return list(dict.fromkeys(pair for total in totals for pair in total.classes)) or [SHIPPED]
+
+
+def _heads(totals: list[Total]) -> list[str]:
+    classes = _classes(totals)
+    *names, other = [harmless(name, NAME_WIDTH) for name in columns(classes)]
+    return ["results", *names, f"mean p({positive_name(classes)})", other]
+
+
+def _cells(total: Total, classes: list[Classes]) -> list[str]:
+    """In the order of _heads."""
     mean = "–" if total.mean_probability is None else f"{total.mean_probability:.3f}"
-    counts = (total.results, total.all, total.hem, total.refer)
-    return [*(str(count) for count in counts), mean, str(total.other)]
+    *counts, other = [str(total.counts.get(name, 0)) for name in columns(classes)]
+    return [str(total.results), *counts, mean, other]
 
 
 def _write_csv(results: Results, file: str, conditions: Mapping[str, Any]) -> None:
@@ -114,18 +144,20 @@ def _write_csv(results: Results, file: str, conditions: Mapping[str, Any]) -> No
 
 
 def _write_rows(results: Results, out: IO[str], conditions: Mapping[str, Any]) -> int:
-    """All columns, and the probability of ALL once more, for spreadsheets that cannot read JSON."""
-    out.write(csv_line([*CELL_COLUMNS, "p_all"]))
+    """All columns, and the probability of the positive class once more, for spreadsheets that cannot read JSON."""
+    classes = results.classes(**conditions) or [SHIPPED]
+    column = f"p_{classes[0].positive.lower()}" if len(classes) == 1 else "p_positive"
+    out.write(csv_line([*CELL_COLUMNS, column]))
     count = 0
     for row in results.rows(**conditions):
-        out.write(csv_line([*row, _p_all(row[_PROBABILITIES])]))
+        out.write(csv_line([*row, _p_positive(row[_PROBABILITIES])]))
         count += 1
     return count
 
 
-def _p_all(probabilities: str) -> float | None:
+def _p_positive(probabilities: str) -> float | None:
     try:
-        value = msgspec.json.decode(probabilities, type=dict[str, float]).get("ALL")
+        found = msgspec.json.decode(probabilities, type=dict[str, float])
     except (msgspec.MsgspecError, ValueError):
         return None
-    return value
+    return positive_probability(found) if classes_in(found) else None

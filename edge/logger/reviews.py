@@ -1,5 +1,6 @@
 """Reviews in a logger's database: a cell's newest one counts; rows are only added."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,12 +9,20 @@ import msgspec
 from edge.errors import LeukoscopeError
 from edge.logger.addresses import words_of
 from edge.logger.queries import Results
+from edge.specimen.counting import SHIPPED, Classes
 
-LABELS = ("ALL", "HEM", "other", "not a cell", "cannot say")
-"""What a person may say of a cell."""
+OTHER_LABELS = ("other", "not a cell", "cannot say")
+"""What a person may say of a cell besides the classes of its model."""
 
 UNDONE = "undone"
 """Takes the review before it back: of that person, the cell counts as not reviewed."""
+
+
+def labels(classes: Iterable[Classes] = (SHIPPED,)) -> list[str]:
+    """What a person may say of a cell that a model with these classes judged."""
+    pairs = list(classes)
+    names = [*(pair.positive for pair in pairs), *(pair.negative for pair in pairs), *OTHER_LABELS]
+    return list(dict.fromkeys(names))
 
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +30,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         cell: the record's id.
-        label: one of LABELS, or UNDONE.
+        label: one of `labels`, or UNDONE.
         reviewer: who.
         at: when, RFC 3339.
         comment: or "".
@@ -58,23 +67,20 @@ def of_each_person(said: Iterable[Review]) -> list[Review]:
     return list(by_person.values())
 
 
-def all_of(results: Results, specimen: str) -> list[Review]:
-    """Every review of the cells of a specimen, in the order of time."""
+def all_of(results: Results, specimen: str | None = None) -> list[Review]:
+    """Every review of the cells of a specimen, or of all cells, in the order of time."""
     sql, tables = results.sql, results.tables
     if not results.has("reviews"):
         return []
     reviews, cells = tables.reviews, tables.cells
-    query = (
-        sql.select(reviews)
-        .join(cells, cells.c.id == reviews.c.cell)
-        .where(cells.c.specimen == specimen)
-        .order_by(reviews.c.at)
-    )
+    query = sql.select(reviews).join(cells, cells.c.id == reviews.c.cell).order_by(reviews.c.at)
+    if specimen is not None:
+        query = query.where(cells.c.specimen == specimen)
     return [review_of(row) for row in results.run(query)]
 
 
 def checked(results: Results) -> dict[str, int]:
-    """The sha256 of each model file to the number of its cells whose newest review is ALL or HEM."""
+    """The sha256 of each model file to the number of its cells whose newest review is one of its classes."""
     sql, tables = results.sql, results.tables
     if not results.has("reviews"):
         return {}
@@ -85,7 +91,8 @@ def checked(results: Results) -> dict[str, int]:
     rows = list(results.run(query))
     models = {row.cell: row.model for row in rows}
     kept = newest(review_of(row) for row in rows)
-    return _by_model((review.label, models[cell]) for cell, review in kept.items())
+    classed = ((review.label, models[cell]) for cell, review in kept.items())
+    return dict(Counter(_sha256(model) for label, model in classed if label not in OTHER_LABELS))
 
 
 def add(results: Results, review: Review) -> None:
@@ -108,10 +115,5 @@ def review_of(row: Any) -> Review:
     return Review(cell=row.cell, label=row.label, reviewer=row.reviewer, at=row.at, comment=row.comment or "")
 
 
-def _by_model(labels: Iterable[tuple[str, str]]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for label, model in labels:
-        if label in ("ALL", "HEM"):
-            sha256 = str(msgspec.json.decode(model)["sha256"])
-            counts[sha256] = counts.get(sha256, 0) + 1
-    return counts
+def _sha256(model: str) -> str:
+    return str(msgspec.json.decode(model)["sha256"])

@@ -20,6 +20,9 @@ MAX_MEMBER_BYTES = 2**20
 MAX_DIRECTORY_BYTES = 64 * 2**10
 
 MEMBERS = ("manifest.json", "labels.txt", "card.md")
+OPTIONAL = ("adaptation.json", "signature")
+"""Of a model that was adapted to a laboratory, or signed."""
+
 _IDENTIFIER = b"TFL3"  # at offset 4 of every TFLite flatbuffer
 _END_RECORD = struct.Struct("<4s4H2LH")  # the archive's last 22 bytes, where it has no comment
 _ARCHIVE_FAULTS = (
@@ -57,7 +60,7 @@ def read_bounded(path: Path) -> bytes:
 
 
 def split(data: bytes) -> tuple[bytes, dict[str, bytes]]:
-    """The flatbuffer and the three members of the archive behind it.
+    """The flatbuffer and the members of the archive behind it: MEMBERS, and of OPTIONAL those that are there.
 
     Raises:
         InputError: it is no TFLite file, has no archive, or the archive is damaged or too large.
@@ -72,7 +75,10 @@ def split(data: bytes) -> tuple[bytes, dict[str, bytes]]:
             for name in MEMBERS:
                 if names.count(name) != 1:
                     raise InputError(f"the archive has {names.count(name)} members named {name}, not one")
-            members = {name: _read_member(archive, archive.getinfo(name)) for name in MEMBERS}
+            if twice := [name for name in OPTIONAL if names.count(name) > 1]:
+                raise InputError(f"the archive has several members named {twice[0]}")
+            wanted = (*MEMBERS, *(name for name in OPTIONAL if name in names))
+            members = {name: _read_member(archive, archive.getinfo(name)) for name in wanted}
             return data[: min(info.header_offset for info in infos)], members
     except _ARCHIVE_FAULTS as error:
         raise InputError(f"the archive behind the flatbuffer is damaged: {error}") from error

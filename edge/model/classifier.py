@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -13,8 +13,10 @@ from edge.imaging import quality
 from edge.imaging.balance import balanced
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import expect_rgb, prepare, with_crop
+from edge.model.adaptation import Head
 from edge.model.file import REFER, InputFormat, ModelFile, OutputFormat, open_model
 from edge.model.file import make_interpreter as make_interpreter  # for the exporter, which reads tensors
+from edge.model.interpreter import Positions
 
 Verdict = str
 """A label of the model, or "refer"."""
@@ -36,6 +38,7 @@ class Prediction:
         reasons: why the verdict is "refer"; empty otherwise.
         quality: see `edge.imaging.quality.measure`.
         timings_ms: "preprocess" (crop, resize, quality, into the input tensor) and "invoke".
+        features: (F,) float32, what the network saw, pooled; None where it does not say.
     """
 
     verdict: Verdict
@@ -43,6 +46,7 @@ class Prediction:
     reasons: list[str]
     quality: dict[str, float]
     timings_ms: dict[str, float]
+    features: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
 
 class Classifier:
@@ -74,7 +78,7 @@ class Classifier:
         self._positive = manifest.positive_label()
         output = manifest.probabilities()
         self._logits = logits(output, manifest.temperature)
-        self._refer_below = manifest.refer_below if refer_below is None else refer_below
+        self._refer_below = model.refer_below() if refer_below is None else refer_below
         self._interpreter = open_model(model, threads)
         self._input_index: int = self._interpreter.get_input_details()[0]["index"]
         outputs = self._interpreter.get_output_details()
@@ -83,6 +87,12 @@ class Classifier:
         self._map_index: int = outputs[self._map.index]["index"] if self._map else -1
         self._features = manifest.features()
         self._features_index: int = outputs[self._features.index]["index"] if self._features else -1
+        self._head = None
+        if model.adaptation is not None and self._features is not None:
+            self._head = Head(model.adaptation, self._features.shape[1])
+        self._positions: Positions | None = None
+        self._flatbuffer, self._temperature = model.flatbuffer, manifest.temperature
+        self._sign = 1 if self._positive == self._labels[0] else -1
         side = manifest.geometry.size
         self._crop_shape = (side, side, 3)
         self._input_tensor = self._interpreter.tensor(self._input_index)
@@ -131,12 +141,13 @@ class Classifier:
         prepared = time.perf_counter_ns()
         self._interpreter.invoke()
         invoked = time.perf_counter_ns()
-        probabilities = self._probabilities()
+        features = self.features()
+        probabilities = self._probabilities(features)
         verdict, reasons = judge(
             probabilities, measured, self._refer_below, self._limits, positive=self._positive
         )
         timings_ms = {"preprocess": (prepared - started) / 1e6, "invoke": (invoked - prepared) / 1e6}
-        return Prediction(verdict, probabilities, reasons, measured, timings_ms)
+        return Prediction(verdict, probabilities, reasons, measured, timings_ms, features)
 
     def activation_map(self) -> npt.NDArray[np.float32] | None:
         """Where the last verdict comes from; None where the network does not say.
@@ -147,7 +158,18 @@ class Classifier:
         if self._map is None:
             return None
         quantised = self._interpreter.get_tensor(self._map_index)[0].astype(np.float32)
-        return np.asarray((quantised - self._map.zero_point) * np.float32(self._map.scale))
+        maps = np.asarray((quantised - self._map.zero_point) * np.float32(self._map.scale))
+        return maps if self._head is None else self._own_map(self._head, maps)
+
+    def _own_map(self, head: Head, maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The map of an adapted model, half of each position's log-odds to either class."""
+        if self._positions is None and self._features is not None:
+            self._positions = Positions(self._flatbuffer, self._features.index)
+        assert self._positions is not None
+        features = self._positions.features(self._interpreter.get_tensor(self._input_index))
+        base = self._sign * (maps[..., 0] - maps[..., 1]) / np.float32(self._temperature)
+        half = self._sign * head.evidence(features, base) / 2
+        return np.stack([half, -half], axis=-1)
 
     def features(self) -> npt.NDArray[np.float32] | None:
         """What the network saw in the last cell, pooled over the picture; None where it does not say.
@@ -190,9 +212,15 @@ class Classifier:
             cv2.LUT(crop, self._table.view(np.uint8), dst=crop)
         return measured
 
-    def _probabilities(self) -> dict[str, float]:
+    def _probabilities(self, features: npt.NDArray[np.float32] | None) -> dict[str, float]:
+        """Of the two classes; the positive one stands first, so that a record tells which it is."""
         first, second = self._interpreter.get_tensor(self._output_index)[0].tolist()
-        return _two(self._logits[first + 128], self._logits[second + 128], self._labels)
+        first, second = self._logits[first + 128], self._logits[second + 128]
+        if self._head is not None and features is not None:
+            own = self._sign * self._head.log_odds(features, self._sign * (first - second))
+            first, second = own, 0.0
+        found = _two(first, second, self._labels)
+        return found if self._labels[0] == self._positive else dict(reversed(found.items()))
 
 
 def is_shift(input_format: InputFormat) -> bool:

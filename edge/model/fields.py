@@ -139,7 +139,7 @@ class FieldClassifier:
         self._gate = KindGate(Network(read_network(gate or shipped_network("kind"), "kind"), threads))
         self._ruler = Ruler(microns_per_pixel)
         # Of a cell that the classifier was not asked about every class is as likely.
-        self._unknown = {label: 1 / len(model.manifest.labels) for label in model.manifest.labels}
+        self._unknown = dict.fromkeys(model.manifest.classes(), 0.5)
 
     def judge(self, field: Pixels, specimen: str = "") -> JudgedField:
         """Find and judge every white cell of a field.
@@ -179,6 +179,10 @@ class FieldClassifier:
         ]
         watch.note("classes")
         return JudgedField(cells, red_px, scale, _field_reasons(found, red_px), watch.times_ms())
+
+    def use(self, classifier: Classifier) -> None:
+        """From now on judge by another classifier of the same geometry and scale."""
+        self._classifier = classifier
 
     def forget(self) -> None:
         """The next field is of another specimen or source: its ruler begins anew."""

@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,12 +14,16 @@ from edge.errors import InputError
 from edge.host.durable import replace_file
 from edge.imaging.balance import CellMean
 from edge.imaging.preprocess import Geometry
+from edge.model import adaptation as adaptations
 from edge.model import bundle
+from edge.model.adaptation import Adaptation
 from edge.model.bundle import MAX_FILE_BYTES as MAX_FILE_BYTES  # a limit of the model file as a whole
+from edge.model.drift import Summary
 from edge.model.interpreter import make_interpreter as make_interpreter
+from edge.model.labels import POSITIVE as POSITIVE
+from edge.model.labels import positive_of
 
 SCHEMA = 1
-POSITIVE = "ALL"
 REFER = "refer"
 """The verdict that is no class."""
 
@@ -83,6 +88,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         calibration: how temperature and refer_below were found, on which cells, and what they do there.
         localisation: how much of the activation map lies on the cell, over which cells.
         microns_per_pixel: of the images that it was trained on; 0 where that is not known.
+        drift: of the features of the cells that it was made of; None where it is not known.
+        adaptation: of a model that was adapted to a laboratory: reviewed, specimens, before, after, at; else None.
         flatbuffer_sha256, flatbuffer_bytes: of the part before the archive; `write_model` fills them.
     """
 
@@ -103,16 +110,22 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, Any] = {}
     parity: dict[str, Any] = {}
     tools: dict[str, Any] = {}
+    drift: Summary | None = None
+    adaptation: dict[str, Any] | None = None
     flatbuffer_sha256: str = ""
     flatbuffer_bytes: int = 0
 
     def positive_label(self) -> str:
         """The label of the positive class."""
-        return self.positive or (POSITIVE if POSITIVE in self.labels else self.labels[0])
+        return positive_of(self.labels, self.positive)
 
     def negative_label(self) -> str:
         """The label of the other class."""
         return next(label for label in self.labels if label != self.positive_label())
+
+    def classes(self) -> tuple[str, str]:
+        """Both labels, the positive one first: the order of every record, table and colour."""
+        return self.positive_label(), self.negative_label()
 
     def probabilities(self) -> OutputFormat:
         """The output that the verdict is read from.
@@ -171,6 +184,8 @@ class ModelFile:
     Attributes:
         sha256: the model's identity in every record: of the whole file, in hexadecimal digits, so that a
             change of labels, temperature, referral limit or crop gives another one; "" if it is no file yet.
+        adaptation: the laboratory's own last layer, or None.
+        members: the archive's members as they are in the file.
     """
 
     path: Path
@@ -178,6 +193,16 @@ class ModelFile:
     flatbuffer: bytes
     card: str
     sha256: str = ""
+    adaptation: Adaptation | None = None
+    members: Mapping[str, bytes] = field(default_factory=dict)
+
+    def refer_below(self) -> float:
+        """Probability of the likelier class under which a cell is referred."""
+        return self.manifest.refer_below if self.adaptation is None else self.adaptation.refer_below
+
+    def summary(self) -> Summary | None:
+        """Of the features of what it was made of, for the drift; that of the adaptation where there is one."""
+        return self.manifest.drift if self.adaptation is None else self.adaptation.summary
 
 
 def read_model(path: Path) -> ModelFile:
@@ -194,6 +219,7 @@ def read_model(path: Path) -> ModelFile:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(f"manifest.json: {error}") from error
         _check_manifest(manifest, members["labels.txt"])
+        adaptation = _adaptation(manifest, members)
         if len(flatbuffer) != manifest.flatbuffer_bytes:
             raise InputError(
                 f"the flatbuffer has {len(flatbuffer)} bytes, the manifest says {manifest.flatbuffer_bytes}"
@@ -203,16 +229,31 @@ def read_model(path: Path) -> ModelFile:
         card = members["card.md"].decode("utf-8", errors="replace")
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    return ModelFile(path, manifest, flatbuffer, card, hashlib.sha256(data).hexdigest())
+    return ModelFile(path, manifest, flatbuffer, card, hashlib.sha256(data).hexdigest(), adaptation, members)
 
 
-def write_model(path: Path, flatbuffer: bytes, manifest: Manifest, card: str) -> ModelFile:
+def _adaptation(manifest: Manifest, members: Mapping[str, bytes]) -> Adaptation | None:
+    content = members.get(adaptations.MEMBER)
+    if (content is None) != (manifest.adaptation is None):
+        where = "manifest.json" if content is None else adaptations.MEMBER
+        raise InputError(f"only {where} tells of an adaptation; the file was altered")
+    if content is None:
+        return None
+    adaptation, features = adaptations.decode(content), manifest.features()
+    adaptations.Head(adaptation, features.shape[1] if features else 0)
+    return adaptation
+
+
+def write_model(
+    path: Path, flatbuffer: bytes, manifest: Manifest, card: str, adaptation: Adaptation | None = None
+) -> ModelFile:
     """Write a model file, whole or not at all; the same content gives the same bytes.
 
     Args:
         flatbuffer: as the converter gives it, nothing appended.
         manifest: hash and number of bytes are filled in here.
         card: the model card, Markdown.
+        adaptation: the laboratory's own last layer, if there is one.
 
     Returns:
         The file as it was written, its manifest complete.
@@ -222,19 +263,26 @@ def write_model(path: Path, flatbuffer: bytes, manifest: Manifest, card: str) ->
         LeukoscopeError: the file cannot be written.
     """
     manifest = msgspec.structs.replace(
-        manifest, flatbuffer_sha256=hashlib.sha256(flatbuffer).hexdigest(), flatbuffer_bytes=len(flatbuffer)
+        manifest,
+        flatbuffer_sha256=hashlib.sha256(flatbuffer).hexdigest(),
+        flatbuffer_bytes=len(flatbuffer),
+        adaptation=adaptation.facts() if adaptation else None,
     )
     labels = "".join(f"{label}\n" for label in manifest.labels).encode()
     json = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     try:
         # Ranges are checked when decoding only.
         _check_manifest(msgspec.json.decode(json, type=Manifest), labels)
-        contents = (json, labels, card.encode())
-        data = bundle.append(flatbuffer, dict(zip(bundle.MEMBERS, contents, strict=True)))
+        members = dict(zip(bundle.MEMBERS, (json, labels, card.encode()), strict=True))
+        if adaptation is not None:
+            members[adaptations.MEMBER] = adaptations.encode(adaptation)
+            _adaptation(manifest, members)
+        data = bundle.append(flatbuffer, members)
     except (InputError, msgspec.DecodeError) as error:
         raise InputError(f"{path}: {error}") from error
     replace_file(path, data)
-    return ModelFile(path, manifest, flatbuffer, card, hashlib.sha256(data).hexdigest())
+    sha256 = hashlib.sha256(data).hexdigest()
+    return ModelFile(path, manifest, flatbuffer, card, sha256, adaptation, members)
 
 
 def verify(model: ModelFile) -> None:

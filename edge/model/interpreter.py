@@ -2,9 +2,11 @@
 
 import importlib
 import math
+import warnings
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edge.errors import InputError, LeukoscopeError
 from edge.host.terminal.noise import without_noise
@@ -29,6 +31,58 @@ def make_interpreter(flatbuffer: bytes, threads: int = 1) -> Any:
     except (ValueError, RuntimeError) as error:
         raise InputError(f"the interpreter cannot load the network: {error}") from error
     return interpreter
+
+
+class Positions:
+    """The features at each position, before they are pooled: a second interpreter that keeps what lies inside.
+
+    Only for explanations: it runs without the fast kernels, and keeps every tensor.
+
+    Args:
+        flatbuffer: of the network.
+        features: place of the pooled features among the network's outputs.
+
+    Raises:
+        InputError: the pooled features are not the mean of a tensor.
+        LeukoscopeError: no interpreter is installed.
+    """
+
+    def __init__(self, flatbuffer: bytes, features: int):
+        plain = importlib.import_module(_interpreter_class().__module__).OpResolverType
+        with without_noise(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it keeps every tensor is what it is for
+            self._interpreter = _interpreter_class()(
+                model_content=flatbuffer,
+                experimental_op_resolver_type=plain.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+                experimental_preserve_all_tensors=True,
+            )
+            _check_sizes(self._interpreter)
+            self._interpreter.allocate_tensors()
+        self._input: int = self._interpreter.get_input_details()[0]["index"]
+        pooled = self._interpreter.get_output_details()[features]["index"]
+        means = [
+            operator["inputs"][0]
+            for operator in self._interpreter._get_ops_details()
+            if operator["op_name"] == "MEAN" and pooled in operator["outputs"]
+        ]
+        if not means:
+            raise InputError(
+                "the network's features are no mean over positions, so nothing explains verdicts"
+            )
+        self._index = int(means[0])
+        details = {tensor["index"]: tensor for tensor in self._interpreter.get_tensor_details()}
+        self._scale, self._zero_point = details[self._index]["quantization"]
+
+    def features(self, quantised: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
+        """(h, w, F) float32, the features at each position.
+
+        Args:
+            quantised: (1, size, size, 3) int8, the network's input.
+        """
+        self._interpreter.set_tensor(self._input, quantised)
+        self._interpreter.invoke()
+        found = self._interpreter.get_tensor(self._index)[0].astype(np.float32)
+        return np.asarray((found - self._zero_point) * np.float32(self._scale))
 
 
 def _check_sizes(interpreter: Any) -> None:

@@ -14,8 +14,16 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         threads: of the interpreter.
         refer_below: if the likelier class has less than this probability, the verdict is "refer";
             without it the model file's own value is used.
+        directory: where `leukoscope model install` keeps the models of this box; an installed one runs in place of
+            `file`.
+        trusted_keys: a file of public keys, as `leukoscope model keygen` writes them; where it is set, a model that none
+            of them has signed is refused.
+        key_file: this box's own private key; what it adapts is signed with it.
     """
 
     file: str = ""
     threads: Annotated[int, Meta(ge=1, le=16)] = 1
     refer_below: Annotated[float, Meta(ge=0, le=1)] | None = None
+    directory: str = "/var/lib/leukoscope/models"
+    trusted_keys: str = ""
+    key_file: str = ""

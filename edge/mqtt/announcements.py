@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 from edge.mqtt.client import BrokerClient
@@ -16,10 +17,11 @@ class Announcements:
 
     Args:
         root: topic of the box, without a slash at its end.
+        others: retained messages for other programs, as topic and payload; sent at each new connection.
     """
 
-    def __init__(self, root: str):
-        self._root = root
+    def __init__(self, root: str, others: Sequence[tuple[str, bytes]] = ()):
+        self._root, self._others = root, others
         self._told_too_large: set[str] = set()
 
     def send(self, session: BrokerClient, name: str, payload: bytes, qos: int) -> int | None:
@@ -39,6 +41,16 @@ class Announcements:
                 self._told_too_large.add(name)
                 log.warning("no %s is published: %s", name, error)
             return None
+
+    def send_others(self, session: BrokerClient) -> list[int]:
+        """Publish the messages for other programs (QoS 1, retained); their message ids."""
+        try:
+            return [session.send(topic, payload, qos=1, retain=True).mid for topic, payload in self._others]
+        except TooLargeError as error:
+            if "others" not in self._told_too_large:
+                self._told_too_large.add("others")
+                log.warning("Home Assistant is told nothing: %s", error)
+            return []
 
     def stopped(self, session: BrokerClient, timeout_s: float) -> None:
         """Announce that the box was stopped, and wait for the broker to take it."""

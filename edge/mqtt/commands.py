@@ -104,6 +104,23 @@ class ViewRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True
     per_second: Annotated[float, Meta(gt=0, le=5)] = 4.0
 
 
+class ModelInstallRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`model_install`: check a model file on the box, such as on a USB stick, try it on the box's newest pictures, and
+    run it from now on; the answer tells which verdicts change.
+
+    Attributes:
+        file: its path on the box.
+        sha256: of the file, so that exactly this one is meant.
+    """
+
+    file: Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
+    sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+
+
+class ModelBackRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`model_back`: run the model that ran before; the answer names it."""
+
+
 class HealthRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`health`: the answer holds the health message of this moment."""
 
@@ -114,6 +131,8 @@ REQUESTS: dict[str, type[Request]] = {
     "specimen_start": SpecimenStartRequest,
     "specimen_stop": SpecimenStopRequest,
     "view": ViewRequest,
+    "model_install": ModelInstallRequest,
+    "model_back": ModelBackRequest,
     "health": HealthRequest,
 }
 

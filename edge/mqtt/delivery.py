@@ -203,6 +203,9 @@ class Delivery:
         fault = self._outbox.fault()
         if fault == self._said or self._announcements is None:
             return
+        if self._said is None:  # a new connection
+            for other_id in self._announcements.send_others(session):
+                self._under_way.add(other_id, None)
         self._said = fault
         message_id = self._announcements.send(session, "status", status("online", fault), qos=1)
         if message_id is not None:

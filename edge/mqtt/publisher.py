@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from paho.mqtt.client import MQTTMessageInfo
@@ -35,6 +35,7 @@ class Publisher:
         device: the box's name in topics.
         outbox: where the records wait.
         handlers: what does the commands that arrive, by name; see `edge.mqtt.commands`.
+        others: retained messages for other programs, as topic and payload; sent at each new connection.
         topic: "cells", or another one below the box's root whose records have an outbox of their own. That one has a
             connection of its own too, and leaves status, health and commands to that of "cells".
 
@@ -52,10 +53,11 @@ class Publisher:
         outbox: Queue,
         handlers: Mapping[str, Handler] | None = None,
         topic: str = "cells",
+        others: Sequence[tuple[str, bytes]] = (),
     ):
         self._announces, self._root = topic == "cells", f"{settings.topic}/{device}"
         self._outbox = outbox
-        self._announcements = Announcements(self._root)
+        self._announcements = Announcements(self._root, others)
         self._told_deaf = False
         self._turned_at = time.monotonic()
         self._stopping, self._idle, self.listening = (threading.Event() for _ in range(3))
@@ -91,7 +93,7 @@ class Publisher:
         return "; ".join(filter(None, (self._connection.state(), *self._delivery.faults)))
 
     def hangs(self) -> str:
-        """What is wrong with the threads that send, or ""; a broker that is away is nothing wrong here."""
+        """What is wrong with the threads that send, or ""; a broker that is away is not a fault of the threads."""
         if not (self._thread is not None and self._thread.is_alive() and self._connection.alive):
             return "its thread has ended"
         now = time.monotonic()

@@ -32,6 +32,8 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         cert_file, key_file: PEM of this box's own certificate and key; "" for none.
         key_password_file: holds the password of an encrypted key_file and nothing else; "" for none.
         keepalive_s: seconds without traffic until the box asks whether the broker is there.
+        home_assistant: Home Assistant's discovery prefix, "homeassistant" unless it was changed there: the box
+            announces itself to it; "" for not at all.
 
     username and the files may hold ${NAME} of the environment. Files that are renewed are read again and used
     for a new connection, without a restart.
@@ -55,6 +57,14 @@ class MqttSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     key_file: str = ""
     key_password_file: str = ""
     keepalive_s: Annotated[int, Meta(ge=5, le=65535)] = 30
+    home_assistant: Annotated[
+        str,
+        Meta(
+            pattern=rf"{_TOPIC}|\A\Z",
+            max_length=LONGEST_TOPIC,
+            description='the discovery prefix of Home Assistant, such as "homeassistant", or ""',
+        ),
+    ] = ""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "host", bare_host(self.host))

@@ -19,7 +19,7 @@ from edge.records import ImageReference
 log = logging.getLogger(__name__)
 
 PNG_COMPRESSION = 1
-"""Of 0 to 9; lossless in any case. 9 saves a sixth of the space and takes 14 times as long."""
+"""Compression level, 0 to 9; lossless at any level. 9 saves a sixth of the space and takes 14 times as long."""
 
 RETRY_S = 60.0
 """Seconds until pictures that could not be removed are tried again: there may be very many of them."""
@@ -63,7 +63,7 @@ class Archive:
     def keep(self, record_id: str, verdict: str, picture: Pixels) -> ImageReference | None:
         """Keep the picture of a result if the settings say so; it is on the disk when this returns.
 
-        A disk that refuses costs the picture, not the result: it is logged once, and None is returned.
+        If the disk refuses, the picture is lost, not the result: it is logged once, and None is returned.
 
         Args:
             record_id: UUIDv7.
@@ -96,7 +96,7 @@ class Archive:
         return {"images": len(self._files), "mb": round(self._bytes / 2**20, 1), "fault": self.fault}
 
     def _take_stock(self) -> None:
-        """Count the pictures, and remove what a kill or a power cut left half written."""
+        """Count the pictures, and remove files that a kill or a power cut left incomplete."""
         # Days and UUIDv7 both sort by time.
         for file in sorted(self._folder.glob("*/*")):
             try:

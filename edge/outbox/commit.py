@@ -64,7 +64,7 @@ class Requests:
         )
 
     def join(self, later: "Requests", keep_acknowledged: bool) -> None:
-        """Nothing of this was done: it is to be done together with what was asked for since."""
+        """The commit failed: merge these requests with those made since."""
         self.removals += later.removals
         self.acknowledged = (self.acknowledged if keep_acknowledged else []) + later.acknowledged
         self.asides += later.asides
@@ -96,7 +96,7 @@ class Work:
         rows: sequence and JSON of new records.
         removals: sequences of records that are forgotten.
         changes: see there.
-        expired: spans that are kept no longer.
+        expired: spans that are no longer kept.
         last: the last sequence that was given.
         recount: an earlier commit was reported to fail and may be on the disk all the same.
         rewrite: the table `acknowledged` is written anew.

@@ -1,4 +1,4 @@
-"""The outbox's SQLite file: numbered records, durable commits, and what becomes of a damaged or full one."""
+"""The outbox's SQLite file: numbered records, durable commits, and the handling of a damaged or full file."""
 
 import logging
 import os
@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 # For a reader outside, such as sqlite3 on the command line.
 BUSY_TIMEOUT_S = 5.0
-# Kept on the disk and given up when it is full, so that what the broker has can still be removed.
+# Reserved on the disk and released when it is full, so that records that the broker has can still be removed.
 RESERVE_BYTES = 512 * 1024
-# Records kept in memory too, so that a publisher that follows closely need not read them back.
+# Records also kept in memory, so that a publisher that keeps up need not read them back.
 RECENT = 64
 # An I/O error may come from a bad sector; to find out, the whole file is read, and not more often than this.
 PROBE_INTERVAL_S = 60.0
@@ -62,7 +62,7 @@ class OutboxFile:
         self.unfit: list[tuple[int, str]] = []
         self._contents = Contents(0, 0, 0, Kept())
         self._probe_due_s = 0.0
-        # Every record from that sequence on, for a reader that follows closely.
+        # Every record from that sequence on, for a reader that keeps up.
         self._recent: tuple[int, list[tuple[int, bytes]]] = (0, [])
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ class OutboxFile:
             self.damaged = self.damaged or self._is_damage(error)
             self._in_doubt = True
             raise
-        # From here on nothing may fail: the records are on the disk, and must not be given another number.
+        # From here on nothing may fail: the records are on the disk and must not get another number.
         self._in_doubt = False
         self._lock.write_last(last)
         self.last = last
@@ -185,7 +185,7 @@ class OutboxFile:
         return numbered
 
     def _remember(self, work: Work, after: Contents) -> None:
-        """Take over what was written, unless `resend` has changed it meanwhile."""
+        """Update the state by what was written, unless `resend` has changed it meanwhile."""
         gone = {*work.removals, *(sequence for sequence, _ in work.changes.aside)}
         with self._memory:
             if work.changes.round == self.round:
@@ -203,7 +203,7 @@ class OutboxFile:
             self._recent = complete_from, left  # at once: other threads read it without a lock
 
     def rebuild(self) -> None:
-        """Set the damaged file aside while readers wait, and go on with what can be read of it."""
+        """Set the damaged file aside while readers wait, and continue with what can be read of it."""
         with self._reading:
             last = self.last
             self._close_connections()
@@ -230,7 +230,7 @@ class OutboxFile:
         self._writer.close()
 
     def keep_reserve(self) -> None:
-        """Hold some space, if the disk has plenty."""
+        """Reserve some space, if the disk has plenty."""
         try:
             free = os.statvfs(self._file.parent)
             if not self._reserve().exists() and free.f_bavail * free.f_frsize > 4 * RESERVE_BYTES:
@@ -239,7 +239,7 @@ class OutboxFile:
             log.debug("no reserve beside the outbox: %s", error)
 
     def use_reserve(self) -> None:
-        """Give up the held space, and let SQLite write its log from the start again instead of longer."""
+        """Release the reserved space, and let SQLite restart its log instead of extending it."""
         self._reserve().unlink(missing_ok=True)
         self._writer.execute("PRAGMA wal_checkpoint(RESTART)")
 
@@ -322,7 +322,7 @@ def set_aside_in(file: Path) -> list[tuple[int, str]]:
 
 
 def _of_file(file: Path, error: Exception) -> LeukoscopeError:
-    """The same fault as one of this outbox; wrong input stays wrong input."""
+    """The same error, as one of this outbox; an InputError stays an InputError."""
     remedy = (
         ""
         if isinstance(error, LeukoscopeError)

@@ -58,7 +58,7 @@ class Kept:
         return span
 
     def without(self, spans: list[Span], sequences: Iterable[int] = ()) -> "Kept":
-        """The same less some spans, and less single records that have left the file in another way."""
+        """The same without some spans, and without single records that were removed from the file otherwise."""
         gone = {span.first for span in spans}
         left = [span for span in self.spans if span.first not in gone] if gone else self.spans
         if self.records:

@@ -1,4 +1,4 @@
-"""Who counts in an outbox: one process at a time, under whatever name it found the file; and the last number."""
+"""The lock of an outbox: one process at a time, whatever path it uses for the file; it also keeps the last sequence."""
 
 import contextlib
 import fcntl
@@ -17,7 +17,7 @@ IN_USE = "another process uses it; stop that one first"
 
 
 class Lock:
-    """Holds an outbox for this process: two processes that count would give a sequence twice.
+    """Locks an outbox for this process: two processes would give the same sequence twice.
 
     The lock file beside the outbox also holds the last sequence that was given, so that damage to the
     database cannot make it be given twice. The database file is locked too, since a hard link gives it
@@ -68,7 +68,7 @@ class Lock:
             self._database = -1
 
     def read_last(self) -> int:
-        """The last sequence that was noted; 0 if there is none, or none that can be right."""
+        """The last sequence that was noted; 0 if there is none, or if it is impossible."""
         text = os.pread(self._mark, 32, 0).strip()
         last = int(text) if text.isdigit() else 0
         if last <= LAST_POSSIBLE:

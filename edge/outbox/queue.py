@@ -51,7 +51,7 @@ class Outbox:
     def __init__(self, file: Path, max_mb: int = 1024, resend_s: float = RESEND_S):
         try:
             self.file = file.resolve()
-        except (OSError, RuntimeError) as error:  # links that lead in a circle
+        except (OSError, RuntimeError) as error:  # a circle of links
             raise LeukoscopeError(f"outbox {file}: {error}; set [outbox] file to another place") from error
         self._max_mb, self._resend_s = max_mb, resend_s
         self._requests = Requests()
@@ -93,7 +93,7 @@ class Outbox:
             OutboxFullError: it is full, or too many wait because the disk refuses or is too slow.
             LeukoscopeError: the outbox is closed.
         """
-        # What a reader would refuse fails here, at its maker, and not behind the broker.
+        # What a reader would refuse fails here, where it is made, and not behind the broker.
         item = Item(record=record, size=len(encode_checked(record)), mark=mark, change=change)
         self._put(item)
         return item.done  # type: ignore[return-value]  # an item with a record gives a record
@@ -113,7 +113,7 @@ class Outbox:
         return self._store.tally
 
     def marks(self) -> set[bytes]:
-        """All marks that were ever kept in this file: what was done needs not be done again.
+        """All marks that were ever kept in this file: images with these marks are done.
 
         Raises:
             LeukoscopeError: they cannot be read.
@@ -126,11 +126,11 @@ class Outbox:
             return self._waiting.why_not()
 
     def hangs(self) -> str:
-        """What is wrong with the thread that writes, or ""; a disk that refuses is nothing wrong here."""
+        """What is wrong with the thread that writes, or ""; a disk that refuses is not a fault of the thread."""
         if not self._thread.is_alive():
             return "its thread has ended"
         with self._state:
-            # Setting a damaged file aside takes as long as it takes; a restart would begin it anew.
+            # No time limit while a damaged file is set aside: a restart would begin again.
             busy = (self._working or self._has_work()) and not self._store.damaged
             busy_s = time.monotonic() - self._turned_at
         return f"its thread hangs for {busy_s:.0f} s" if busy and busy_s > HANG_S else ""
@@ -198,7 +198,7 @@ class Outbox:
         return count
 
     def set_aside(self, sequence: int, reason: str) -> None:
-        """Keep a record that can never be sent, by its name and with the reason, out of the way of those behind it.
+        """Set a record that can never be sent aside, with the reason, so that it does not block those behind it.
 
         Done with the next commit. It lies in the table `aside` of the file; health and `leukoscope doctor` count it.
         """
@@ -214,7 +214,7 @@ class Outbox:
         asides: Iterable[tuple[int, str]] = (),
         marks: Iterable[bytes] = (),
     ) -> None:
-        """Give the writer something to do that no one waits for."""
+        """Add requests for the writer that nobody waits for."""
         with self._state:
             if self._closing:
                 raise LeukoscopeError(f"outbox {self.file}: it is closed")
@@ -263,7 +263,7 @@ class Outbox:
         return changed
 
     def wake(self) -> None:
-        """End `wait_for_change`: its one caller waits for other things too."""
+        """End `wait_for_change`: its caller also waits for other events."""
         self._changed.set()
 
     def wait_empty(self, timeout_s: float) -> bool:

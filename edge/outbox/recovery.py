@@ -1,4 +1,4 @@
-"""A damaged outbox file: set aside, and what can still be read of it put into a new one."""
+"""Recovery of a damaged outbox file: it is set aside, and what can be read of it is copied into a new file."""
 
 import json
 import secrets
@@ -34,15 +34,15 @@ INSERT OR IGNORE INTO meta VALUES ('last_sequence', 0);
 COMMIT;
 """
 _OURS = frozenset({"records", "meta"})
-# A file of which nothing is left still shows by this that it was a database.
+# By this header a file with no other readable content is known to be a database.
 _MAGIC = b"SQLite format 3\x00"
-# How many numbers behind the last record that was found are tried one by one.
+# How many sequences after the last record found are tried one by one.
 TRIED_BEYOND = 1_000_000
 SEARCHED = "found while the damaged file was searched"
 
 
 class DamageError(LeukoscopeError):
-    """A row is not a whole record: the page that it lies on is torn."""
+    """A row is not a complete record: its page is damaged."""
 
 
 def is_damage(error: Exception, descriptor: int = -1) -> bool:
@@ -71,7 +71,7 @@ def why_unfit(sequence: int, payload: object) -> str:
     """Why a row can never be sent: it is a whole JSON object with its own sequence, but no record; "" if it is one.
 
     Raises:
-        DamageError: it is not even that.
+        DamageError: it is not such an object.
     """
     reason = "it is no JSON"
     if isinstance(payload, bytes):
@@ -148,7 +148,7 @@ def _last_sequence(db: sqlite3.Connection) -> int:
         raise InputError(
             f"it is another database, with tables {', '.join(sorted(tables))}; name another file"
         )
-    if not tables:  # the power went before the first commit
+    if not tables:  # a power cut before the first commit
         return 0
     row = db.execute("SELECT value FROM meta WHERE key = 'last_sequence'").fetchone()
     return row[0] if row and isinstance(row[0], int) else 0
@@ -156,7 +156,7 @@ def _last_sequence(db: sqlite3.Connection) -> int:
 
 @dataclass
 class _Found:
-    """What a search has found: sequences of records in the new file; what is whole but no record."""
+    """The results of a search: sequences of records in the new file; rows that are complete but no record."""
 
     records: set[int] = field(default_factory=set)
     unfit: dict[int, tuple[bytes, str]] = field(default_factory=dict)
@@ -177,7 +177,7 @@ class _Found:
             self.records.add(sequence)
 
     def put_unfit_aside(self, new: sqlite3.Connection) -> None:
-        """Keep by name what was found whole, but can never be sent."""
+        """Set aside a row that is complete but can never be sent."""
         at = rfc3339(time.time_ns())
         for sequence, (payload, reason) in self.unfit.items():
             if sequence not in self.records:

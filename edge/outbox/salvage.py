@@ -1,4 +1,5 @@
-"""Raw bytes of a damaged outbox: read around bad sectors, searched for records, and rebuilt from SQLite's log."""
+"""Raw data of a damaged outbox: reads around bad sectors, searches for records, and rebuilds pages from SQLite's
+log."""
 
 import errno
 import json
@@ -12,10 +13,10 @@ from edge.records import RECORD_BYTES
 
 PIECE_BYTES = 1024 * 1024
 BLOCK_BYTES = 4096
-"""A bad sector makes the block that it lies in unreadable, and no more."""
+"""Block size of reads: a bad sector makes only its own block unreadable."""
 
 ATTEMPTS = 4
-"""A disk may refuse a block once and give it the next time."""
+"""Attempts per block: a disk may fail to read a block once and succeed the next time."""
 
 _RECORD = re.compile(rb'\{"schema":1,"id":"')
 """How every record begins in the file."""
@@ -45,7 +46,7 @@ def pieces(file: Path) -> Iterator[bytes]:
 
 
 def unreadable_bytes(descriptor: int) -> int:
-    """How many bytes of an open file the disk refuses to read; it is read as a whole."""
+    """How many bytes of an open file the disk cannot read; reads the whole file."""
     refused, size = 0, os.fstat(descriptor).st_size
     for offset in range(0, size, PIECE_BYTES):
         length = min(PIECE_BYTES, size - offset)
@@ -79,7 +80,7 @@ def carve(parts: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     window, decoder = b"", json.JSONDecoder()
     for part in parts:
         window += part
-        # What begins in the last bytes may go on in the next part.
+        # An object that begins in the last bytes may continue in the next part.
         end = max(0, len(window) - RECORD_BYTES)
         yield from _carve(window, end, decoder)
         window = window[end:]
@@ -110,7 +111,7 @@ def sequence_of(found: object) -> int | None:
 
 
 def database_of(log: bytes) -> bytes:
-    """The database as SQLite's write-ahead log alone gives it, up to its last commit; b"" if there is none.
+    """The database rebuilt from SQLite's write-ahead log alone, up to its last commit; b"" if there is none.
 
     Pages that the log does not hold are zeros. https://www.sqlite.org/fileformat2.html#the_write_ahead_log
     """

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 RESEND_S = 120.0
-"""By default; twice the longest time that Mosquitto takes to write what it has acknowledged is on the safe side."""
+"""Default of `resend_s`: twice the longest time that Mosquitto takes to write what it has acknowledged."""
 
 
 class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -29,7 +29,7 @@ class ArchiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Which pictures are kept, and in which folder.
 
     Attributes:
-        directory: a folder of the archive's own: what is oldest in it is removed.
+        directory: a folder for the archive alone: the oldest files in it are removed.
         keep: "none", "referred" (those that a person has to check) or "all".
         max_mb: megabytes (2^20 bytes) that the pictures may take together.
     """

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 WAITING_LIMIT = 2000
 # Records per commit at most, so that the first does not wait for hundreds of others.
 BATCH_LIMIT = 500
-# A full outbox takes records again when it is down to this share, so that it does not flap.
+# A full outbox takes records again when it is down to this share, so that it does not switch all the time.
 ROOM_SHARE = 0.95
 # What the broker has acknowledged is kept for `resend_s`, but removed earlier if the file is fuller than this.
 KEPT_SHARE = 0.5
@@ -43,7 +43,7 @@ class Item:
 
 
 class Waiting:
-    """The items that wait for the disk, in order, and how full the outbox is with them.
+    """The items that wait for the disk, in order, and how full the outbox is.
 
     Every method is called with the lock of the outbox held.
 

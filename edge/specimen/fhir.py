@@ -10,7 +10,7 @@ from typing import Any
 
 from edge.host.text import harmless
 from edge.notice import NOTICE
-from edge.specimen.counting import COUNTED
+from edge.specimen.counting import SHIPPED, columns, positive_name
 from edge.specimen.summary import Summary
 
 LOINC = "http://loinc.org"
@@ -48,7 +48,7 @@ def bundle(summary: Summary, now: datetime) -> dict[str, Any]:
         now: with its time zone.
     """
     state = f"{summary.specimen}/{summary.last}/{sorted(summary.counts.items())}"
-    observations = [_blasts(summary), *(_count(summary, name) for name in COUNTED)]
+    observations = [_blasts(summary), *(_count(summary, name) for name in columns(summary.classes))]
     for index, observation in enumerate(observations):
         observation["id"] = str(uuid.uuid5(_NAMESPACE, f"{state}/{index}"))
     report = {
@@ -66,10 +66,7 @@ def bundle(summary: Summary, now: datetime) -> dict[str, Any]:
                 ]
             }
         ],
-        "code": {
-            "coding": [LYMPHOBLASTS, BLASTS],
-            "text": "Blasts per 100 white cells, counted by Leukoscope",
-        },
+        "code": _code(summary, LYMPHOBLASTS, BLASTS),
         "specimen": [_specimen(summary)],
         "issued": now.isoformat(timespec="seconds"),
         **_period(summary),
@@ -87,9 +84,7 @@ def bundle(summary: Summary, now: datetime) -> dict[str, Any]:
 
 def _blasts(summary: Summary) -> dict[str, Any]:
     found = summary.found
-    observation = _observation(
-        summary, {"coding": [BLASTS, LYMPHOBLASTS], "text": "Blasts per 100 white cells"}
-    )
+    observation = _observation(summary, _code(summary, BLASTS, LYMPHOBLASTS))
     if found.percent is None or found.interval_percent is None:
         return observation | {"dataAbsentReason": {"text": "no white cell has a verdict"}}
     observation["valueQuantity"] = _percent(found.percent)
@@ -111,7 +106,17 @@ def _blasts(summary: Summary) -> dict[str, Any]:
 
 
 def _count(summary: Summary, name: str) -> dict[str, Any]:
-    return _observation(summary, {"text": _NAMES[name]}) | {"valueInteger": summary.counts[name]}
+    text = _NAMES.get(name, f"cells called {harmless(name)}")
+    return _observation(summary, {"text": text}) | {"valueInteger": summary.counts[name]}
+
+
+def _code(summary: Summary, *loinc: dict[str, str]) -> dict[str, Any]:
+    """What was counted; only blasts have these LOINC codes, not the classes of every model."""
+    if summary.classes == [SHIPPED]:
+        return {"coding": list(loinc), "text": "Blasts per 100 white cells, counted by Leukoscope"}
+    return {
+        "text": f"Cells called {positive_name(summary.classes)} per 100 white cells, counted by Leukoscope"
+    }
 
 
 def _observation(summary: Summary, code: dict[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,19 @@ from typing import Any
 from edge.errors import LeukoscopeError
 from edge.host.text import harmless
 from edge.notice import NOTICE
-from edge.specimen.counting import COUNTED, column
+from edge.specimen.counting import SHIPPED, column, columns, positive_name, positive_probability
 from edge.specimen.summary import Summary
 
 SHOWN_CELLS = 72
 """Pictures in the gallery: what fits on one and a half sides of A4."""
 _TEMPLATES = Path(__file__).with_name("templates")
+_NAMES = {
+    "ALL": "ALL (blast)",
+    "HEM": "HEM (healthy lymphoid)",
+    "refer": "to be looked at",
+    "other": "other cells",
+}
+"""Heads of the columns; a class of another model has its own name."""
 
 
 def render(summary: Summary, now: datetime | None = None) -> str:
@@ -33,10 +40,16 @@ def render(summary: Summary, now: datetime | None = None) -> str:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(local=_local, png=_data_address, safe_text=harmless, column=column)
+    environment.filters.update(
+        local=_local, png=_data_address, safe_text=harmless, column=column, positive=positive_probability
+    )
+    positive = positive_name(summary.classes)
     return environment.get_template("report.html").render(
         s=summary,
-        counted=COUNTED,
+        counted=columns(summary.classes),
+        named=_NAMES,
+        positive_name=positive,
+        called="blasts" if summary.classes == [SHIPPED] else positive,
         shown=[cell for cell in summary.cells if cell.picture is not None][:SHOWN_CELLS],
         notice=NOTICE,
         now=(now or datetime.now().astimezone()).strftime("%Y-%m-%d %H:%M %Z"),

@@ -7,10 +7,20 @@ from typing import Any, NamedTuple
 
 from edge.records import Record
 from edge.specimen.agreement import Agreement
-from edge.specimen.counting import ALL, HEM, OTHER, REFER, Estimate, column, count, estimate
+from edge.specimen.counting import (
+    REFER,
+    Classes,
+    Estimate,
+    classes_of,
+    column,
+    columns,
+    count,
+    estimate,
+    positive_probability,
+)
 
 CHECKED_FROM = 20
-"""Cells of one model file that a person of this laboratory has called ALL or HEM; from here on the model counts as
+"""Cells of one model file that a person of this laboratory has called by one of its classes; from here on the model counts as
 checked here. With 20, agreement of 95 % still has limits of 75 to 100 %: it is a first look, no validation."""
 
 SIMULATOR = "simulator"
@@ -20,7 +30,7 @@ class Review(NamedTuple):
     """What a person said of a cell.
 
     Attributes:
-        label: ALL, HEM, other, "not a cell" or "cannot say".
+        label: a class of the model (ALL, HEM), other, "not a cell" or "cannot say".
         reviewer: who.
         at: when, RFC 3339.
         comment: or "".
@@ -47,9 +57,14 @@ class ModelErrors(NamedTuple):
     specificity: float
 
 
-def errors_in(calibration: dict[str, Any]) -> ModelErrors | None:
-    """The errors as a model file's manifest tells them; None if it does not."""
-    band = calibration.get("with_band") or {}
+def errors_in(calibration: dict[str, Any], adaptation: dict[str, Any] | None = None) -> ModelErrors | None:
+    """The errors as a model file's manifest tells them; None if it does not.
+
+    Args:
+        calibration: of the manifest.
+        adaptation: of the manifest; where there is one, its errors on held-back cells of this laboratory count.
+    """
+    band = (calibration.get("with_band") if adaptation is None else adaptation.get("after")) or {}
     sensitivity, specificity = band.get("sensitivity"), band.get("specificity")
     if not isinstance(sensitivity, float) or not isinstance(specificity, float):
         return None
@@ -62,11 +77,12 @@ class Summary:
 
     Attributes:
         specimen: its name.
-        counts: by column of `counting.COUNTED`.
-        found: blasts per 100 white cells.
-        cells: referred cells first, then by falling probability of ALL.
+        counts: by column, see `counting.columns`.
+        classes: of the models, each once.
+        found: the positive class (blasts) per 100 white cells.
+        cells: referred cells first, then by falling probability of the positive class.
         reviewed: newest reviews by label.
-        agreement: of the cells that both the model and a person called ALL or HEM: how many alike, how many.
+        agreement: of the cells to which both the model and a person gave a class: how many alike, how many.
         checked_here: whether this laboratory has reviewed enough cells of each model.
         models: name and sha256 of each model file, with the number of its cells.
         devices, software, settings: what made the records.
@@ -78,6 +94,7 @@ class Summary:
 
     specimen: str
     counts: dict[str, int]
+    classes: list[Classes]
     found: Estimate
     cells: Sequence[ReportCell]
     reviewed: dict[str, int]
@@ -106,23 +123,30 @@ def summarise(
     Args:
         specimen: its name.
         cells: each record once.
-        checked: sha256 of a model file to the number of its cells, of all specimens, that were reviewed as ALL
-            or HEM in this laboratory.
+        checked: sha256 of a model file to the number of its cells, of all specimens, to which a
+            person of this laboratory gave a class.
         errors: of the model, if it is one and its card is known.
         reviewers: how far they agree.
     """
-    ordered = sorted(cells, key=_order)
+    ordered = _ordered(list(cells))
     records = [cell.record for cell in ordered]
-    counts = count(records)
+    classes = classes_of(records)
+    counts = count(records, classes)
     models = Counter((record.model.name, record.model.sha256) for record in records)
     known = errors if len(models) == 1 else None
+    sensitivity, specificity = known or (None, None)
     judged = [(cell.record.verdict, cell.review.label) for cell in ordered if cell.review is not None]
-    both = [verdict == label for verdict, label in judged if {verdict, label} <= {ALL, HEM}]
+    both = [
+        verdict == label
+        for verdict, label in judged
+        if {verdict, label} <= {name for pair in classes for name in pair}
+    ]
     moments = sorted(record.captured_at for record in records)
     return Summary(
         specimen=specimen,
         counts=counts,
-        found=estimate(counts, *(known or (None, None))),
+        classes=classes,
+        found=estimate(counts, sensitivity, specificity, classes),
         cells=ordered,
         reviewed=dict(Counter(label for _, label in judged)),
         agreement=(sum(both), len(both)),
@@ -139,7 +163,16 @@ def summarise(
     )
 
 
-def _order(cell: ReportCell) -> tuple[int, float, str]:
-    """Referred cells first, then ALL, HEM, other; within each by falling probability of ALL."""
-    rank = {REFER: 0, ALL: 1, HEM: 2, OTHER: 3}[column(cell.record)]
-    return rank, -cell.record.probabilities.get(ALL, 0.0), cell.record.id
+def _ordered(cells: list[ReportCell]) -> list[ReportCell]:
+    """Referred cells first, then the positive class, the negative one, other; within each by falling probability of
+    the positive class."""
+    names = columns(classes_of(cell.record for cell in cells))
+    rank = {name: place for place, name in enumerate(names)} | {REFER: -1}
+    return sorted(
+        cells,
+        key=lambda cell: (
+            rank.get(column(cell.record), len(rank)),
+            -positive_probability(cell.record.probabilities),
+            cell.record.id,
+        ),
+    )

@@ -4,7 +4,7 @@ import csv
 import io
 
 from edge.host.text import harmless, spreadsheet_cell
-from edge.specimen.counting import ALL, column
+from edge.specimen.counting import classes_in, column, positive_probability
 from edge.specimen.summary import Summary
 
 COLUMNS = (
@@ -16,7 +16,7 @@ COLUMNS = (
     "counted_as",
     "verdict",
     "kind",
-    "probability_all",
+    "probability_{positive}",
     "reasons",
     "review",
     "reviewer",
@@ -31,10 +31,15 @@ LONGEST = 5000
 
 
 def cells(summary: Summary) -> str:
-    """One row a cell, in the order of the report; the first row names the columns."""
+    """One row a cell, in the order of the report; the first row names the columns.
+
+    The probability of the positive class has its name, as `probability_all`.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
+    positives = {pair.positive for pair in summary.classes}
+    name = positives.pop().lower() if len(positives) == 1 else "positive"
+    writer.writerow([spreadsheet_cell(harmless(column.format(positive=name))) for column in COLUMNS])
     for cell in summary.cells:
         record, review = cell.record, cell.review
         said = ("", "", "", "") if review is None else tuple(review)
@@ -47,7 +52,7 @@ def cells(summary: Summary) -> str:
             column(record),
             record.verdict,
             record.kind or "",
-            record.probabilities.get(ALL, ""),
+            positive_probability(record.probabilities) if classes_in(record.probabilities) else "",
             "; ".join(record.reasons),
             *said,
             record.model.name,

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from edge.records import ModelReference, Record
-from edge.specimen.counting import ALL, COUNTED, HEM, OTHER, REFER, column, count, estimate
+from edge.specimen.counting import SHIPPED, Classes, classes_in, column, columns, count, estimate
 from edge.specimen.summary import ModelErrors
 
 Change = Callable[[bytes, int], bytes]
@@ -24,9 +24,10 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
         state: "counting", or "done" once it was stopped.
         started_at: RFC 3339.
         target: white cells to count.
-        counts: by column of `counting.COUNTED`.
+        counts: by column, see `counting.columns`.
         after: records with a higher sequence count.
         last: the sequence of the last record that was counted, or `after`.
+        classes: of the models that counted.
     """
 
     specimen: str
@@ -36,6 +37,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int]
     after: int
     last: int
+    classes: tuple[Classes, ...] = (SHIPPED,)
 
 
 class SpecimenMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,13 +49,14 @@ class SpecimenMessage(msgspec.Struct, frozen=True, kw_only=True):
         started_at: RFC 3339.
         target: white cells to count.
         counts: cells by what they count as.
-        blasts_percent: ALL of ALL, HEM and other, in percent; None if there is none of them yet.
+        blasts_percent: the positive class (ALL) of both classes and other, in percent; None if there is none of them yet.
         interval_percent: its 95 % limits (Clopper-Pearson).
         adjusted_percent: corrected for the model's sensitivity and specificity (Rogan-Gladen); None if they are
             not known.
         checked_here: whether the model file was adapted to this laboratory with reviewed cells. The page and the
             report also look at the reviews in their database.
         model: the file that judges.
+        classes: the two class names of each model that counted, the positive one first.
     """
 
     specimen: str
@@ -66,6 +69,7 @@ class SpecimenMessage(msgspec.Struct, frozen=True, kw_only=True):
     adjusted_percent: float | None
     checked_here: bool
     model: ModelReference
+    classes: tuple[Classes, ...] = (SHIPPED,)
 
 
 def read(state: bytes) -> Tally | None:
@@ -76,13 +80,14 @@ def read(state: bytes) -> Tally | None:
         return None
 
 
-def start(specimen: str, target: int, now: str) -> Change:
+def start(specimen: str, target: int, now: str, classes: Classes = SHIPPED) -> Change:
     """Begin a count.
 
     Args:
         specimen: its name.
         target: white cells to count.
         now: RFC 3339.
+        classes: of the model that judges.
     """
 
     def change(_state: bytes, sequence: int) -> bytes:
@@ -91,9 +96,10 @@ def start(specimen: str, target: int, now: str) -> Change:
             state="counting",
             started_at=now,
             target=target,
-            counts=dict.fromkeys(COUNTED, 0),
+            counts=dict.fromkeys(columns([classes]), 0),
             after=sequence,
             last=sequence,
+            classes=(classes,),
         )
         return msgspec.json.encode(begun)
 
@@ -108,14 +114,17 @@ def stop(state: bytes, _sequence: int) -> bytes:
 
 def counted(record: Record) -> Change:
     """Count a record if its specimen is being counted; a specimen that is not counted stays as it is."""
-    specimen, name = record.specimen, column(record)
+    specimen, name, pair = record.specimen, column(record), classes_in(record.probabilities)
 
     def change(state: bytes, sequence: int) -> bytes:
         tally = read(state)
         if tally is None or tally.state != "counting" or tally.specimen != specimen:
             return state
         counts = tally.counts | {name: tally.counts.get(name, 0) + 1}
-        return msgspec.json.encode(msgspec.structs.replace(tally, counts=counts, last=sequence))
+        classes = tally.classes if pair is None or pair in tally.classes else (*tally.classes, pair)
+        return msgspec.json.encode(
+            msgspec.structs.replace(tally, counts=counts, last=sequence, classes=classes)
+        )
 
     return change
 
@@ -128,9 +137,12 @@ def remade(tally: Tally, records: Iterable[Record]) -> dict[str, int]:
         records: of the same box; others between them do not matter.
     """
     return count(
-        record
-        for record in records
-        if record.specimen == tally.specimen and tally.after < record.sequence <= tally.last
+        (
+            record
+            for record in records
+            if record.specimen == tally.specimen and tally.after < record.sequence <= tally.last
+        ),
+        tally.classes,
     )
 
 
@@ -145,8 +157,9 @@ def message(
         errors: of that model, None if its card does not tell them.
         checked_here: see SpecimenMessage.
     """
-    counts = {name: tally.counts.get(name, 0) for name in (ALL, HEM, REFER, OTHER)}
-    found = estimate(counts, *(errors or (None, None)))
+    counts = {name: tally.counts.get(name, 0) for name in columns(tally.classes)}
+    sensitivity, specificity = errors or (None, None)
+    found = estimate(counts, sensitivity, specificity, tally.classes)
     return SpecimenMessage(
         specimen=tally.specimen,
         state=tally.state,
@@ -158,4 +171,5 @@ def message(
         adjusted_percent=found.adjusted_percent,
         checked_here=checked_here,
         model=model,
+        classes=tally.classes,
     )

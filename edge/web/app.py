@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from starlette.staticfiles import StaticFiles
 
 from edge.errors import LeukoscopeError
 from edge.host.text import harmless
+from edge.logger import reviews
 from edge.notice import NOTICE
 from edge.records import Record
+from edge.specimen.counting import SHIPPED, Classes, columns, positive_name
 from edge.web.access import COOKIE, SESSION_S, Attempts, Guard, body_of, refused
 from edge.web.events import WATCHERS_LIMIT
 from edge.web.faults import PageError
@@ -112,7 +114,7 @@ class Page:
             undefined=StrictUndefined,
             trim_blocks=True,
         )
-        self._templates.filters["safe_text"] = harmless
+        self._templates.filters.update(safe_text=harmless, filled=_filled)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -136,11 +138,14 @@ class Page:
         """The endpoint of a page of people."""
 
         async def endpoint(request: Request) -> Response:
-            return self._page(request, name, cell=request.path_params.get("cell", ""))
+            classes = await asyncio.to_thread(self.parts.store.classes)
+            return self._page(request, name, classes, cell=request.path_params.get("cell", ""))
 
         return endpoint
 
-    def _page(self, request: Request, name: str, **values: Any) -> Response:
+    def _page(
+        self, request: Request, name: str, classes: Sequence[Classes] = (SHIPPED,), **values: Any
+    ) -> Response:
         parts = self.parts
         token = request.scope.get("leukoscope_token", "")
         key = ""
@@ -165,6 +170,12 @@ class Page:
             settings=parts.settings,
             blind=parts.blind,
             password=parts.password.needed,
+            classes=[list(pair) for pair in classes],
+            columns=columns(classes),
+            labels=reviews.labels(classes),
+            roles=_roles(classes),
+            positive=positive_name(classes),
+            negative=classes[0].negative,
             **values,
         )
         response = HTMLResponse(html)
@@ -340,6 +351,18 @@ class Page:
         elif name not in ("specimen_stop", "capture"):
             return refused("the page sends no such command", 404, "command")
         return JSONResponse({"ok": True, "result": await self.parts.box.command(name, **given)})
+
+
+def _roles(classes: Sequence[Classes]) -> dict[str, str]:
+    """Class names to the style that shows them."""
+    return {pair.negative: "HEM" for pair in classes} | {pair.positive: "ALL" for pair in classes}
+
+
+def _filled(text: str, **values: str) -> str:
+    """A text with its {names} filled in, as `t` of the scripts does."""
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
 
 
 def _verdict(record: Record) -> dict[str, Any]:

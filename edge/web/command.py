@@ -11,8 +11,11 @@ import msgspec
 from edge.errors import InputError, LeukoscopeError
 from edge.host import secrets
 from edge.host.address import host_and_port
+from edge.model.installed import find_model
+from edge.model.labels import read_classes
 from edge.notice import NOTICE
 from edge.settings import Settings, find, load
+from edge.specimen.counting import Classes
 from edge.specimen.page import render
 from edge.web.access import Password, Sessions, host_names, is_loopback
 from edge.web.app import make_app
@@ -57,7 +60,7 @@ def make_parts(settings: Settings, listen: str, loopback: bool) -> Parts:
         raise InputError("[web] cert_file and key_file go together; give both or none")
     events = Events()
     box = Box(settings.mqtt, settings.device.id, events.publish)
-    store = Store(web.database)
+    store = Store(web.database, _classes(settings.model.file))
     archive = Path(settings.archive.directory)
     return Parts(
         box=box,
@@ -72,6 +75,14 @@ def make_parts(settings: Settings, listen: str, loopback: bool) -> Parts:
         blind=web.blind,
         secure=bool(web.cert_file),
     )
+
+
+def _classes(model: str) -> Classes | None:
+    """The class names of the box's model; None if it is not on this machine."""
+    try:
+        return Classes(*read_classes(find_model(model)))
+    except LeukoscopeError:
+        return None
 
 
 def shown_settings(settings: Settings) -> dict[str, str]:

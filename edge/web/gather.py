@@ -6,6 +6,7 @@ from pathlib import Path
 from edge.errors import InputError, LeukoscopeError
 from edge.host.text import harmless
 from edge.logger import reviews
+from edge.logger.pictures import archived
 from edge.logger.queries import Results
 from edge.model.installed import find_model
 from edge.records import ImageReference, Record
@@ -71,19 +72,13 @@ def errors_of(record: Record, model: str) -> ModelErrors | None:
         return None
     if file.sha256 != record.model.sha256:
         return None
-    return errors_in(file.manifest.calibration)
+    return errors_in(file.manifest.calibration, file.manifest.adaptation)
 
 
 def _picture(folder: Path | None, image: ImageReference | None) -> bytes | None:
     """The archived picture; None if it is not there. A record's own text never leads out of the folder."""
-    if folder is None or image is None:
-        return None
+    file = None if folder is None else archived(folder, image, LARGEST_PICTURE_BYTES)
     try:
-        file = (folder / image.name).resolve()
-        if not file.is_relative_to(folder.resolve()) or not file.is_file():
-            return None
-        if file.stat().st_size > LARGEST_PICTURE_BYTES:
-            return None
-        return file.read_bytes()
-    except (OSError, ValueError):
+        return None if file is None else file.read_bytes()
+    except OSError:
         return None

@@ -4,13 +4,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge.logger.pictures import archived
 from edge.records import Record
 from edge.web.faults import PageError
 
 if TYPE_CHECKING:
     from edge.web.maps import Maps
-
-LARGEST_PICTURE_BYTES = 16 * 2**20
 
 
 class Pictures:
@@ -28,17 +27,10 @@ class Pictures:
 
     def file(self, record: Record) -> Path | None:
         """The archived picture; None if there is none. A record's own text never leads out of the archive."""
-        if record.image is None:
-            return None
-        try:
-            file = (self._folder / record.image.name).resolve()
-            inside = file.is_relative_to(self._folder.resolve()) and file.is_file()
-            return file if inside and file.stat().st_size <= LARGEST_PICTURE_BYTES else None
-        except (OSError, ValueError):
-            return None
+        return archived(self._folder, record.image)
 
     def heat_map(self, record: Record) -> bytes:
-        """A PNG: the cell, and what in it speaks for ALL (red) and for HEM (blue).
+        """A PNG: the cell, and what in it speaks for the positive class (red) and for the other (blue).
 
         Raises:
             PageError: there is no picture, or another model file judged it.

@@ -1,5 +1,6 @@
 """The results as the page shows them: pages of cells, one cell, specimens, reviews. Every question is bounded."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,12 +12,14 @@ from edge.logger.queries import Results
 from edge.logger.stores.rows import CELL_COLUMNS, record_of
 from edge.records import Record, rfc3339
 from edge.specimen.agreement import Agreement, agreements
+from edge.specimen.counting import SHIPPED, Classes, classes_in
 from edge.specimen.summary import CHECKED_FROM
 from edge.web.faults import PageError
 
 PAGE = 60
 SPECIMENS = 200
-_KINDS = ("ALL", "HEM", "refer", "other")
+CLASSES_S = 60.0
+"""So long the class names in the database are taken for known: to find them, every row is looked at."""
 
 
 class Store:
@@ -24,11 +27,13 @@ class Store:
 
     Args:
         target: its address.
+        own: the class names of the box's model; None if they are not known.
     """
 
-    def __init__(self, target: str):
-        self._target = target
+    def __init__(self, target: str, own: Classes | None = None):
+        self._target, self._own = target, own
         self._open: Results | None = None
+        self._classes: tuple[float, list[Classes]] = float("-inf"), []
 
     def close(self) -> None:
         """Give the connections back."""
@@ -49,11 +54,26 @@ class Store:
                 raise LeukoscopeError(str(error)) from None
         return self._open
 
+    def classes(self) -> list[Classes]:
+        """The class names of the box's model, then those of other models in the database."""
+        looked_at, known = self._classes
+        if time.monotonic() - looked_at < CLASSES_S:
+            return known
+        own = [self._own] if self._own else []
+        try:
+            found = list(dict.fromkeys([*own, *self.results().classes()]))
+        except LeukoscopeError:  # not there yet, or not at the moment
+            found = []
+        if not found:
+            return own or [SHIPPED]
+        self._classes = time.monotonic(), found
+        return found
+
     def cells(self, filters: Mapping[str, str], before: str) -> tuple[list[dict[str, Any]], str]:
         """One page of cells, the newest first, and the id to go on from ("" at the end).
 
         Args:
-            filters: specimen; counted (ALL, HEM, refer, other); reviewed ("yes", "no"); p_from and p_to, 0 to 1.
+            filters: specimen; counted (a class, refer, other); reviewed ("yes", "no"); p_from and p_to, 0 to 1.
             before: the last id of the page before, or "". Ids are UUIDv7: their order is that of time.
         """
         results = self.results()
@@ -93,11 +113,13 @@ class Store:
         Raises:
             PageError: there is no such cell or label.
         """
-        if label not in (*reviews.LABELS, reviews.UNDONE):
-            raise PageError(f"label is none of {', '.join(reviews.LABELS)}", "label")
         record = self.cell(cell_id)
         if record is None:
             raise PageError("there is no such cell", "cell", 404)
+        pair = classes_in(record.probabilities)
+        known = reviews.labels([pair] if pair else self.classes())
+        if label not in (*known, reviews.UNDONE):
+            raise PageError(f"label is none of {', '.join(known)}", "label")
         one = reviews.Review(
             cell=cell_id, label=label, reviewer=reviewer, at=rfc3339(now_ns), comment=comment
         )
@@ -133,7 +155,7 @@ class Store:
         return agreements((review.cell, review.reviewer, review.label) for review in said)
 
     def checked(self, sha256: str) -> dict[str, Any]:
-        """How many cells of a model file this laboratory has reviewed as ALL or HEM, and whether that is enough."""
+        """How many cells of a model file this laboratory has given a class, and whether that is enough."""
         reviewed = reviews.checked(self.results()).get(sha256, 0)
         return {"reviewed": reviewed, "needed": CHECKED_FROM, "checked": reviewed >= CHECKED_FROM}
 
@@ -165,7 +187,7 @@ class Store:
         other = sql.func.coalesce(cells.c.kind, "") == "other"
         if counted == "other":
             found.append(other)
-        elif counted in _KINDS:
+        elif counted:
             found += [cells.c.verdict == counted, ~other]
         probability = results.probability()
         for name, condition in (("p_from", probability.__ge__), ("p_to", probability.__le__)):

@@ -5,6 +5,7 @@
  * FAULTY_ERRNO  what they fail with (default EIO)
  * FAULTY_PATH   text in the file's path
  * FAULTY_OFF    while a file of this name exists, nothing fails
+ * FAULTY_TOLD   a file that gets one byte for each call that fails
  * FAULTY_SHORT  1: a failing write first writes half, as a disk that becomes full
  * FAULTY_SECTOR and FAULTY_INODE: of this file, the block of 4096 bytes at this offset cannot be read by pread
  *
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -34,6 +36,16 @@ static int listed(const char *name)
     return 0;
 }
 
+static void tell(void)
+{
+    const char *told = getenv("FAULTY_TOLD");
+    long file = told && *told ? syscall(SYS_openat, AT_FDCWD, told, O_WRONLY | O_CREAT | O_APPEND, 0600) : -1;
+    if (file < 0)
+        return;
+    syscall(SYS_write, file, "x", 1);
+    syscall(SYS_close, file);
+}
+
 static int fails(const char *name, int descriptor)
 {
     const char *part = getenv("FAULTY_PATH"), *every = getenv("FAULTY_EVERY"), *off = getenv("FAULTY_OFF");
@@ -47,6 +59,7 @@ static int fails(const char *name, int descriptor)
     path[length] = 0;
     if (!strstr(path, part) || atomic_fetch_add(&calls, 1) % atol(every) != atol(every) - 1)
         return 0;
+    tell();
     const char *number = getenv("FAULTY_ERRNO");
     errno = number ? atoi(number) : EIO;
     return 1;

@@ -34,6 +34,7 @@ def faults(
     error: int = errno.EIO,
     off: Path | None = None,
     short: bool = False,
+    told: Path | None = None,
 ) -> dict[str, str]:
     """The environment of a program that meets the faults.
 
@@ -44,6 +45,7 @@ def faults(
         error: such as errno.EIO, errno.ENOSPC, errno.EAGAIN.
         off: while this file exists, nothing fails.
         short: a failing write writes half of it first.
+        told: gets one byte for each call that fails.
     """
     return {
         **os.environ,
@@ -55,6 +57,7 @@ def faults(
         "FAULTY_PATH": path,
         "FAULTY_OFF": str(off or ""),
         "FAULTY_SHORT": str(int(short)),
+        "FAULTY_TOLD": str(told or ""),
     }
 
 

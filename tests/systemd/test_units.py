@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -53,11 +54,53 @@ def test_verify_would_see_a_wrong_line(installed: Path) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
+def test_with_the_drop_in_for_private_networks_a_unit_reaches_no_others(
+    unit: str, installed: Path, tmp_path: Path
+) -> None:
+    drop_in = ROOT / "systemd" / "drop-ins" / "private-network.conf"
+    without = analyze("security", "--offline=true", "--no-pager", installed / unit).stdout
+    folder = tmp_path / f"{unit}.d"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(drop_in, folder)
+    done = analyze("verify", "--man=no", installed / unit)
+    assert done.returncode == 0 and "private-network" not in done.stderr, done.stderr
+    text = (installed / unit).read_text()
+    (installed / unit).write_text(text + drop_in.read_text())  # offline, only the unit itself is read
+    limited = analyze("security", "--offline=true", "--no-pager", installed / unit).stdout
+    assert "Service does not define an IP address allow list" in without
+    assert "Service does not define an IP address allow list" not in limited
+    assert exposure_of(limited) < exposure_of(without)
+    allowed = [
+        ip_network(word)
+        for line in drop_in.read_text().splitlines()
+        if line.startswith("IPAddressAllow=")
+        for word in line.partition("=")[2].split()
+        if word not in ("localhost", "link-local", "multicast")
+    ]
+    for address, inside in {
+        "192.168.1.9": True,
+        "10.1.2.3": True,
+        "8.8.8.8": False,
+        "172.32.0.1": False,
+    }.items():
+        assert any(ip_address(address) in network for network in allowed) == inside
+
+
+def exposure_of(text: str) -> float:
+    exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", text)
+    assert exposure, text
+    return float(exposure[1])
+
+
+def test_what_runs_as_root_at_boot_has_no_network() -> None:
+    text = (ROOT / "systemd" / "leukoscope-settle.service").read_text()
+    assert "IPAddressDeny=any" in text.splitlines()
+
+
+@pytest.mark.parametrize("unit", UNITS)
 def test_the_sandbox_is_as_strict_as_it_was(unit: str) -> None:
     done = analyze("security", "--offline=true", "--no-pager", ROOT / "systemd" / unit)
-    exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
-    assert exposure, done.stdout + done.stderr
-    assert float(exposure[1]) <= HIGHEST_EXPOSURE[unit]
+    assert exposure_of(done.stdout) <= HIGHEST_EXPOSURE[unit]
 
 
 def test_the_box_waits_for_no_network_and_stays_down_for_nothing() -> None:

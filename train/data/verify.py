@@ -120,10 +120,14 @@ def _examine(
 
     examined = []
     with ThreadPoolExecutor() as pool:
-        for image in pool.map(one, images):
-            examined.append(image)
-            if progress:
-                progress(len(examined), len(images))
+        try:
+            for image in pool.map(one, images):
+                examined.append(image)
+                if progress:
+                    progress(len(examined), len(images))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise KeyboardInterrupt(f"{len(examined)} of {len(images)} images are checked") from None
     return examined
 
 

@@ -20,6 +20,7 @@ from train.data.dataset import Data, cells_of
 from train.evaluate import predictions_file
 from train.evaluate.predictions import Predictions, Which
 from train.fit.batches import Floats
+from train.fit.recipe import MOBILENET_M
 from train.fit.run import Progress, Run
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def join_runs(runs: Sequence[Run], out: Path, settings: dict[str, Any]) -> Run:
     """
     recipes, split = [run.recipe() for run in runs], runs[0].split()
     for run, recipe in zip(runs, recipes, strict=True):
-        for key in ("alpha", "size", "crop", "input_low", "input_high", "members"):
+        for key in ("network", "alpha", "size", "crop", "input_low", "input_high", "members"):
             mine, first = getattr(recipe.model, key), getattr(recipes[0].model, key)
             if mine != first:
                 raise InputError(f"{run.folder}: model.{key} is {mine}, that of {runs[0].folder} {first}")
@@ -54,6 +55,8 @@ def join_runs(runs: Sequence[Run], out: Path, settings: dict[str, Any]) -> Run:
             )
         if run.split() != split:
             raise InputError(f"{run.folder}: trained on another split than {runs[0].folder}")
+    if recipes[0].model.network != MOBILENET_M:
+        raise InputError(f"{runs[0].folder}: is a {recipes[0].model.network}; an ensemble is of MobileNet_M")
     if recipes[0].model.members > 1:
         raise InputError(f"{runs[0].folder}: is an ensemble itself; give its members")
     shape = msgspec.structs.replace(recipes[0].model, members=len(runs))

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from train.evaluate.metrics import BY_SUBJECT, Bools, Floats, weighted_figures
+from train.evaluate.metrics import BY_SUBJECT, Bools, Floats, number, weighted_figures
 
 Resample = Literal["subjects", "cells"]
 Interval = list[float] | None
@@ -67,6 +67,48 @@ def intervals(
             if name in BY_SUBJECT
         },
     )
+
+
+def paired_intervals(
+    is_all: Bools,
+    first: Floats,
+    other: Floats,
+    subject: Integers,
+    resample: Resample,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> dict[str, tuple[float | None, Interval]]:
+    """How two models differ on the same cells: other less first, and where that lies with other patients or cells.
+
+    Each resample judges both models on the same draw, so what makes a draw easy for both falls away.
+
+    Args:
+        is_all: (N,) bool.
+        first, other: (N,) float64, their scores.
+        subject: (N,) integers, equal where the cells are of one patient and class.
+        resample: what is drawn, within each class.
+        resamples: how often.
+        seed: of the draws.
+
+    Returns:
+        Of each figure of `weighted_figures` but the calibration error: the difference, None where it is not defined,
+        and its 95 % percentile bootstrap interval; None as in `intervals`.
+    """
+    rng = np.random.default_rng(seed)
+    units = subject if resample == "subjects" else np.arange(len(first), dtype=np.intp)
+
+    def differences(weights: Floats) -> dict[str, Floats]:
+        both = [weighted_figures(is_all, score, weights) for score in (other, first)]
+        return {name: both[0][name] - both[1][name] for name in both[0] if name != "ece"}
+
+    drawn = [
+        differences(_draw(is_all, units, min(_BLOCK, resamples - start), rng))
+        for start in range(0, resamples, _BLOCK)
+    ]
+    point = differences(np.ones((1, len(first))))
+    found = _percentiles(drawn, point, _known(is_all, units))
+    return {name: (number(values[0]), found[name]) for name, values in point.items()}
 
 
 def subject_weights(subject: Integers) -> Floats:

@@ -21,6 +21,34 @@ class PaperRow(NamedTuple):
     auc: float
 
 
+class RivalRow(NamedTuple):
+    """What is printed of a rival: in per cent, accuracy on the three folds, or one F1.
+
+    Attributes:
+        network: as `train --network` names it.
+        accuracy: of fold 0, 1 and 2; () where none is printed.
+        f1: weighted or of ALL is not said; None where none is printed.
+        where: the table or figure.
+    """
+
+    network: str
+    accuracy: tuple[float, ...]
+    f1: float | None
+    where: str
+
+
+RIVALS = (
+    RivalRow("mobilenet_m", (96.0, 96.0, 94.0), None, "Table 10"),
+    RivalRow("alnett", (92.2, 94.0, 87.2), None, "Table 10; its own article: accuracy 91.13, F1 0.96"),
+    RivalRow("mma_mtl", (), 91.0, "Table 11"),
+    RivalRow("yolov4", (), 92.0, "Table 11"),
+    RivalRow("resnet50", (), None, "Figure 9, bars without numbers"),
+    RivalRow("alexnet", (), None, "Figure 9, bars without numbers"),
+    RivalRow("vgg16", (), None, "Figure 9, bars without numbers"),
+    RivalRow("googlenet", (), None, "Figure 9, bars without numbers"),
+)
+"""The paper's comparison with others' networks, all on splits by image or on test sets of their own."""
+
 # Fold → sigma of the test noise in 8-bit levels → figures.
 RESULTS: dict[int, dict[float, PaperRow]] = {
     0: {

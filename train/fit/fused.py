@@ -37,7 +37,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
 def fused(model: keras.Model) -> keras.Model:
     """A copy of a functional model whose batch normalisations are fused, with the same weights."""
 
-    def copied(layer: keras.Layer) -> keras.Layer:
+    def copied(layer: Any) -> Any:
+        if not isinstance(layer, keras.layers.Layer):
+            return layer  # an operation without weights or state
         kind = type(layer)
         if kind is keras.layers.BatchNormalization:
             kind = FusedBatchNormalization

@@ -1,13 +1,16 @@
-"""MobileNet_M: MobileNet V1 with the paper's head."""
+"""MobileNet_M: MobileNet V1 with the paper's head; and the network that a recipe names."""
 
+import importlib
 import re
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import keras
 
 from edge.errors import InputError, LeukoscopeError
 from train.fit.fused import fused
-from train.fit.recipe import ModelRecipe
+from train.fit.recipe import MOBILENET_M, ModelRecipe
 
 IMAGENET, NO_WEIGHTS = "imagenet", "none"
 
@@ -22,6 +25,45 @@ def block_of(name: str) -> int:
         return 0
     match = _BLOCK.match(name)
     return int(match[1]) if match else HEAD_BLOCK
+
+
+def module_of(network: str) -> ModuleType:
+    """The module of a network, of `train.networks`, which stands above this package.
+
+    Importing it makes its layers known to Keras, which reads a saved model by their names.
+    """
+    return importlib.import_module(f"train.networks.{network}")
+
+
+def network(recipe: ModelRecipe, weights: str = NO_WEIGHTS) -> keras.Model:
+    """The network that a recipe names.
+
+    Args:
+        recipe: its name and input size, and all that the network has of it.
+        weights: see `mobilenet_m`; of a rival's own network, or of its convolutions in Keras.
+
+    Returns:
+        A model from (N, size, size, 3) float32 to (N, 2) float32: the probabilities of ALL and HEM.
+
+    Raises:
+        InputError: the weights do not fit the network, the recipe asks of it what only a MobileNet has, or the size
+            is too small for it.
+        LeukoscopeError: the weights cannot be downloaded.
+    """
+    if recipe.network == MOBILENET_M:
+        return mobilenet_m(recipe, weights)
+    if recipe.frozen_blocks:
+        raise InputError(f"model.frozen_blocks: {recipe.network} has none of MobileNet's blocks; give 0")
+    try:
+        model: keras.Model = module_of(recipe.network).build(recipe, weights)
+    except ValueError as error:  # Keras: a pooling has nothing left to pool
+        raise InputError(f"model.size {recipe.size}: too small for {recipe.network} ({error})") from error
+    normalisations = [each for each in model.layers if isinstance(each, keras.layers.BatchNormalization)]
+    model = fused(model) if normalisations else model
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = recipe.bn_momentum
+    return model
 
 
 def mobilenet_m(recipe: ModelRecipe, weights: str = NO_WEIGHTS) -> keras.Model:
@@ -67,18 +109,35 @@ def mobilenet_m(recipe: ModelRecipe, weights: str = NO_WEIGHTS) -> keras.Model:
 
 
 def _load_weights(base: keras.Model, recipe: ModelRecipe, weights: str) -> None:
+    def imagenet() -> keras.Model:
+        return keras.applications.MobileNet(
+            input_shape=base.input_shape[1:], alpha=recipe.alpha, include_top=False, weights=IMAGENET
+        )
+
+    load_weights(base, weights, imagenet, f"MobileNet {recipe.alpha}")
+
+
+def load_weights(model: keras.Model, weights: str, imagenet: Callable[[], keras.Model], name: str) -> None:
+    """Give a model the weights of a file, or Keras' own.
+
+    Args:
+        weights: a file, or "imagenet".
+        imagenet: the same network as Keras downloads it.
+        name: of the network, for messages.
+
+    Raises:
+        InputError: no such file, or it is of another network.
+        LeukoscopeError: the weights cannot be downloaded.
+    """
     try:
         if weights == IMAGENET:
-            source = keras.applications.MobileNet(
-                input_shape=base.input_shape[1:], alpha=recipe.alpha, include_top=False, weights=IMAGENET
-            )
-            base.set_weights(source.get_weights())
+            model.set_weights(imagenet().get_weights())
             return
         if not Path(weights).is_file():
             raise InputError(f"weights {weights}: no such file; give a file, {IMAGENET} or {NO_WEIGHTS}")
-        base.load_weights(weights)
+        model.load_weights(weights)
     except (ValueError, KeyError) as error:
-        raise InputError(f"weights {weights} do not fit MobileNet {recipe.alpha}: {error}") from error
+        raise InputError(f"weights {weights} do not fit {name}: {error}") from error
     except Exception as error:  # Keras raises a bare Exception where its download fails
         if isinstance(error, LeukoscopeError):
             raise

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -18,13 +18,33 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Quality = Annotated[int, msgspec.Meta(ge=1, le=100)]
 
+Network = Literal[
+    "mobilenet_m",
+    "alnett",
+    "alexnet",
+    "vgg16",
+    "googlenet",
+    "resnet50",
+    "mma_mtl",
+    "yolov4",
+    "yolov4_tiny",
+]
+"""The paper's network and its rivals: the modules of `train.networks`."""
+
+NETWORKS: tuple[str, ...] = get_args(Network)
+
+MOBILENET_M = "mobilenet_m"
+PRE_TRAINED = frozenset({MOBILENET_M, "vgg16", "resnet50"})
+"""Networks that Keras has ImageNet weights of; the others start at random unless a file is given."""
+
 _FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 
 
 class ModelRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The network and its input; see `train.fit.model.mobilenet_m`.
+    """The network and its input; see `train.fit.model.network`.
 
     Attributes:
+        network: which; `alpha`, `dropout`, `l1` and `frozen_blocks` are MobileNet_M's, a rival is as it was published.
         bn_momentum: of the running means in batch normalisation; ImageNet's 0.99 needs hundreds of steps
             to forget photographs, 0.95 a hundred.
         frozen_blocks: so many of the 14 blocks of MobileNet, from the image on, stay as they were
@@ -34,6 +54,7 @@ class ModelRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         cell_mean: red, green and blue that the mean of each cell is brought to, 8-bit levels; none for as it is.
     """
 
+    network: Network = "mobilenet_m"
     alpha: Positive
     size: Count
     crop: Count

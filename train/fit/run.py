@@ -21,6 +21,7 @@ from train.data.split import Split
 from train.data.split import read as read_split
 from train.data.split import write as write_split
 from train.fit.curves import training_curves
+from train.fit.model import module_of
 from train.fit.recipe import FitRecipe, Recipe
 
 _RECIPE = "recipe.json"
@@ -186,7 +187,13 @@ class Run:
         file = self.folder / "best.keras"
         if not file.is_file():
             raise InputError(f"{file}: missing; the run has not finished its first epoch")
+        module_of(self.recipe().model.network)
         return keras.models.load_model(file, compile=False)
+
+    def checkpoint(self, progress: Progress) -> keras.Model:
+        """The model as it stood after the last epoch, with its optimizer."""
+        module_of(self.recipe().model.network)
+        return keras.models.load_model(self.folder / f"checkpoint-{progress.epoch}.keras")
 
     def save(self, model: keras.Model, progress: Progress, better: bool) -> None:
         """Keep one epoch's end so that a kill at any instant leaves this epoch or the one before it."""

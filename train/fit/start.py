@@ -6,8 +6,8 @@ from pathlib import Path
 from edge.errors import InputError, LeukoscopeError
 from train.data.dataset import DataSet, cells_of
 from train.data.split import SIDES, Split
-from train.fit.model import mobilenet_m
-from train.fit.recipe import Recipe
+from train.fit.model import network
+from train.fit.recipe import MOBILENET_M, Recipe
 from train.fit.run import Run
 
 
@@ -17,7 +17,7 @@ def check_start(
     """Refuse a training that could not start or whose parts do not fit together.
 
     Args:
-        weights: see `train.fit.model.mobilenet_m`.
+        weights: see `train.fit.model.network`.
         teacher: run folder of the model to learn from.
         folder: of the run, which need not be there yet.
 
@@ -30,7 +30,7 @@ def check_start(
         cells_of(data, split.side(side))
     if teacher is not None:
         refuse_knowing_teacher(folder, split, Run(teacher))
-    mobilenet_m(recipe.model, weights)
+    network(recipe.model, weights)
     check_writable(folder)
 
 
@@ -67,6 +67,14 @@ def refuse_what_does_not_fit(folder: Path, recipe: Recipe, split: Split, teacher
             f"{folder}: schedule plateau chooses by the validation loss, but the split has no validation "
             "side; take a recipe with schedule cosine or another split"
         )
+    needs_mobilenet = recipe.fit.probe_c or recipe.fit.layer_decay != 1 or recipe.fit.epochs == 0
+    if recipe.model.network != MOBILENET_M and needs_mobilenet:
+        raise InputError(
+            f"{folder}: fit.probe_c, fit.layer_decay and 0 epochs need MobileNet_M's head and blocks; "
+            f"{recipe.model.network} has others, leave them out"
+        )
+    if teacher and (its := Run(teacher).recipe().model.network) != MOBILENET_M:
+        raise InputError(f"{teacher}: is a {its}; a teacher is a MobileNet_M, whose head is taken off")
     if bool(recipe.distil.variants) != bool(teacher):
         raise InputError(
             f"{folder}: a recipe with distil.variants above 0 and --teacher RUN go together, and only together"

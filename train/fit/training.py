@@ -17,7 +17,7 @@ from train.data.dataset import LABELS, Cell, Data, cells_of, data_root
 from train.data.split import Side, Split, evenly
 from train.fit.batches import Floats, PlainBatches, TrainingBatches
 from train.fit.distil import taught_targets
-from train.fit.model import mobilenet_m
+from train.fit.model import network
 from train.fit.optimizer import build
 from train.fit.probe import set_head
 from train.fit.recipe import FitRecipe, Recipe
@@ -56,7 +56,7 @@ def train(
     Args:
         run: a run folder made by `Run.create`.
         data: the data set's folder.
-        weights: see `train.fit.model.mobilenet_m`; only for a run's first epoch.
+        weights: see `train.fit.model.network`; only for a run's first epoch.
         limit: at most this many images on each side, for a quick try.
         teacher: run folder of the model whose judgement is learnt, as the recipe's `distil` has it.
 
@@ -84,7 +84,7 @@ def train(
             progress.stopped = "the regression alone, 0 epochs"
             run.save(model, progress, better=True)
     else:
-        model = keras.models.load_model(run.folder / f"checkpoint-{progress.epoch}.keras")
+        model = run.checkpoint(progress)
     _build_loss_and_metrics(model)
     while not progress.stopped:
         batches = TrainingBatches(crops, cells, recipe, progress.epoch, taught=taught)
@@ -111,9 +111,9 @@ def _use_every_gpu() -> None:
 
 
 def new_model(recipe: Recipe, weights: str, steps_per_epoch: int) -> keras.Model:
-    """The network of a recipe, ready for its first step; for `weights` see `train.fit.model.mobilenet_m`."""
+    """The network of a recipe, ready for its first step; for `weights` see `train.fit.model.network`."""
     keras.utils.set_random_seed(recipe.fit.seed)
-    model = mobilenet_m(recipe.model, weights)
+    model = network(recipe.model, weights)
     model.compile(
         build(recipe.fit, steps_per_epoch),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=recipe.fit.label_smoothing),
@@ -160,8 +160,8 @@ def _fitted(
     started = time.monotonic()
     keras.utils.set_random_seed(fit.seed + progress.epoch)  # what PyTorch draws its dropout from
     for layer in model.layers:  # dropout draws anew each epoch, from the seed and the epoch alone
-        if isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
-            layer.seed_generator.state.assign(np.array([fit.seed, progress.epoch], "uint32"))
+        if (generator := getattr(layer, "seed_generator", None)) is not None:
+            generator.state.assign(np.array([fit.seed, progress.epoch], "uint32"))
     if fit.schedule == "plateau":
         model.optimizer.learning_rate = progress.learning_rate
     with contextlib.redirect_stdout(sys.stderr):  # results alone go to standard output

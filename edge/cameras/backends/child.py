@@ -1,8 +1,7 @@
-"""A camera in a child process: whatever its driver does, the child can be killed and started anew.
+"""A camera in a child process: whatever its driver does, the child can be killed and started again.
 
-A thread that blocks within a driver cannot be ended, and goes on holding the device, so that nobody in
-the same process can open it again; libcamera even allows one manager a process. A killed child gives
-all of it back to the kernel.
+A thread that blocks within a driver cannot be ended. It keeps the device, so that the same process cannot open it
+again; libcamera even allows only one manager per process. When a child is killed, the kernel releases all of it.
 """
 
 import contextlib
@@ -24,7 +23,7 @@ from edge.host.secrets import redact
 from edge.imaging.frame import Frame
 
 LARGEST_FRAME_BYTES = 8192 * 8192 * 3
-"""Room for one frame in the memory that both processes share; only what is written to takes up memory."""
+"""Size of the shared memory for one frame; only the pages that are written take up memory."""
 
 STOP_TIMEOUT_S = 2.0
 POLL_MS = 500
@@ -32,8 +31,8 @@ POLL_MS = 500
 # For FFmpeg within OpenCV: RTSP over TCP loses no packets, and nothing is buffered beyond one frame.
 STREAM_OPTIONS = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
 
-# The other libraries' settings, all in this one place. What they would write to the log at each attempt, the fault
-# itself says once.
+# Environment variables of the other libraries. They are silenced: they would log at each attempt what our error
+# reports once.
 LIBRARIES = {
     "OPENCV_LOG_LEVEL": "SILENT",
     "OPENCV_FFMPEG_LOGLEVEL": "-8",
@@ -78,7 +77,7 @@ class ChildCamera:
         region_px: side of the centred square that is given; 0 for the whole frame.
 
     Attributes:
-        loading: the child still loads its libraries, which says nothing of the camera.
+        loading: the child is still loading its libraries; this is no sign of a camera fault.
     """
 
     live = True
@@ -87,6 +86,7 @@ class ChildCamera:
         self._order = Order(settings, region_px)
         self._process: subprocess.Popen[bytes] | None = None
         self._messages: io.FileIO | None = None
+        self._answering = threading.Lock()  # held while `_messages` is read
         self._memory: mmap.mmap | None = None
         self._rest = b""
         self._closed = threading.Event()
@@ -114,13 +114,13 @@ class ChildCamera:
                 stdout=subprocess.DEVNULL,
                 bufsize=0,
                 pass_fds=(memory, answers),
-                start_new_session=True,  # so that what the back-end itself starts is killed with it
+                start_new_session=True,  # so that processes that the back-end starts are killed with it
                 env={**os.environ, **LIBRARIES},
             )
         finally:
             os.close(memory)
             os.close(answers)
-        # On standard input, since an address may hold a password and command lines are for all to read.
+        # On standard input: an address may hold a password, and every user can read command lines.
         self._tell(msgspec.json.encode(self._order) + b"\n")
         self._answer()
         self.loading = False
@@ -147,7 +147,7 @@ class ChildCamera:
         """End the child.
 
         Raises:
-            LeukoscopeError: the kernel cannot end it, because it hangs within a driver.
+            LeukoscopeError: the kernel cannot end it, because it blocks within a driver.
         """
         self._closed.set()
         process, self._process = self._process, None
@@ -161,19 +161,30 @@ class ChildCamera:
         except subprocess.TimeoutExpired as error:
             raise LeukoscopeError(
                 f"camera {redact(self._order.settings.source)}: its process {process.pid} hangs within a driver and "
-                "cannot be ended; plug the camera out and in, or restart the box"
+                "cannot be ended; unplug the camera and plug it back in, or restart the box"
             ) from error
         if process.stdin is not None:
             process.stdin.close()
+        with self._answering:  # a read that is under way ends now
+            messages, self._messages = self._messages, None
+            if messages is not None:
+                messages.close()
 
     def _tell(self, text: bytes) -> None:
         process = self._process
-        # Where the child has ended, or `close` came in between, `_answer` knows the reason.
+        # If the child has ended, or `close` was called meanwhile, `_answer` reports the reason.
         with contextlib.suppress(OSError, ValueError):
             if process is not None and process.stdin is not None:
                 process.stdin.write(text)
 
     def _answer(self) -> Message:
+        with self._answering:
+            message = self._next_message()
+        if message.kind in ERRORS:
+            raise ERRORS[message.kind](message.text)
+        return message
+
+    def _next_message(self) -> Message:
         messages = self._messages
         if messages is None:
             raise LeukoscopeError("the camera is closed; open it before reading")
@@ -188,13 +199,10 @@ class ChildCamera:
             elif self._closed.is_set():
                 raise self._ended()
         line, _, self._rest = self._rest.partition(b"\n")
-        message = msgspec.json.decode(line, type=Message)
-        if message.kind in ERRORS:
-            raise ERRORS[message.kind](message.text)
-        return message
+        return msgspec.json.decode(line, type=Message)
 
     def _ended(self) -> LeukoscopeError:
-        """Why the child is gone."""
+        """Why the child has ended."""
         messages, self._messages, process = self._messages, None, self._process
         if messages is not None:
             messages.close()

@@ -27,7 +27,7 @@ class Stain:
     edge: tuple[float, float, float]
     """Of the outermost pixels, where the cell is thinnest."""
     grain: tuple[float, float, float]
-    """By how much chromatin of one unit of texture is brighter."""
+    """How much one unit of texture brightens chromatin."""
 
 
 # Measured on 40 leukemic and 40 normal cells of C-NMC 2019, training fold 1: medians over the cells of
@@ -95,7 +95,7 @@ def _outline(
 
 
 def _bulge(points: Points, towards: float, height: float, width: float) -> Points:
-    """The outline pushed out (or, with a negative height, in) around one angle; width in radians."""
+    """The outline moved outwards (or inwards, with a negative height) around one angle; width in radians."""
     angle = np.arctan2(points[:, 1], points[:, 0])
     away = np.angle(np.exp(1j * (angle - towards)))
     bulged: Points = points * (1.0 + height * np.exp(-((away / width) ** 2)))[:, None]
@@ -139,13 +139,13 @@ def _overlap(
 
 
 def _add(plane: Plane, patch: Plane, x: float, y: float) -> None:
-    """Add a patch to the plane with its middle at (x, y), as far as it lies within."""
+    """Add a patch to the plane with its centre at (x, y), clipped at the border."""
     theirs, ours = _overlap(plane, patch, x, y)
     plane[ours] += patch[theirs]
 
 
 def _lay(picture: Plane, colours: Plane, coverage: Plane, x: float, y: float) -> None:
-    """Lay a cell over the picture with its middle at (x, y), as far as it lies within."""
+    """Draw a cell over the picture with its centre at (x, y), clipped at the border."""
     theirs, ours = _overlap(picture, colours, x, y)
     below = picture[ours]
     below += (colours[theirs] - below) * coverage[theirs][..., None]
@@ -203,7 +203,7 @@ def _cell_outlines(rng: np.random.Generator, blast: bool) -> tuple[Points, Point
 
 
 def white_cell(rng: np.random.Generator, stain: Stain | None = None) -> tuple[Plane, Plane]:
-    """A lymphoblast or a healthy lymphoid precursor, as likely the one as the other.
+    """A lymphoblast or a healthy lymphoid precursor, with equal probability.
 
     Args:
         rng: decides everything about it.
@@ -247,7 +247,7 @@ def _red_cell(rng: np.random.Generator) -> Plane:
     body = _soften(_fill(outline, middle, (side, side)), 0.8)
     pallor_points = outline * rng.uniform(0.35, 0.58) + rng.normal(0.0, 0.05 * radius, 2)
     pallor = _soften(_fill(pallor_points, middle, (side, side)), 0.13 * radius)
-    membrane = body * (1 - body) * np.float32(1.6)  # light bends at the edge, which looks darker
+    membrane = body * (1 - body) * np.float32(1.6)  # light is refracted at the edge, which looks darker
     thickness: Plane = body * (1 - np.float32(rng.uniform(0.15, 0.85)) * pallor) + membrane
     thickness *= 1 + np.float32(0.035) * _grain(rng, (side, side), 18)
     thickness *= np.float32(rng.uniform(0.65, 1.1))
@@ -257,7 +257,8 @@ def _red_cell(rng: np.random.Generator) -> Plane:
 def _red_cell_places(
     rng: np.random.Generator, width: int, height: int, whites: list[tuple[float, float]]
 ) -> list[tuple[float, float]]:
-    """Middles of the red cells: half are strewn, half lean on one already there; none under a white."""
+    """Centres of the red cells: half are placed at random, half touch one already placed; none lie under a white
+    cell."""
     count = math.ceil(RED_CELL_COVER * width * height / (math.pi * RED_CELL_RADIUS_PX**2))
     room = np.array(whites or [(-1e6, -1e6)])
     places: list[tuple[float, float]] = []
@@ -288,7 +289,7 @@ def _platelet(rng: np.random.Generator) -> tuple[Plane, Plane]:
 
 
 def _white_places(rng: np.random.Generator, width: int, height: int) -> list[tuple[float, float]]:
-    """Middles of the white cells: one in the middle of the field, the others far from it and from each other."""
+    """Centres of the white cells: one in the centre of the field, the others far from it and from each other."""
     whites = [(width / 2 + rng.normal(0.0, 3.0), height / 2 + rng.normal(0.0, 3.0))]
     for _ in range(int(rng.poisson(WHITE_CELLS_PER_MEGAPIXEL * width * height / 1e6))):
         x, y = rng.uniform(0.0, width), rng.uniform(0.0, height)
@@ -321,7 +322,7 @@ def smear_field(
     uneven = _grain(rng, (height // 4 + 1, width // 4 + 1), 40) * np.float32(0.006)
     thickness += cv2.resize(uneven, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(3)
 
-    # Two cells on one another are less dark than two layers would be: they press each other thin.
+    # Two overlapping cells are less dark than two layers would be: they flatten each other.
     thickness = np.tanh(thickness / np.float32(1.7)) * np.float32(1.0 / math.tanh(1.0 / 1.7))
 
     planes = []

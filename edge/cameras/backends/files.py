@@ -1,4 +1,4 @@
-"""Images of a folder as a camera: each once, in name order, or over and over."""
+"""Images of a folder as a camera: each once, in name order, or in a loop."""
 
 import os
 import time
@@ -12,7 +12,7 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov", ".webm", ".mjpeg", "
 
 
 class FilesCamera:
-    """Gives every image under a folder once; the file's own folder is the specimen where none is set.
+    """Gives every image under a folder once; if no specimen is set, it is the name of the image's folder.
 
     Args:
         folder: searched through in name order.
@@ -20,7 +20,7 @@ class FilesCamera:
         specimen: of every frame; "" for the name of the file's folder.
 
     Attributes:
-        wants: asked before a file is read; one for which it gives False is left out.
+        wants: called before a file is read; a file for which it returns False is skipped.
     """
 
     live = False

@@ -1,6 +1,6 @@
-"""Runs a GStreamer pipeline that comes on standard input, so that no secret of it is on a command line.
+"""Runs a GStreamer pipeline from standard input, so that no secret of it is on a command line.
 
-`gst-launch-1.0` takes its pipeline from the command line alone, which all users of the machine can read. This
+`gst-launch-1.0` takes its pipeline only from the command line, which all users of the machine can read. This
 program does the same with libgstreamer: it ends with 1 and one line for each error, or with 0 at the end of the stream.
 """
 

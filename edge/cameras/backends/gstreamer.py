@@ -41,17 +41,17 @@ HAND_OVER = (
 )
 
 PIPE_BYTES = 1 << 20
-"""The largest that a user may ask for; fewer switches between the two programs."""
+"""The largest pipe that a user may ask for; it saves switches between the two programs."""
 
 STOP_TIMEOUT_S = 2.0
 
 LAUNCHER = "edge.cameras.backends.gst_launcher"
 
 SECRET = re.compile(r"://[^\s]*[@?]|user|passw|-pw\b|secret|token|key", re.IGNORECASE)
-"""What a secret that stands in the settings themselves looks like."""
+"""Pattern of a secret written in the settings themselves."""
 
 LAST_LINES, LONGEST_LINE = 20, 500
-"""Of what GStreamer writes, so much is kept to give the reason of a failure."""
+"""Lines of GStreamer's output that are kept, to give the reason of a failure."""
 
 
 class GStreamerCamera(DeviceCamera):
@@ -93,7 +93,7 @@ class GStreamerCamera(DeviceCamera):
             raise LeukoscopeError(f"{PROGRAM} is not installed: apt install gstreamer1.0-tools")
         hand_over = HAND_OVER.format(width=self._settings.width, height=self._settings.height)
         text = f"{self._pipeline} {hand_over}"
-        # Command lines are for all to read: what may hold a secret goes to a program that takes it from its input.
+        # Every user can read command lines: a pipeline that may hold a secret goes through standard input.
         private = bool("${" in self._settings.source or SECRET.search(self._pipeline))
         try:
             command = [sys.executable, "-m", LAUNCHER] if private else [program, "-q", *shlex.split(text)]
@@ -146,7 +146,7 @@ class GStreamerCamera(DeviceCamera):
         return f"the pipeline ended: {' '.join(errors[:2]) or 'no reason given'}"
 
     def _listen(self) -> None:
-        """Read all that GStreamer writes about its work, or it would stop when the pipe is full."""
+        """Read all messages of GStreamer, or it would stop when the pipe is full."""
         process = self._process
         assert process is not None and process.stderr is not None
         with process.stderr as stream:
@@ -179,14 +179,15 @@ class GStreamerCamera(DeviceCamera):
         process.kill()
         try:
             process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:  # it hangs within a driver; the kernel ends it when it can
+        except subprocess.TimeoutExpired:  # it blocks within a driver; the kernel ends it when it can
             return
         if process.stdout is not None:
             process.stdout.close()
 
 
 def pipeline(settings: CameraSettings) -> str:
-    """The pipeline that the source names, as text for `gst-launch-1.0`, without the hand-over."""
+    """The pipeline that the source names, as text for `gst-launch-1.0`, without the elements that hand the frames
+    over."""
     text = address(settings.source).removeprefix("gstreamer:")
     if not text.startswith("jetson-csi"):
         return text

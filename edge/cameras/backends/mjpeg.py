@@ -1,7 +1,7 @@
 """Motion JPEG over HTTP, as IP cameras and microscope servers stream it.
 
-Such a stream carries no time stamps, so the only proof that a picture is new is that nothing waits behind
-it: all that has come is read, and the last picture of it is taken. Only what is asked for is decoded.
+Such a stream has no time stamps, so a picture is known to be the newest only if no data waits behind it: all received
+data is read, and its last picture is taken. Only requested pictures are decoded.
 
 Pictures are found by JPEG's own markers: lengths and boundaries that a camera sends are often wrong.
 """
@@ -28,18 +28,18 @@ from edge.imaging.preprocess import centre
 CONNECT_TIMEOUT_S = 10.0
 
 QUIET_S = 0.004
-"""A picture is the newest when nothing more has come for so long."""
+"""A picture is the newest if no more data has come for this time."""
 
 DRAIN_S = 1.0
-"""A stream that is never quiet: the last picture that came within so long is taken."""
+"""If data never stops coming, the last picture that came within this time is taken."""
 
 CHUNK_BYTES = 1 << 18
 MAX_HEADER_BYTES = 1 << 16
 MAX_PICTURE_BYTES = 64 << 20
-"""What is larger is no picture."""
+"""Limit of one picture; more data is not a picture."""
 
 MAX_OTHER_BYTES = 1 << 20
-"""So much without the start of a picture is another kind of stream."""
+"""With this much data and no start of a picture, it is not Motion JPEG."""
 
 
 class Splitter:
@@ -50,7 +50,7 @@ class Splitter:
         self._searched = self._skipped = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The pictures that are whole now; one that another begins within is given as far as it goes.
+        """The complete pictures so far; a picture in which another begins is given up to there.
 
         Raises:
             LeukoscopeError: this is no Motion JPEG; the message says why, without the camera's name.
@@ -93,7 +93,7 @@ class Splitter:
             if position + 4 > len(rest):
                 return 0
             if rest[position] != 0xFF or rest[position + 1] in (0xD8, 0xD9):
-                break  # out of step: what follows is searched as it is
+                break  # not a segment: search for the next marker from here
             if rest[position + 1] == 0xFF:
                 position += 1
                 continue
@@ -104,7 +104,7 @@ class Splitter:
         end = rest.find(b"\xff\xd9", position)
         other = rest.find(b"\xff\xd8\xff", position, end if end >= 0 else len(rest))
         self._searched = max(position, len(rest) - 2)
-        if other >= 0:  # compressed data never holds this: the first picture was cut
+        if other >= 0:  # compressed data never contains this: the first picture is truncated
             return other
         return end + 2 if end >= 0 else 0
 
@@ -150,7 +150,7 @@ class Stream:
     def _unreachable(self, error: Exception) -> LeukoscopeError:
         reason = harmless(error) or type(error).__name__
         return LeukoscopeError(
-            f"camera {self._name}: cannot be reached ({reason}); is the camera on, and the address right?"
+            f"camera {self._name}: cannot be reached ({reason}); check that the camera is on and the address is right"
         )
 
     def _send(self, *events: h11.Request | h11.EndOfMessage) -> None:
@@ -162,7 +162,7 @@ class Stream:
         while True:
             event = self._http.next_event()
             if isinstance(event, h11.Response):
-                self._socket.settimeout(None)  # how long a picture may take is the supervisor's business
+                self._socket.settimeout(None)  # the supervisor limits how long a picture may take
                 return event
             if event is h11.NEED_DATA:
                 if time.monotonic() > deadline_s:
@@ -172,7 +172,7 @@ class Stream:
                 raise h11.RemoteProtocolError("the connection was closed without an answer")
 
     def receive(self) -> bytes:
-        """What has come of the body, waiting for at least one byte of it.
+        """The data of the body that has arrived; waits for at least one byte.
 
         Raises:
             LeukoscopeError: it ended, or what comes is no HTTP.
@@ -191,7 +191,7 @@ class Stream:
                     return found
                 else:
                     raise LeukoscopeError(
-                        f"camera {self._name}: gives no more pictures; is it still connected?"
+                        f"camera {self._name}: gives no more pictures; check its cable or network"
                     )
         except (OSError, ValueError, h11.ProtocolError) as error:
             if found:
@@ -201,7 +201,7 @@ class Stream:
             ) from error
 
     def more_waits(self) -> bool:
-        """Has more come, or does it come within `QUIET_S`? All that was received is already taken from h11."""
+        """Whether more data has come or comes within `QUIET_S`. All data received before was already taken from h11."""
         if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
             return True
         return bool(select.select([self._socket], [], [], QUIET_S)[0])
@@ -246,7 +246,7 @@ class MjpegCamera(DeviceCamera):
             self.grab()
             try:
                 height, width = self.retrieve_whole().pixels.shape[:2]
-            except ImageError:  # one is lost; the supervisor limits how long this may take
+            except ImageError:  # skip this one; the supervisor limits how long this may take
                 continue
             break
         self.description = f"{width} x {height} px, Motion JPEG"
@@ -273,7 +273,7 @@ class MjpegCamera(DeviceCamera):
             )
 
     def grab(self) -> None:
-        """Take the newest picture, reading over all that have waited.
+        """Take the newest picture and drop older ones that waited.
 
         Raises:
             LeukoscopeError: the stream ended or is no Motion JPEG.
@@ -286,7 +286,7 @@ class MjpegCamera(DeviceCamera):
             try:
                 pictures = self._splitter.feed(stream.receive())
             except LeukoscopeError as error:
-                if newest:  # its last picture is still good; the next call meets the end again
+                if newest:  # its last picture is valid; the next call reports the end
                     break
                 text = str(error)
                 raise LeukoscopeError(

@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
+from edge.cameras.backends.usb_jpeg import JPEG_FORMATS, checked, pictures_are_sound
 from edge.cameras.base import DeviceCamera
 from edge.cameras.pixels import as_rgb
 from edge.cameras.settings import CameraSettings, address
 from edge.errors import ImageError, LeukoscopeError
 from edge.host.secrets import shown_address
-from edge.imaging.frame import Frame
+from edge.imaging.frame import Frame, Pixels
 from edge.imaging.preprocess import centre
 
 RAW_LIMIT_BYTES_PER_S = 30_000_000
@@ -25,10 +26,10 @@ CONTROLS_SETTLE_S = 2.0
 """How long a camera may find its own exposure and white balance before they are held."""
 
 LATE_S = 0.2
-"""A frame of a stream that comes so much later than the quickest ones has waited in a buffer."""
+"""A frame of a stream that arrives this much later than the quickest ones has waited in a buffer."""
 
 MAX_SKIPPED = 300
-"""Late frames that are passed over at once, ten seconds at 30 frames/s, before a late one is taken."""
+"""Late frames that are skipped in one go, ten seconds at 30 frames/s, before a late one is accepted."""
 
 PORTS = {"rtsp": 554, "rtsps": 322}
 CONNECT_TIMEOUT_S = 3.0
@@ -53,11 +54,14 @@ class OpenCvCamera(DeviceCamera):
         self._capture = cv2.VideoCapture()
         self._clock = StreamClock()
         self._buffer: Any = None
+        self._jpeg = self._checked = (
+            False  # whether it sends JPEG pictures, and whether they are checked for damage
+        )
         self._grabbed_ns = 0
         self.description = ""
 
     def open(self) -> None:
-        """Open, agree on size and format, hold the controls; frames are fresh after it.
+        """Open the source, agree on size and format, and fix the controls; frames after it are fresh.
 
         Raises:
             LeukoscopeError: it cannot be opened; the message says why.
@@ -88,7 +92,7 @@ class OpenCvCamera(DeviceCamera):
                 parameters += [name, value]
         self._capture.open(self._source, cv2.CAP_V4L2, parameters)
         if not self._capture.isOpened():
-            # Drivers without one of these properties make OpenCV refuse all of them together.
+            # If a driver lacks one of these properties, OpenCV refuses all of them together.
             self._capture.open(self._source, cv2.CAP_V4L2)
             for name, value in zip(parameters[::2], parameters[1::2], strict=True):
                 self._capture.set(name, value)
@@ -98,9 +102,11 @@ class OpenCvCamera(DeviceCamera):
                 "see v4l2-ctl --list-devices"
             )
         self._hold_controls()
+        self._jpeg = self._pixel_format() in JPEG_FORMATS
+        self._checked = self._jpeg and pictures_are_sound(self._capture)
 
     def _hold_controls(self) -> None:
-        """Set exposure, gain and white balance, or let the camera find them and then hold them."""
+        """Set exposure, gain and white balance, or let the camera find them and then fix them."""
         capture, wanted = self._capture, self._settings
         if not (wanted.exposure_us and wanted.white_balance_k):
             end = time.monotonic() + CONTROLS_SETTLE_S
@@ -115,16 +121,20 @@ class OpenCvCamera(DeviceCamera):
         if wanted.white_balance_k:
             capture.set(cv2.CAP_PROP_WB_TEMPERATURE, wanted.white_balance_k)
 
+    def _pixel_format(self) -> str:
+        code = int(self._capture.get(cv2.CAP_PROP_FOURCC))
+        return code.to_bytes(4, "little", signed=code < 0).decode("ascii", "replace").strip("\0 ")
+
     def _describe(self) -> str:
-        capture = self._capture
-        code = int(capture.get(cv2.CAP_PROP_FOURCC))
-        pixel_format = code.to_bytes(4, "little", signed=code < 0).decode("ascii", "replace").strip("\0 ")
+        capture, pixel_format = self._capture, self._pixel_format()
         text = (
             f"{capture.get(cv2.CAP_PROP_FRAME_WIDTH):.0f} x {capture.get(cv2.CAP_PROP_FRAME_HEIGHT):.0f} px, "
             f"{pixel_format or 'unknown format'}, {capture.get(cv2.CAP_PROP_FPS):.3g} frames/s"
         )
         if self._device:
             text += f", exposure {capture.get(cv2.CAP_PROP_EXPOSURE) * 100:.0f} µs held"
+        if self._jpeg and not self._checked:
+            text += ", damaged pictures are not found"
         return text
 
     def grab(self) -> None:
@@ -135,7 +145,9 @@ class OpenCvCamera(DeviceCamera):
         """
         for _ in range(MAX_SKIPPED):
             if not self._capture.grab():
-                raise LeukoscopeError(f"camera {self._name}: gives no more pictures; is it still connected?")
+                raise LeukoscopeError(
+                    f"camera {self._name}: gives no more pictures; check its cable or network"
+                )
             self._grabbed_ns = self._captured_ns()
             if time.monotonic_ns() - self._grabbed_ns < LATE_S * 1e9:
                 break
@@ -144,16 +156,24 @@ class OpenCvCamera(DeviceCamera):
         """The frame that was grabbed.
 
         Raises:
-            ImageError: it cannot be decoded.
+            ImageError: it is damaged, or cannot be decoded.
         """
-        ok, picture = self._capture.retrieve(self._buffer)
-        if not ok:
+        given, picture = self._capture.retrieve(self._buffer)
+        if not given:
             raise ImageError(f"camera {self._name}: a picture could not be decoded")
         self._buffer = picture  # used again, since new memory for each frame costs more than its conversion
-        picture = centre(picture, self._region_px)
+        if self._checked:
+            pixels = centre(self._checked_picture(picture), self._region_px)
+        else:
+            pixels = as_rgb(centre(picture, self._region_px), blue_first=True)
         wall_ns = time.time_ns() - (time.monotonic_ns() - self._grabbed_ns)
-        pixels = as_rgb(picture, blue_first=True)
         return Frame(pixels, wall_ns, self._grabbed_ns, self._name, self._settings.specimen)
+
+    def _checked_picture(self, raw: Any) -> Pixels:
+        try:
+            return checked(raw)
+        except ImageError as error:
+            raise ImageError(f"camera {self._name}: {error}") from error
 
     def _captured_ns(self) -> int:
         """When the frame just grabbed was taken, on the monotonic clock."""
@@ -171,11 +191,12 @@ class OpenCvCamera(DeviceCamera):
 class StreamClock:
     """How late each frame of a stream comes, from its own time stamps.
 
-    The quickest frame is taken as not late at all; the difference of a slower one is time that it
-    waited in a buffer. So what the network and the encoder always need is not seen.
+    The quickest frame counts as not late; the delay of a slower one is time that it waited in a buffer. The constant
+    delay of network and encoder is not measured.
     """
 
-    # A camera's clock runs up to some 100 ppm off ours: forget as fast as that, not to see lateness in it.
+    # A camera's clock drifts from ours by up to about 100 ppm: the reference drifts as fast, so that this is not
+    # taken for delay.
     DRIFT = 200e-6
 
     def __init__(self) -> None:
@@ -188,7 +209,7 @@ class StreamClock:
             self._quickest_ns += (now_ns - self._last_ns) * self.DRIFT
         self._last_ns = now_ns
         offset_ns = now_ns - stamp_ns
-        # A stamp that jumps by a minute is another clock: begin again.
+        # A stamp that jumps by a minute comes from a clock that was reset: begin again.
         if self._quickest_ns is None or not 0 <= offset_ns - self._quickest_ns < 60e9:
             self._quickest_ns = offset_ns
         return round(offset_ns - self._quickest_ns)
@@ -209,12 +230,14 @@ def _why_no_stream(source: str) -> str:
     try:
         socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
-        return f"{host}:{port} cannot be reached ({error}); is the camera on, and the address right?"
+        return (
+            f"{host}:{port} cannot be reached ({error}); check that the camera is on and the address is right"
+        )
     return f"{host}:{port} answers, but gives no video there; check path, user name and password"
 
 
 class VideoFile:
-    """A video file as a camera that is not live: each of its frames once, or over and over.
+    """A video file as a camera that is not live: each of its frames once, or in a loop.
 
     Args:
         file: whatever FFmpeg reads.

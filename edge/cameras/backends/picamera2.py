@@ -30,7 +30,7 @@ YUV_CODES = {
 }
 
 DMA_HEAPS = Path("/dev/dma_heap")
-"""Where picamera2 takes its memory for pictures from; a Raspberry Pi's kernel has it, Debian's own has not."""
+"""Where picamera2 allocates memory for pictures; a Raspberry Pi's kernel has it, Debian's kernel does not."""
 
 CONTROLS_SETTLE_S = 2.0
 """How long the camera may find its own exposure and white balance before they are held."""
@@ -84,7 +84,7 @@ class Picamera2Camera(DeviceCamera):
             ) from error
 
     def _made(self) -> Any:
-        """picamera2's camera; where there are no DMA heaps, libcamera itself finds the memory."""
+        """picamera2's camera; without DMA heaps, libcamera itself allocates the memory."""
         library = self._library
         if DMA_HEAPS.exists():
             return library.Picamera2(self._number)
@@ -98,7 +98,7 @@ class Picamera2Camera(DeviceCamera):
         size = (wanted.width or DEFAULT_SIZE_PX[0], wanted.height or DEFAULT_SIZE_PX[1])
         frame_us = round(1e6 / wanted.fps) if wanted.fps else 0
         configuration = camera.create_video_configuration(
-            main={"size": size, "format": "BGR888"},  # a camera without RGB gives its own
+            main={"size": size, "format": "BGR888"},  # a camera without RGB uses its own format
             controls=self._offered({"FrameDurationLimits": (frame_us, frame_us)} if wanted.fps else {}),
             queue=False,  # a request is answered with a frame that comes after it
         )
@@ -115,7 +115,7 @@ class Picamera2Camera(DeviceCamera):
         )
 
     def _offered(self, controls: dict[str, Any]) -> dict[str, Any]:
-        """Those of some controls that this camera has; a webcam or a virtual one has few."""
+        """The controls that this camera has, of those given; a webcam or a virtual camera has few."""
         return {name: value for name, value in controls.items() if name in self._camera.camera_controls}
 
     def _held(self) -> dict[str, Any]:
@@ -164,13 +164,13 @@ class Picamera2Camera(DeviceCamera):
         )
 
     def _release(self) -> None:
-        """Give the frame's memory back to libcamera, which has only a few."""
+        """Return the frame's buffer to libcamera, which has only a few."""
         request, self._request = self._request, None
         if request is not None:
             request.release()
 
     def close(self) -> None:
-        """Stop the camera and give it back."""
+        """Stop and release the camera."""
         self._release()
         camera, self._camera = self._camera, None
         if camera is not None:
@@ -178,7 +178,8 @@ class Picamera2Camera(DeviceCamera):
 
 
 def pixels_of(request: Any, stream: dict[str, Any]) -> Pixels:
-    """The picture of a request: RGB as it is asked for, or what a camera gives that has no RGB, as webcams.
+    """The picture of a request: RGB as requested, or converted to RGB from what a camera without RGB gives, such as a
+    webcam.
 
     Args:
         request: of picamera2.
@@ -191,14 +192,14 @@ def pixels_of(request: Any, stream: dict[str, Any]) -> Pixels:
         LeukoscopeError: this version cannot read that format.
     """
     name, (width, height) = stream["format"], stream["size"]
-    if name in ("NV12", "NV21"):  # which picamera2 has no array for
+    if name in ("NV12", "NV21"):  # picamera2 offers no array of it
         plane = request.make_buffer("main")[: stream["stride"] * height * 3 // 2].reshape(
             -1, stream["stride"]
         )
         code = cv2.COLOR_YUV2RGB_NV12 if name == "NV12" else cv2.COLOR_YUV2RGB_NV21
         pixels: Pixels = cv2.cvtColor(plane, code)
         return pixels[:, :width]
-    if name == "MJPEG":  # picamera2 would decode a damaged picture as far as it goes
+    if name == "MJPEG":  # picamera2 would decode a damaged picture up to the damage
         return decode(bytes(request.make_buffer("main")))
     if name in YUV_CODES:
         pixels = cv2.cvtColor(request.make_array("main"), YUV_CODES[name])
@@ -209,7 +210,7 @@ def pixels_of(request: Any, stream: dict[str, Any]) -> Pixels:
 
 
 def _age_ns(stamp_ns: int) -> int:
-    """How long ago the sensor took the frame; its stamp is of the boot clock, where it gives one."""
+    """How long ago the sensor took the frame, by its stamp of the boot clock; 0 if it gives none."""
     age_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - stamp_ns
     return age_ns if 0 <= age_ns < 10_000_000_000 else 0
 

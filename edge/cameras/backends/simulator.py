@@ -1,4 +1,4 @@
-"""A camera that needs no microscope: it draws stained cells, seeded, with the faults of real optics."""
+"""A camera without a microscope: it draws stained cells from a seed, with the faults of real optics."""
 
 import functools
 import math
@@ -20,7 +20,7 @@ from edge.imaging.frame import Frame, Pixels
 DRAWN_SIDE_PX = 450
 SMALLEST_SIDE_PX, LARGEST_FRAME_PX, LONGEST_TO_SHORTEST = 32, 16_777_216, 8
 CENTRE_JITTER_PX = 1.5
-"""Sigma of the cell's way from the middle: the 10th to 90th percentile in C-NMC is -2.6 to 1.0 px."""
+"""Sigma of the cell's distance from the centre: the 10th to 90th percentile in C-NMC is -2.6 to 1.0 px."""
 
 
 def draw(settings: SimulatorSettings, width: int, height: int, frame_number: int) -> Pixels:
@@ -70,7 +70,7 @@ def _zoom(width: int, height: int) -> float:
 
 
 def _cell_on_black(rng: np.random.Generator, settings: SimulatorSettings, width: int, height: int) -> Plane:
-    """(height, width, 3) float32: the cell near the middle, blurred; black where its light does not reach."""
+    """(height, width, 3) float32: the cell near the middle, blurred; black outside the lit area."""
     colours, coverage = white_cell(rng)
     patch: Plane = colours * coverage[..., None]
     zoom = _zoom(width, height)
@@ -120,7 +120,7 @@ def _sensed(picture: Plane, sigma_levels: float, rng: np.random.Generator) -> Pi
 
 
 class SimulatorCamera:
-    """A live camera of drawn cells; frame numbers go on over `close` and `open`."""
+    """A live camera of drawn cells; frame numbers continue after `close` and `open`."""
 
     live = True
 
@@ -168,7 +168,7 @@ class SimulatorCamera:
         self._frame_number += 1
         if self._period_s > 0.0:
             self._closed.wait(max(0.0, self._due_s - time.monotonic()))
-            # A reader that was late once catches up by one frame, never by a burst of old ones.
+            # A reader that was late once skips the missed frames, rather than get a burst of old ones.
             self._due_s = max(self._due_s + self._period_s, time.monotonic())
         return Frame(
             pixels=pixels,

@@ -1,7 +1,6 @@
-"""The child process that `edge.cameras.backends.child` starts: it owns one camera and answers for its frames.
+"""The child process that `edge.cameras.backends.child` starts: it owns one camera and sends its frames.
 
-It reads all the time, so that no frame grows old in a driver's queue, but decodes and converts only
-those that are asked for.
+It reads all the time, so that no old frame waits in a driver's queue, but decodes and converts only requested frames.
 """
 
 import mmap
@@ -97,13 +96,13 @@ def _line() -> bytes:
     while not line.endswith(b"\n"):
         byte = os.read(0, 1)
         if not byte:
-            sys.exit("the parent is gone")
+            sys.exit("the parent has ended")
         line += byte
     return line
 
 
 def _listen(wanted: threading.Event) -> None:
-    """Take requests; where the parent is gone, end with all that was started here, also while a driver blocks."""
+    """Take requests; if the parent has ended, kill this process and its children, even while a driver blocks."""
     while os.read(0, 1):
         wanted.set()
     os.killpg(0, signal.SIGKILL)

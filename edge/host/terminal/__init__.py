@@ -1,3 +1,3 @@
-"""What stands on a terminal beside the results: notes and errors, a progress bar, no noise of libraries. It may
+"""Terminal output besides the results: notes and errors, a progress bar, library messages suppressed. It may
 import host and errors.
 """

@@ -1,4 +1,4 @@
-"""Text for people beside the results: notes and errors on standard error, redacted, harmless to a terminal.
+"""Text for people besides the results: notes and errors on standard error, redacted, harmless to a terminal.
 
 Standard error may be closed or full: then a note is lost, and the work goes on.
 """
@@ -23,7 +23,7 @@ def error(text: str) -> None:
 
 
 def is_terminal(stream: IO[str]) -> bool:
-    """Whether the stream is a terminal that obeys cursor movements."""
+    """Whether the stream is a terminal that supports cursor movements."""
     try:
         return stream.isatty() and os.environ.get("TERM") != "dumb"
     except ValueError:  # it is closed

@@ -1,4 +1,4 @@
-"""Lines that libraries of C++ write to standard error by themselves, and that tell a user nothing."""
+"""Lines that C++ libraries write to standard error by themselves, of no use to a user."""
 
 import contextlib
 import os
@@ -21,16 +21,16 @@ _NOISE = re.compile(
 
 
 def quiet() -> None:
-    """Ask the libraries to be silent; before they are loaded."""
+    """Silence the libraries; call it before they are loaded."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
 @contextlib.contextmanager
 def without_noise() -> Iterator[None]:
-    """Hold back standard error, then write all of it but the lines that are known as noise.
+    """Capture standard error, then write all of it except the known noise.
 
-    For the short time in which a library is loaded or a network made: some cannot be asked to be silent.
+    For the short time in which a library is loaded or a network made: some cannot be silenced.
     """
     try:
         kept = os.dup(2)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Show = Callable[[str], None]
-"""Prints one line of results, above the bar if there is one."""
+"""Prints one line of results, above the bar if a bar is shown."""
 
 
 @contextmanager

@@ -1,3 +1,3 @@
-"""A TOML file that a person wrote: the line of each key, and what is wrong with it in words. It may import host
+"""TOML files written by people: the line of each key, and faults explained in words. It may import host
 and errors.
 """

@@ -99,7 +99,7 @@ def _of_key(name: str, key: str, value: Any, owner: type[msgspec.Struct]) -> str
     where = f"[{name}] {key}"
     kind = fields[key].type
     if isinstance(value, str) and (sign := _control_character(value, (name, key) in _MAY_HOLD_LINES)):
-        return f"{where} holds the control character {harmless(sign)}; take it out"
+        return f"{where} holds the control character {harmless(sign)}; remove it"
     try:
         msgspec.convert({key: value}, owner)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -113,7 +113,7 @@ def _of_key(name: str, key: str, value: Any, owner: type[msgspec.Struct]) -> str
 
 
 def allowed_values(key: str, kind: inspect.Type) -> str:
-    """What a key may be, in words: "a number from 0 to 1000, frames per second"."""
+    """The allowed values of a key, in words: "a number from 0 to 1000, frames per second"."""
     if isinstance(kind, inspect.UnionType):
         kind = next(part for part in kind.types if not isinstance(part, inspect.NoneType))
     if isinstance(kind, inspect.Metadata):
@@ -185,11 +185,11 @@ def _control_character(text: str, may_hold_lines: bool) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as a message may quote it. Text may be a secret that stands at the wrong place: its kind only."""
+    """A value as a message may quote it. Text may be a secret in the wrong place, so only its type is shown."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
-        return harmless(value, SHOWN_CHARACTERS) if abs(value) < 1e30 else "a number beyond all ranges"
+        return harmless(value, SHOWN_CHARACTERS) if abs(value) < 1e30 else "a number out of all ranges"
     if isinstance(value, str):
         return f'"{harmless(redact(value), SHOWN_CHARACTERS)}"'
     return "a table" if isinstance(value, dict) else "a list" if isinstance(value, list) else "a date or time"

@@ -1,4 +1,4 @@
-"""The line of each key in a TOML file, so that a message can name it: tomllib does not tell."""
+"""The line of each key in a TOML file, so that a message can name it; tomllib does not give it."""
 
 import re
 from collections.abc import Iterator

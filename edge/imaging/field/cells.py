@@ -1,4 +1,4 @@
-"""White cells of a field: what the finder's output says, cell by cell, touching ones apart."""
+"""White cells of a field, decoded from the finder's output; touching cells are separated."""
 
 from dataclasses import dataclass
 
@@ -138,7 +138,7 @@ class _Centre:
     logit: float
 
     def enlarged(self, factor: float) -> "_Centre":
-        """The same cell in a larger picture."""
+        """The same cell, scaled to a larger picture."""
         return _Centre(
             self.x * factor, self.y * factor, self.width * factor, self.height * factor, self.logit
         )
@@ -159,7 +159,7 @@ def _peaks(maps: Maps, width: int, height: int, threshold: float) -> list[_Centr
 
 
 def _apart(peaks: list[_Centre]) -> list[_Centre]:
-    """Those that are not another view of a surer cell."""
+    """The cells that do not duplicate one with a higher score."""
     kept: list[_Centre] = []
     for peak in peaks:
         near = (

@@ -1,4 +1,5 @@
-"""A cell cut out of its field as the training's cells are: all else black, its centroid centred, its scale theirs."""
+"""A cell cut out of its field like the training cells: black around it, its centroid in the centre, at the same
+scale."""
 
 import cv2
 import numpy as np

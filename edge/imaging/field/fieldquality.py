@@ -7,10 +7,11 @@ from edge.imaging.frame import Pixels
 
 BLOCKS = 16
 MIN_WHITE_LEVELS = 40
-"""If even the brightest of 16 x 16 parts of a field is darker than this, it is black: no lamp, or a closed shutter."""
+"""If the brightest of 16 x 16 parts of a field is darker than this, the field is black: no lamp, or a closed
+shutter."""
 
 MAX_SATURATED = 0.97
-"""A field of which a larger share is white beyond measure shows no cells: too much light."""
+"""A field of which a larger share is saturated shows no cells: too much light."""
 
 MIN_CONTRAST_LEVELS = 3.0
 """Standard deviation of green under it: nothing is in the field."""
@@ -22,7 +23,7 @@ SHARPNESS_PX_OF_TRAINING = 2.0
 MIN_SHARPNESS = 0.36
 """Of a cell with what is around it, as `edge.imaging.quality.measure` gives it; less is out of focus. Sharp fields of
 three laboratories have 0.39 and more (the 5th percentile of the softest), blurred by 2.2 px at that size 0.35 and less
-at the median. On black it tells nothing: the cut itself is always sharp."""
+at the median. On a black background it is meaningless: the edge of the cut-out is always sharp."""
 
 
 def sharpness(crop: Pixels, crop_px: int) -> float:
@@ -39,7 +40,7 @@ def sharpness(crop: Pixels, crop_px: int) -> float:
 
 
 def reasons(look: Pixels) -> list[str]:
-    """Why no cell can be found in a field; empty if nothing speaks against it.
+    """Why no cell can be found in a field; empty if there is no reason.
 
     Args:
         look: (h, w, 3) uint8 RGB, the field as `edge.imaging.field.lamp.small_look` shows it.
@@ -51,7 +52,7 @@ def reasons(look: Pixels) -> list[str]:
     full = (254, 254, 254)
     saturated = cv2.countNonZero(cv2.inRange(look, full, (255, 255, 255))) / green.size
     if saturated > MAX_SATURATED:
-        return [f"overexposed: {saturated:.0%} of the field is white beyond measure; less light or exposure"]
+        return [f"overexposed: {saturated:.0%} of the field is saturated; reduce light or exposure"]
     contrast = float(cv2.meanStdDev(green)[1][0, 0])
     if contrast < MIN_CONTRAST_LEVELS:
         return [f"empty: the field has no contrast ({contrast:.1f} levels)"]

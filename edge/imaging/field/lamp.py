@@ -1,4 +1,4 @@
-"""The lamp: the background between the cells is white; a field is made even and neutral by it."""
+"""The lamp: the background between the cells is white, and serves to make a field even and neutral."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ Surface = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Lamp:
-    """What white is at each place of a field.
+    """The white level at each position of a field.
 
     Attributes:
         terms: (6, 3) float64: natural logarithm of the white level of red, green and blue as a second-order
@@ -91,7 +91,7 @@ def find_lamp(field: Pixels, look: Pixels | None = None) -> Lamp:
         terms = _fit(places[kept], logs[kept])
         part = np.exp((logs - _basis(*places.T) @ terms)[:, 1])
         again = part > NO_BACKGROUND_PART
-        # The surface is pulled down by blocks without background; those above it are the better witnesses.
+        # Blocks without background pull the surface down; fit it again to those above it.
         again &= kept | (part > 1)
         if again.sum() < 3 or (again == kept).all():
             break
@@ -127,7 +127,7 @@ def _guesses(look: Pixels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.floa
 
 
 def _fit(places: npt.NDArray[np.float64], logs: npt.NDArray[np.float64]) -> Surface:
-    """Second order where there are blocks enough, else first order or flat; a little ridge keeps it calm."""
+    """Second order if there are enough blocks, else first order or constant; a small ridge term keeps it stable."""
     columns = 6 if len(places) >= 24 else 3 if len(places) >= 9 else 1
     basis = _basis(*places.T)[:, :columns]
     ridge = np.diag([0.0, 0.02, 0.02, 0.1, 0.1, 0.1][:columns]) * len(places)

@@ -1,4 +1,4 @@
-"""What the planes of the cell finder's output mean: the one place that training and the box agree on."""
+"""What the planes of the cell finder's output mean, defined once for training and the box."""
 
 CELL_STRIDE_PX = 4
 """One position of the output stands for so many pixels of the network's input, each way."""
@@ -15,5 +15,5 @@ MASK, HEAT, SIZE, SCALE = (0, 4), 4, (5, 7), 7
 
 SIZE_BASE_PX = 24.0
 STEPS_AN_OCTAVE = 3.0
-"""A length is said as `STEPS_AN_OCTAVE` · log2(length / `SIZE_BASE_PX`), so that int8 is as exact for small ones as
-for large ones, and all planes have a like range."""
+"""A length is encoded as `STEPS_AN_OCTAVE` · log2(length / `SIZE_BASE_PX`), so that int8 is as exact for small ones as
+for large ones, and all planes have a similar range."""

@@ -1,4 +1,5 @@
-"""Count once: where a field lies beside the fields before it, and which of its cells were seen in them."""
+"""Counts each cell once: finds where a field lies relative to earlier fields, and which of its cells were seen in
+them."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ SIDE_PX = 128
 """Fields are compared as grey pictures so long along their longer side."""
 
 MIN_OVERLAP = 0.12
-"""Two fields that share less of their area are not told from strangers."""
+"""Two fields that share less of their area cannot be told from unrelated fields."""
 
 MIN_LIKENESS = 0.72
-"""Correlation of what two fields share, over which they are neighbours. True neighbours under noise have 0.8 and more;
-of strangers the best of many shifts reaches 0.6."""
+"""Two fields whose shared parts correlate by more than this are neighbours. True neighbours under noise have 0.8 and
+more; unrelated fields reach 0.6 at the best of many shifts."""
 
 WHITENED = 0.8
 """Power of the spectrum's size that it is divided by: 1 is phase correlation, 0 plain correlation."""
@@ -129,7 +130,7 @@ def shift_between(one: Look, other: Look) -> tuple[float, float] | None:
     """By how much the second field lies right of and below the first, pixels; None where they share too little.
 
     Phase correlation (Kuglin & Hines 1975), with room for every shift; of its highest peaks the one is taken whose
-    shared parts are most alike, for where little is shared the highest peak is chance.
+    shared parts are most alike, since with a small shared part the highest peak may be chance.
     """
     height, width = one.grey.shape
     size = (2 * height, 2 * width)

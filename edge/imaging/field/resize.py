@@ -1,4 +1,4 @@
-"""One way to make pictures of whole fields another size: quick, and without skipping pixels."""
+"""Resizes pictures of whole fields: fast, and without skipping pixels."""
 
 import cv2
 

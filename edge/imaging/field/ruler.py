@@ -1,4 +1,4 @@
-"""The ruler: red cells are 7 to 8 µm across everywhere, and so tell how large a field's cells are."""
+"""The ruler: red cells are 7 to 8 µm wide everywhere, so their width in pixels gives the scale of a field."""
 
 from collections import deque
 
@@ -10,13 +10,13 @@ MODEL_RED_CELL_PX = 113.0
 no red cells: a white cell there is 203 px wide, and in the fields of three other sets 1.8 red cells."""
 
 SMOOTHED_FRAMES = 15
-"""So many frames of a specimen give its ruler: their median."""
+"""Number of frames of a specimen whose median gives its ruler."""
 
 JUMP = 1.4
 """A frame whose red cells differ more from those before is of another objective: the ruler begins anew."""
 
 MIN_CELL_PX = 48.0
-"""A white cell that is narrower cannot be judged: the classifier would be shown pixels that were never seen."""
+"""A narrower white cell cannot be classified: it would have to be enlarged, and has too little detail."""
 
 RANGE_PX = (6.0, 600.0)
 """Red cells outside of it are no red cells: the scale is wrong, or there are none in the field."""
@@ -38,7 +38,7 @@ class Ruler:
         self._seen: deque[float] = deque(maxlen=SMOOTHED_FRAMES)
 
     def known_px(self, specimen: str) -> float:
-        """Width of a red cell as far as this specimen's frames have told, pixels of the field; 0 before the first."""
+        """Width of a red cell by this specimen's frames so far, pixels of the field; 0 before the first."""
         if self.fixed_px:
             return self.fixed_px
         if specimen != self._specimen:
@@ -51,7 +51,7 @@ class Ruler:
         self._seen.clear()
 
     def measured(self, red_px: float, specimen: str) -> float:
-        """Take a frame's own measure; gives the smoothed one."""
+        """Add a frame's own measurement; returns the smoothed one."""
         known = self.known_px(specimen)
         if known and not 1 / JUMP < red_px / known < JUMP:
             self._seen.clear()

@@ -1,5 +1,5 @@
 // One cell: picture, what speaks for which verdict, and the whole record.
-import { byId, counted, element, moment, request, showFault, t } from "./common.js";
+import { byId, counted, element, moment, named, request, showFault, t } from "./common.js";
 
 const id = byId("cell").dataset.cell;
 const path = `/api/cells/${encodeURIComponent(id)}`;
@@ -11,10 +11,10 @@ function fact(name, value) {
 
 try {
   const cell = await request(path);
-  fact(t("cells.verdict"), t(`counted.${counted(cell)}`));
+  fact(t("cells.verdict"), named(counted(cell)));
   for (const [name, p] of Object.entries(cell.probabilities)) fact(t("cell.probability", { name }), p.toFixed(3));
   fact(t("cell.reasons"), cell.reasons.join("; "));
-  fact(t("cells.reviewed"), cell.review ? `${t(`label.${cell.review.label}`)}, ${cell.review.reviewer}, ${moment(cell.review.at)} ${cell.review.comment}` : "–");
+  fact(t("cells.reviewed"), cell.review ? `${named(cell.review.label, "label")}, ${cell.review.reviewer}, ${moment(cell.review.at)} ${cell.review.comment}` : "–");
   fact(t("live.specimen"), cell.specimen || "–");
   fact(t("cell.captured"), moment(cell.captured_at));
   fact(t("cell.source"), cell.source);

@@ -110,6 +110,28 @@ export function follow(handlers) {
 
 export const counted = (cell) => (cell.kind === "other" ? "other" : cell.verdict);
 
+// The class names of the models, each pair with the positive one first; and which a record has.
+export const classes = JSON.parse(byId("classes").textContent);
+export const classesOf = (cell) => {
+  const names = Object.keys(cell.probabilities ?? {});
+  const known = classes.find((pair) => names.length === 2 && pair.every((name) => names.includes(name)));
+  if (known) return known;
+  return names.length === 2 ? names : classes[0];
+};
+
+export function learn(pairs) {
+  for (const pair of pairs) if (!classes.some((known) => known.join("\n") === pair.join("\n"))) classes.push(pair);
+}
+
+// What a class, "refer" or "other" is called, and by which style it is shown.
+export const named = (kind, where = "counted") => texts[`${where}.${kind}`] ?? kind;
+export function styleOf(kind) {
+  if (classes.some((pair) => pair[0] === kind)) return "ALL";
+  return classes.some((pair) => pair[1] === kind) ? "HEM" : kind;
+}
+
+export const probability = (cell) => cell.probabilities?.[classesOf(cell)[0]];
+
 export function moment(text) {
   const date = new Date(text);
   if (Number.isNaN(date.valueOf())) return text;
@@ -130,14 +152,15 @@ export function cellCard(cell, fresh = false) {
   const kind = counted(cell);
   const link = element("a", { href: `/cells/${encodeURIComponent(cell.id)}` });
   if (cell.image) link.append(pictureOf(cell, fresh));
-  const p = cell.probabilities?.ALL;
+  learn([classesOf(cell)]);
+  const p = probability(cell);
   link.append(
-    element("p", { class: "verdict", text: t(`counted.${kind}`) }),
-    element("p", { text: p === undefined ? "" : t("cell.p", { p: p.toFixed(2) }) }),
+    element("p", { class: "verdict", text: named(kind) }),
+    element("p", { text: p === undefined ? "" : t("cell.p", { of: classesOf(cell)[0], p: p.toFixed(2) }) }),
   );
   if (cell.reasons?.length) link.append(element("p", { class: "soft", text: cell.reasons[0] }));
-  if (cell.review) link.append(element("p", { text: t("cell.reviewed", { label: t(`label.${cell.review.label}`), who: cell.review.reviewer }) }));
-  return element("li", { class: kind }, link);
+  if (cell.review) link.append(element("p", { text: t("cell.reviewed", { label: named(cell.review.label, "label"), who: cell.review.reviewer }) }));
+  return element("li", { class: styleOf(kind) }, link);
 }
 
 byId("language").addEventListener("change", async (event) => {

@@ -1,5 +1,5 @@
 // The live picture, the count as it grows, and what a person does with both.
-import { byId, cellCard, counted, element, follow, onClick, onSubmit, request, t } from "./common.js";
+import { byId, cellCard, classes, counted, element, follow, learn, named, onClick, onSubmit, request, styleOf, t } from "./common.js";
 
 const LAST = 24;
 const VIEW_IS_OLD_MS = 5000;
@@ -31,12 +31,12 @@ function drawBoxes(view) {
   for (const cell of view.cells ?? []) {
     const [x, y, width, height] = cell.box;
     const box = document.createElementNS(space, "rect");
-    for (const [key, value] of Object.entries({ x, y, width, height, class: counted(cell) })) box.setAttribute(key, value);
+    for (const [key, value] of Object.entries({ x, y, width, height, class: styleOf(counted(cell)) })) box.setAttribute(key, value);
     const label = document.createElementNS(space, "text");
     label.setAttribute("x", x);
     label.setAttribute("y", Math.max(12, y - 4));
     label.setAttribute("font-size", Math.max(12, view.size[1] / 32));
-    label.textContent = t(`short.${counted(cell)}`);
+    label.textContent = named(counted(cell), "short");
     svg.append(box, label);
   }
 }
@@ -46,14 +46,16 @@ function showSpecimen(state) {
   byId("stop").disabled = !counting;
   if (!state) return;
   const counts = state.counts;
-  const total = counts.ALL + counts.HEM + counts.other; // cells to be looked at are not in the denominator
-  for (const [name, n] of Object.entries(counts)) if (byId(`n-${name}`)) byId(`n-${name}`).textContent = n;
+  // Cells to be looked at are not in the denominator.
+  const total = Object.entries(counts).reduce((sum, [name, n]) => sum + (name === "refer" ? 0 : n), 0);
+  learn(state.classes ?? []);
+  showCounts(counts);
   byId("state").textContent = t(counting ? "live.counting" : "live.done", { specimen: state.specimen, n: total, target: state.target });
   byId("progress").max = state.target || 1;
   byId("progress").value = Math.min(total, state.target);
   const percent = state.blasts_percent;
   byId("percent").textContent = percent === null || percent === undefined ? "" : t("live.percent", {
-    p: percent.toFixed(1), low: state.interval_percent[0].toFixed(1), high: state.interval_percent[1].toFixed(1),
+    name: named((state.classes ?? classes)[0][0]), p: percent.toFixed(1), low: state.interval_percent[0].toFixed(1), high: state.interval_percent[1].toFixed(1),
     adjusted: state.adjusted_percent === null ? "–" : state.adjusted_percent.toFixed(1),
   });
   showChecked(state);
@@ -63,6 +65,13 @@ function showSpecimen(state) {
   const done = total >= state.target;
   if (done && wasDone === false) celebrate();
   wasDone = done;
+}
+
+// One box a class; those of the model that counts, whichever the page was made for.
+function showCounts(counts) {
+  const shown = Object.entries(counts).filter(([name, n]) => n > 0 || ["refer", "other"].includes(name) || classes.some((pair) => pair.includes(name)));
+  byId("counts").replaceChildren(...shown.map(([name, n]) => element("div", { class: styleOf(name) },
+    element("dt", { text: named(name) }), element("dd", { id: `n-${name}`, text: n }))));
 }
 
 let askedOf = null;

@@ -1,7 +1,7 @@
 // One cell after the other: a person decides, the model's verdict comes after that.
-import { byId, counted, element, follow, onClick, onSubmit, request, showFault, t } from "./common.js";
+import { byId, classesOf, counted, element, follow, onClick, onSubmit, named, probability, request, showFault, t } from "./common.js";
 
-const KEYS = { 1: "ALL", 2: "HEM", 3: "other", 4: "not a cell", 5: "cannot say" };
+const KEYS = Object.fromEntries([...document.querySelectorAll("[data-label]")].map((button, i) => [i + 1, button.dataset.label]));
 let waiting = [];
 let last = null;
 let done = 0;
@@ -33,6 +33,8 @@ async function more() {
   show();
 }
 
+const modelSaid = (cell) => ({ verdict: named(counted(cell)), name: classesOf(cell)[0], p: (probability(cell) ?? 0).toFixed(2) });
+
 function show() {
   const current = waiting[0] ?? null;
   byId("one").hidden = !current && !last;
@@ -40,8 +42,8 @@ function show() {
   byId("review-none").hidden = Boolean(current);
   byId("undo").disabled = !last;
   byId("review-progress").textContent = t("review.progress", { done, left: waiting.length });
-  const said = last ? t("review.was", { label: t(`label.${last.label}`), verdict: t(`counted.${counted(last)}`), p: (last.probabilities.ALL ?? 0).toFixed(2) }) : "";
-  const now = current?.verdict ? t("review.model", { verdict: t(`counted.${counted(current)}`), p: (current.probabilities.ALL ?? 0).toFixed(2) }) : "";
+  const said = last ? t("review.was", { label: named(last.label, "label"), ...modelSaid(last) }) : "";
+  const now = current?.verdict ? t("review.model", modelSaid(current)) : "";
   byId("verdict").textContent = [said, now].filter(Boolean).join(" ");
   byId("comment").value = "";
   if (current) byId("review-picture").src = `/api/cells/${encodeURIComponent(current.id)}/picture`;

@@ -162,6 +162,19 @@ def test_it_can_be_closed_twice_and_opened_again(kind: Kind) -> None:
         camera.close()
 
 
+def open_pipes() -> int:
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sum(str(link.readlink()).startswith("pipe:") for link in links)
+
+
+def test_a_closed_camera_leaves_no_pipe_open(live: Kind) -> None:
+    before = open_pipes()
+    camera = live.camera()
+    camera.open()
+    camera.close()
+    assert open_pipes() <= before
+
+
 def test_a_live_camera_that_was_left_alone_gives_a_fresh_frame(live: Kind) -> None:
     camera = live.camera()
     camera.open()

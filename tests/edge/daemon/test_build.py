@@ -56,7 +56,7 @@ def test_what_was_opened_is_closed_when_a_later_part_fails(
             camera.close = lambda: closed.append(camera)  # type: ignore[method-assign]
             return camera
 
-        def fails(*_arguments: object) -> object:
+        def fails(*_arguments: object, **_named: object) -> object:
             raise InputError("no such password file")
 
         patched.setattr(parts_module, "make_camera", watched)
@@ -65,7 +65,7 @@ def test_what_was_opened_is_closed_when_a_later_part_fails(
             build(settings)
     assert len(closed) == 1
     Outbox(Path(settings.outbox.file)).close()  # nobody holds it
-    assert RunLog(tmp_path / "state").begin().count == 0  # a start that is refused is no crash
+    assert RunLog(tmp_path / "state").begin().count == 0  # a start that fails is not a crash
 
 
 def run(config: Path, *options: str) -> "subprocess.Popen[bytes]":

@@ -177,7 +177,12 @@ def results(*arguments, status=0):
 def test_totals_by_specimen_by_device_and_of_the_last_hour(database):
     lines = [json.loads(line) for line in results(database, "--json").splitlines()]
     found = {
-        t["specimen"]: (t["results"], t["all"], t["hem"], t["refer"], t["mean_probability"]) for t in lines
+        t["specimen"]: (
+            t["results"],
+            *(t["counts"][name] for name in ("ALL", "HEM", "refer")),
+            t["mean_probability"],
+        )
+        for t in lines
     }
     assert found == {
         "old": (1, 0, 1, 0, 0.1),

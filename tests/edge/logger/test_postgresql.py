@@ -124,12 +124,19 @@ def test_totals_and_rows(postgres):
     sink.close()
     results = Results(postgres.address)
     found = [
-        (t.key, t.results, t.all, t.hem, t.refer, round(t.mean_probability, 3))
+        (t.key, t.results, *list(t.counts.values())[:3], round(t.mean_probability, 3))
         for t in results.totals("specimen")
     ]
     assert sorted(found) == [("a", 2, 1, 1, 0, 0.55), ("b", 1, 0, 0, 1, 0.9)]
     assert [row[CELL_COLUMNS.index("sequence")] for row in results.rows(specimen="a")] == [1, 2]
     assert results.totals("device", last_s=3600) == []
+    sink = open_sink(postgres.address)
+    own = {"probabilities": {"blast": 0.7, "normal": 0.3}, "verdict": "blast", "specimen": "own"}
+    sink.store([make_record(sequence=4, **own)], [])
+    sink.close()
+    (own_total,) = results.totals("specimen", specimen="own")
+    assert own_total.counts == {"blast": 1, "normal": 0, "refer": 0, "other": 0}
+    assert own_total.mean_probability == pytest.approx(0.7)
 
 
 @pytest.fixture(scope="module")

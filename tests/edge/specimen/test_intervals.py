@@ -51,5 +51,5 @@ def test_blasts_per_100_white_cells_leave_referred_cells_out_and_take_other_cell
 
 
 def test_nothing_counted_says_nothing() -> None:
-    assert estimate(dict.fromkeys(("ALL", "HEM", "refer", "other"), 0), 0.9, 0.9) == (0, None, None, None)
+    assert estimate(dict.fromkeys(("ALL", "HEM", "refer", "other"), 0), 0.9, 0.9) == (0, 0, None, None, None)
     assert estimate({"ALL": 0, "HEM": 0, "refer": 3, "other": 4}, 0.9, 0.9).adjusted_percent is None

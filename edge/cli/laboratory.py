@@ -1,0 +1,75 @@
+"""Options of the commands with which a laboratory makes a model its own: adapt, review, and those of `model`."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from edge.cli.arguments import Add, config_option, json_option, model_option, out_file, quiet_option, whole
+
+SOURCE = "sqlite:///results.db"
+
+
+def add_commands(add: Add) -> None:
+    """adapt and review."""
+    _adapt(add)
+
+
+def _adapt(add: Add) -> None:
+    text = "Fit the model's last layer to cells that this laboratory has reviewed"
+    p = add("adapt", "train.laboratory:adapt", text, "adapt --from sqlite:///results.db --out ours.tflite")
+    p.add_argument(
+        "--from",
+        dest="source",
+        default=SOURCE,
+        metavar="DATABASE|DIR",
+        help="reviews of `leukoscope log`'s database, or a data folder as `train --data` takes it (default: %(default)s)",
+    )
+    model_option(p)
+    p.add_argument("--out", type=out_file, required=True, metavar="FILE", help="the adapted model file")
+    p.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="the box's archive, for a DATABASE (default: [archive] directory)",
+    )
+    p.add_argument(
+        "--positive", metavar="NAME", help="the positive class in DIR, if it is not named as the model's"
+    )
+    p.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="use model, archive and background of this settings file",
+    )
+    json_option(p)
+    quiet_option(p)
+
+
+def add_model_actions(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
+    """model keygen, sign, install and back."""
+    module = "edge.laboratory.command"
+    p = add("keygen", "Make a pair of keys to sign models with", "keygen laboratory.key")
+    p.set_defaults(command=f"{module}:keygen_command")
+    p.add_argument("file", type=out_file, metavar="FILE", help="the private key; FILE.pub is the public one")
+    p.add_argument("--name", metavar="NAME", help="of the signer (default: FILE)")
+    p = add("sign", "Sign a model file in its place", "sign ours.tflite --key laboratory.key")
+    p.set_defaults(command=f"{module}:sign_command")
+    p.add_argument("file", metavar="NAME|FILE")
+    p.add_argument("--key", type=Path, required=True, metavar="FILE", help="of `leukoscope model keygen`")
+    p.add_argument(
+        "--counter",
+        type=whole,
+        metavar="N",
+        help="a box installs none that is lower than the last (default: the seconds since 1970)",
+    )
+    p = add(
+        "install",
+        "Check a model file, try it on the box's newest pictures, and run it from now on",
+        "install ours.tflite",
+    )
+    p.set_defaults(command=f"{module}:install_command")
+    p.add_argument("file", metavar="NAME|FILE")
+    config_option(p)
+    p = add("back", "Go back to the model that ran before", "back")
+    p.set_defaults(command=f"{module}:back_command")
+    config_option(p)

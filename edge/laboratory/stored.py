@@ -1,0 +1,109 @@
+"""Reviewed cells of a logger's database, with the pictures of the box's archive."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge.errors import LeukoscopeError
+from edge.laboratory.cells import Reviewed, ReviewedCell, collect, in_words
+from edge.logger import reviews
+from edge.logger.pictures import archived
+from edge.logger.queries import Results
+from edge.logger.reviews import Review
+from edge.model.file import Manifest
+from edge.records import Record
+
+POSITIVE, NEGATIVE = "ALL", "HEM"
+_UNDECIDED = "cannot say"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCell:
+    """A reviewed cell.
+
+    Attributes:
+        record: its record.
+        said: the newest review of each person that was not taken back, in the order of time; one or more.
+        picture: in the archive, or None if it was not kept.
+    """
+
+    record: Record
+    said: Sequence[Review]
+    picture: Path | None
+
+    def labels(self) -> list[str]:
+        """What was said, each once, without "cannot say"."""
+        return sorted({review.label for review in self.said} - {_UNDECIDED})
+
+    def specimen(self) -> str:
+        """What is held back together; cells without a specimen are those of their box and day."""
+        return self.record.specimen or f"{self.record.device} {self.record.captured_at[:10]}"
+
+
+def stored_cells(results: Results, folder: Path) -> Iterator[StoredCell]:
+    """Every reviewed cell of a database, in the order of box and sequence.
+
+    Args:
+        results: the database.
+        folder: of the box's archive.
+    """
+    by_cell: dict[str, list[Review]] = defaultdict(list)
+    for review in reviews.of_each_person(reviews.all_of(results)):
+        by_cell[review.cell].append(review)
+    for record in results.records(reviewed=True):
+        if record.id in by_cell:
+            yield StoredCell(record, by_cell[record.id], archived(folder, record.image))
+
+
+def reviewed_in(target: str, folder: Path, manifest: Manifest) -> Reviewed:
+    """The cells of a database that a model can be fitted to.
+
+    Args:
+        target: its address.
+        folder: of the box's archive.
+        manifest: of the model; its classes must be ALL and HEM, as in reviews.
+
+    Raises:
+        LeukoscopeError: the database cannot be read, or its reviews do not suffice.
+    """
+    if {manifest.positive_label(), manifest.negative_label()} != {POSITIVE, NEGATIVE}:
+        raise LeukoscopeError(
+            f"reviews say {POSITIVE} or {NEGATIVE}, this model {' or '.join(manifest.labels)}; adapt it from a folder"
+        )
+    results = Results(target)
+    try:
+        found = list(stored_cells(results, folder))
+    finally:
+        results.close()
+    cells, others, notes = [], Counter[str](), []
+    twice = disagree = without_picture = 0
+    for cell in found:
+        labels = cell.labels()
+        twice += len(cell.said) > 1
+        disagree += len(labels) > 1
+        if len(labels) != 1 or labels[0] not in (POSITIVE, NEGATIVE):
+            others.update(labels if len(labels) == 1 else [] if labels else [_UNDECIDED])
+        elif cell.picture is None:
+            without_picture += 1
+        else:
+            last = cell.said[-1]
+            cells.append(
+                ReviewedCell(cell.picture, labels[0] == POSITIVE, cell.specimen(), last.reviewer, last.at)
+            )
+    if without_picture:
+        notes.append(
+            f'{without_picture} reviewed cells have no picture in {folder}; [archive] keep = "all" keeps them'
+        )
+    if others:
+        notes.append(f"not fitted to: {in_words(others)}")
+    return collect(
+        cells,
+        results.name,
+        (POSITIVE, NEGATIVE),
+        notes,
+        others.total(),
+        square=True,
+        twice=twice,
+        disagree=disagree,
+    )
