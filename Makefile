@@ -7,7 +7,7 @@ DEMO_SECONDS ?= 30
 IMAGES ?=
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
-.PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams chromium prometheus family rivals long-test arm64-parity bundle board board-test
+.PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams chromium prometheus family rivals long-test arm64-parity bundle deb board board-test
 
 demo: $(VENV)/.demo
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
@@ -46,12 +46,12 @@ family: $(VENV)/.dev
 
 # The paper's rivals on fold 1 of C-NMC, one after the other, every one with the same budget, then side by side
 # (docs/rivals.md). Called again it goes on where it was stopped. The paper's own size, on a GPU:
-#   make rivals BUDGET="--recipe paper" RIVALS="alnett alexnet vgg16 googlenet resnet50 mma_mtl yolov4"
+#   make rivals BUDGET="--recipe paper" OURS=ours_1_0 RIVALS="alnett alexnet vgg16 googlenet resnet50 mma_mtl yolov4"
 # Ours comes in four: a quarter of the width and the whole, from ImageNet weights (MOBILENET_WEIGHTS=FOLDER: the files
 # of both widths, where Keras cannot download them) and from random ones, which all others begin with.
 RIVALS ?= alexnet alnett googlenet mma_mtl yolov4_tiny resnet50
 OURS ?= ours ours_random ours_1_0 ours_1_0_random
-BUDGET ?= --recipe leukoscope --set model.size=64 --set model.crop=256 --epochs 10
+BUDGET ?= --recipe leukoscope --set model.size=64 --set model.crop=256 --set model.bn_momentum=0.9 --epochs 10
 RIVAL_RUNS ?= runs/rivals
 RIVAL_WEIGHTS ?= none
 MOBILENET_WEIGHTS ?=
@@ -144,6 +144,12 @@ chromium: $(VENV)/bin/python
 # For a box without internet: dist/leukoscope-VERSION-arm64.tar.gz with all wheels.
 bundle: $(VENV)/bin/python
 	PYTHON=$(BIN)/python systemd/bundle.sh dist
+
+# A Debian package of the box: dist/leukoscope_VERSION_all.deb, which fetches the packages of the lock file when it is
+# installed; with DEB_BUNDLE=dist/leukoscope-VERSION-arm64.tar.gz (make bundle) one for arm64 that needs no internet.
+DEB_BUNDLE ?=
+deb:
+	systemd/deb.sh dist $(DEB_BUNDLE)
 
 # The packages of a box with their hashes: for systems with numpy 2, and with numpy 1 (Debian 12, JetPack 6). Run it
 # when a dependency changes.

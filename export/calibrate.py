@@ -1,16 +1,16 @@
-"""int8 ranges, weights and biases of a deploy graph, so that it says what the float graph says.
+"""int8 ranges, weights and biases of a deploy graph, so that its outputs are those of the float graph.
 
 Layer by layer, on representative crops. Each layer is fitted to give what the float network gives there,
-from inputs as the int8 network has them, so that it also makes up for what the layers before it lost:
+from inputs as the int8 network has them, so that it also corrects the errors of the layers before it:
 
 1. The weights are moved a little towards the least squares solution, held by a ridge to those of training.
-2. They are rounded one input at a time, and the inputs still to come make up for what each rounding
-   costs (GPTQ: Frantar et al. 2022, arXiv:2210.17323).
+2. They are rounded one input at a time, and the inputs still to come compensate for the error of each rounding (GPTQ:
+Frantar et al. 2022, arXiv:2210.17323).
 3. The bias is set so that every channel's mean is the float network's (the empirical bias correction of
    Nagel et al. 2019, arXiv:1906.04721, on quantised inputs).
 
-For the last layer a crop counts by the curvature of its log loss, so that the int8 probabilities are nearest
-to the float ones where verdicts are decided, not where every network is sure.
+For the last layer a crop counts by the curvature of its log loss, so that the int8 probabilities are closest to the
+float ones near the threshold, not where every network is certain.
 """
 
 import logging
@@ -51,11 +51,11 @@ LOGIT_MARGIN = 1.5
 """The logits' range over that of the sample, for cells that are surer than any in it."""
 
 SURE = float(np.log(LEVELS)) / 2
-"""Logits of ± this are a probability of 255/256, and an int8 softmax says no more: a wider range only makes the
-steps coarser."""
+"""Logits of ± this are a probability of 255/256, and an int8 softmax can express no more: a wider range only makes
+the steps coarser."""
 
 LEAST_COUNT = 1e-6
-"""The least that a crop counts in the last layer, so that a network that is sure of every crop can be fitted too."""
+"""Minimum weight of a crop in the last layer, so that a network that is certain of every crop can be fitted too."""
 
 _BATCH = 8
 """Images at a time; their patches, nine times a layer's input, take half a gigabyte at 1.0/224."""
@@ -142,7 +142,7 @@ def calibrate(graph: DeployGraph, crops: Pixels) -> Calibrated:
     step = graph.input.scale
     features = Range.around(0.0, 0.0)
     for float_layer, int8_layer in zip(graph.layers, target.layers, strict=True):
-        # The last layer's outputs are small, and say how much each crop counts.
+        # The last layer's outputs are small, and give the weight of each crop.
         logits_of = [float_layer(x).numpy() for x in exact] if float_layer is graph.layers[-1] else []
         counts = [_curvature(y) for y in logits_of] or [np.ones(len(x), np.float32) for x in exact]
         if logits_of:
@@ -161,8 +161,8 @@ def calibrate(graph: DeployGraph, crops: Pixels) -> Calibrated:
     largest = max(float(np.abs(evidence.mean((1, 2))).max()) for evidence in exact)
     surest = min(largest * LOGIT_MARGIN, SURE)
     logits = Range.around(-surest, surest)
-    # The two logits are each other's negative, so their difference would move by two levels at a time. A quarter
-    # of a level on both, of which the softmax knows nothing, lets them be rounded in turn.
+    # The two logits are each other's negative, so their difference would move by two levels at a time. A quarter of a
+    # level added to both, which the softmax ignores, makes them round alternately.
     layers[-1] = replace(layers[-1], bias=layers[-1].bias + np.float32(logits.scale / 4))
     return Calibrated(replace(target, layers=tuple(layers)), tuple(scales), tuple(ranges), features, logits)
 

@@ -49,7 +49,7 @@ _LAYER_CELLS = 32
 
 
 def export(options: argparse.Namespace) -> int:
-    """Convert, compare with the float model, fit temperature and band, write; 1 where int8 loses too much."""
+    """Convert, compare with the float model, fit temperature and band, write the file; 1 if int8 loses too much."""
     _check(options)
     run = Run(options.run)
     recipe, split = run.recipe(), run.split()
@@ -93,7 +93,7 @@ def export(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse limits that are none."""
+    """Refuse limits out of range."""
     if not math.isfinite(options.max_drop):
         raise InputError(f"--max-drop {options.max_drop}: give a number of points, such as 0.5")
     if not 0 < options.refer_sensitivity <= 1:
@@ -124,7 +124,7 @@ def _report(
         where = f"; {worst(errors)}" if errors else ""
         raise LeukoscopeError(
             f"{options.out}: int8 {', and '.join(reasons)}{where}; try more --representative images, or "
-            "train longer. The file is written to be looked at, not for a box"
+            "train longer. The file is written for inspection only, not for a box"
         )
     return 0
 
@@ -158,7 +158,7 @@ def _calibration(
 ) -> tuple[Judged | None, dict[str, Any]]:
     """The cells that temperature and band are fitted on, and the manifest's `calibration`.
 
-    Those of the evidence where there are any: no patient among them trained. Else the validation
+    Those of the evidence if there are any: no patient among them trained. Else the validation
     side. Without either nothing can be fitted, and the file says so.
     """
     if known.held_out is not None:
@@ -248,12 +248,12 @@ def _output_formats(flatbuffer: bytes) -> list[OutputFormat]:
 
 
 def _training(run: Run, recipe: Recipe, data: DataSet) -> dict[str, Any]:
-    """What really trained the run: with `train --limit` that is less than the split names."""
+    """The images that trained the run: with `train --limit` fewer than the split lists."""
     progress, split, environment_then = run.progress(), run.split(), run.environment()
     limit = environment_then.get("limit")
     images = {side: len(evenly(len(split.side(side)), limit)) for side in SIDES}
     return {
-        "data": C_NMC if "C-NMC" in data.layout or _official_names(data) else "data of one's own",
+        "data": C_NMC if "C-NMC" in data.layout or _official_names(data) else "own data",
         "layout": data.layout,
         "fold": split.fold,
         "split": split.method,

@@ -23,7 +23,7 @@ from export.latency import timed
 from train.commands import noise_levels
 from train.compare import page
 from train.compare.cells import SharedCells, shared_cells
-from train.compare.figures import Contestant, contestant, differences
+from train.compare.figures import Contestant, contestant, differences, with_suites
 from train.compare.text import text
 from train.data import crops as crop_cache
 from train.data import dataset as datasets
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 LATENCY_RUNS = 50
 
 COSTS = ("parameters", "multiply_adds", "int8_bytes", "latency_ms", "latency_p10_ms", "refused")
-"""What a network costs; None where its int8 form could not be made or is too large for a box, `refused` says why."""
+"""What a network costs; None if its int8 form could not be made or is too large for a box, `refused` says why."""
 
 CALIBRATING_CELLS = 16
 """Size, multiply-adds and latency do not depend on which cells calibrate int8; `export` takes 256."""
@@ -59,6 +59,8 @@ def compare(options: argparse.Namespace) -> int:
             "%s: judging %d test cells and %d of new patients", name, len(cells.test), len(cells.new_patients)
         )
         contestants.append(contestant(run, name, data, cells, levels))
+    log.info("the camera suite of all")
+    contestants = with_suites(contestants, data, cells)
     contestants = _costs(contestants, runs, data, cells)
     made = page.Comparison(
         contestants=contestants,

@@ -80,7 +80,7 @@ def int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe) -> bytes:
 
 
 def transcribe(calibrated: Calibrated, *, with_map: bool = True) -> bytes:
-    """The flatbuffer of a calibrated graph: TFLite's converter is told every range and chooses none."""
+    """The flatbuffer of a calibrated graph: TFLite's converter gets every range and chooses none."""
     graph = calibrated.graph
 
     def network(x: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -102,7 +102,7 @@ def transcribe(calibrated: Calibrated, *, with_map: bool = True) -> bytes:
 
 
 def plain_int8(model: keras.Model, crops: Pixels, recipe: ModelRecipe) -> bytes:
-    """What TFLite's converter makes of the Keras model by itself; to compare `to_int8` with.
+    """TFLite's own conversion of the Keras model, to compare `to_int8` with.
 
     Args:
         crops: (N, size, size, 3) uint8 RGB, the representative sample.

@@ -1,4 +1,4 @@
-"""MobileNet_M rebuilt for inference alone: fewer operators, the same numbers, and a map of the evidence.
+"""MobileNet_M rebuilt for inference only: fewer operators, the same outputs, and a map of the evidence.
 
 Batch normalisations are folded into the convolutions before them, zero padding into the convolutions
 after it, and the head (pooling, normalisation, dense layer) becomes a 1×1 convolution followed by the
@@ -170,14 +170,14 @@ def deploy_graph(model: keras.Model, recipe: ModelRecipe) -> DeployGraph:
 
 
 def shifted(graph: DeployGraph, shift: float) -> DeployGraph:
-    """The graph with so much added to the log-odds of ALL: the threshold that its probability of 0.5 stands for."""
+    """The graph with `shift` added to the log-odds of ALL, which moves the threshold at probability 0.5."""
     last = graph.layers[-1]
     moved = replace(last, bias=last.bias + np.array([shift / 2, -shift / 2], np.float32))
     return replace(graph, layers=(*graph.layers[:-1], moved))
 
 
 def expect_equal(graph: DeployGraph, model: keras.Model, recipe: ModelRecipe, crops: Pixels) -> None:
-    """Refuse a rebuilt graph that does not say what its model says.
+    """Refuse a rebuilt graph whose outputs differ from its model's.
 
     Args:
         crops: (N, size, size, 3) uint8 RGB; a few will do.
@@ -199,7 +199,7 @@ def for_int8(graph: DeployGraph) -> DeployGraph:
     """The graph as int8 can hold it: the first padding is the nearest whole pixel.
 
     No tensor holds half a level. Padding with the nearest one moves the outermost row and column by at
-    most half a pixel level, where there is anything to round at all, and costs no operator.
+    most half a pixel level, if it is rounded at all, and needs no operator.
     """
     first = replace(graph.layers[0], pad_value=0.0)
     return replace(graph, layers=(first, *graph.layers[1:]))
@@ -273,7 +273,7 @@ def _take_offset(layer: Layer, pixel_input: PixelInput) -> Layer:
 def _map_layer(normalisation: Any, dense: Any) -> Layer:
     """Normalisation and dense layer as a 1×1 convolution on the map that the pooling would have averaged.
 
-    What both classes' logits have in common is left out: the softmax takes it off again.
+    What both classes' logits have in common is left out, since it cancels in the softmax.
     """
     scale, shift = _scale_and_shift(normalisation)
     weights, bias = (np.asarray(w, np.float64) for w in dense.get_weights())

@@ -1,7 +1,7 @@
 """`leukoscope bench --engines`: one network, the same images, on LiteRT, ONNX Runtime and OpenVINO.
 
-All of them compute the int8 network of the model file, the bare network alone: pixels lie ready in each
-engine's own layout, and outputs stay where the engine puts them.
+All of them compute the int8 network of the model file, the bare network alone: pixels are prepared in each engine's
+own layout, and outputs are not copied.
 """
 
 import argparse
@@ -55,7 +55,7 @@ class Engine(Protocol):
     name: str
 
     def load(self, crop: Pixels) -> None:
-        """Lay a crop of (size, size, 3) uint8 RGB where the network reads it."""
+        """Put a crop of (size, size, 3) uint8 RGB into the network's input."""
 
     def run(self) -> None:
         """Compute."""
@@ -65,7 +65,7 @@ class Engine(Protocol):
 
 
 class LiteRT:
-    """What the box runs."""
+    """The engine that the box uses."""
 
     def __init__(self, model: ModelFile, threads: int):
         self.name = f"LiteRT {version('ai-edge-litert')}"
@@ -85,7 +85,7 @@ class LiteRT:
 
 
 class OnnxRuntime:
-    """With its inputs and outputs bound, so that a run copies nothing."""
+    """With inputs and outputs bound, so that a run copies nothing."""
 
     def __init__(self, model: ModelFile, onnx: bytes, threads: int):
         import onnxruntime
@@ -160,7 +160,7 @@ def compare(model: ModelFile, images: Sequence[Pixels], runs: int, threads: int)
     """Time every engine in turn on the same images.
 
     Args:
-        images: (H, W, 3) uint8 RGB each; drawn by the simulator where there are none.
+        images: (H, W, 3) uint8 RGB each; drawn by the simulator if there are none.
 
     Returns:
         For each engine its times, their ratio to LiteRT's, and the largest difference of a probability from
@@ -205,7 +205,7 @@ def _in_turn(
     for run in range(-WARM_UP_RUNS, runs):
         crop = crops[run % len(crops)]
         values = {}
-        for turn in range(len(found)):  # each goes first as often as the others
+        for turn in range(len(found)):  # each engine goes first equally often
             engine = found[(run + turn) % len(found)]
             engine.load(crop)
             started = time.perf_counter_ns()

@@ -1,4 +1,4 @@
-"""What is known of a model from elsewhere: cross-validations and evaluations of models made the same way."""
+"""External evidence about a model: cross-validations and evaluations of models trained in the same way."""
 
 import json
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class Evidence:
         metrics: for the manifest, by the name of the cells.
         held_out: the cells of a cross-validation, or of `evaluate --all`, with the scores of models that had not
             seen their patients.
-        recipe: of the cross-validation, as its run folders have it; None where they are not there.
+        recipe: of the cross-validation, as its run folders have it; None if they are not there.
     """
 
     metrics: dict[str, Figures] = field(default_factory=dict)
@@ -46,14 +46,14 @@ class Evidence:
 
 
 def read(paths: list[Path]) -> Evidence:
-    """Put together what some files or folders know.
+    """Combine the evidence of some files or folders.
 
     Args:
         paths: each the --out folder of `evaluate` or its metrics.json, or a JSON object of one's own with
             a "text" in words and numbers.
 
     Raises:
-        InputError: there is no such file, it is none of these, or two say the same thing.
+        InputError: there is no such file, it is none of these, or two give the same metrics.
     """
     metrics: dict[str, Figures] = {}
     held_out, recipe = None, None
@@ -139,7 +139,7 @@ def _of_camera(suite: dict[str, Figures]) -> str:
 
 
 def _of_new_patients(rows: list[Figures]) -> Figures:
-    """The figures that count of the rows of new patients: each patient weighing the same."""
+    """The main metrics of the rows of new patients, with equal weight for each patient."""
     shown = []
     for row in rows:
         figures = row["by_subject"]

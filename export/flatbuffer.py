@@ -1,4 +1,4 @@
-"""What stands in a TFLite flatbuffer: its operators, the types of its tensors, its outputs."""
+"""Reads a TFLite flatbuffer: its operators, the types of its tensors, its outputs."""
 
 import math
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def tensor_types(flatbuffer: bytes) -> dict[str, str]:
 
 
 def multiply_adds(flatbuffer: bytes) -> int:
-    """How many products one inference sums, in convolutions and dense layers."""
+    """Multiply-adds of one inference, in convolutions and dense layers."""
     model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
     graph = model.subgraphs[0]
     total = 0
@@ -72,7 +72,7 @@ def multiply_adds(flatbuffer: bytes) -> int:
 
 
 def with_outputs(flatbuffer: bytes, tensors: Sequence[int]) -> bytes:
-    """The same network with other tensors as its outputs, to look inside; for this machine alone."""
+    """The same network with other tensors as its outputs, for inspection on this machine only."""
     model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
     model.subgraphs[0].outputs = list(tensors)
     model.signatureDefs = None  # they name the old outputs

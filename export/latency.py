@@ -1,4 +1,4 @@
-"""The bare networks of several model files, timed in turn, so that all meet the same clock and load.
+"""The bare networks of several model files, timed alternately, so that all run at the same clock and load.
 
 python -m export.latency ours.tflite plain.tflite --runs 300
 """
@@ -56,7 +56,7 @@ def timed(interpreters: Sequence[Any], runs: int) -> list[Milliseconds]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the percentiles of each file, and how its median stands to that of the first."""
+    """Print the percentiles of each file, and the ratio of its median to that of the first."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("files", type=Path, nargs="+", metavar="MODEL.tflite")
     parser.add_argument("--runs", type=int, default=300)

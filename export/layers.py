@@ -1,4 +1,4 @@
-"""What int8 loses, layer by layer: where an accuracy that does not hold has to be mended."""
+"""The error of int8, layer by layer: shows which layer causes a loss of accuracy."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from export.flatbuffer import operators, with_outputs
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _EXACT_DB = 120.0
-"""Reported where there is no error at all; float32 itself has no more."""
+"""Reported if there is no error; float32 itself has no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def summary(errors: list[LayerError]) -> list[dict[str, Any]]:
 
 
 def worst(errors: list[LayerError]) -> str:
-    """The layer in which most is lost, in words."""
+    """The layer with the largest loss, in words."""
     before = [_EXACT_DB / 2, *(e.signal_to_noise_db for e in errors)]
     falls = [old - e.signal_to_noise_db for old, e in zip(before, errors)]
     index = int(np.argmax(falls[1:])) + 1
@@ -83,8 +83,8 @@ def worst(errors: list[LayerError]) -> str:
 
 def _int8_outputs(flatbuffer: bytes, wanted: list[int], inputs: Any) -> list[Floats]:
     """Real values of some tensors, (N, h, w, channels) each, for int8 inputs one at a time."""
-    # Made outputs, so that they are seen as the box computes them. The interpreter's own way to keep all
-    # tensors does without XNNPACK, and the kernels that it falls back to round twice.
+    # Turned into outputs, so that they are those that the box computes. The interpreter's option to keep all tensors
+    # disables XNNPACK, and its fallback kernels round twice.
     interpreter = make_interpreter(with_outputs(flatbuffer, wanted))
     entry = interpreter.get_input_details()[0]["index"]
     details = {tensor["index"]: tensor["quantization"] for tensor in interpreter.get_output_details()}

@@ -1,4 +1,4 @@
-"""Does the activation map point at the cell? Its mass inside the cell's outline, over real cells on black.
+"""Whether the activation map points at the cell: its mass inside the cell's outline, over real cells on black.
 
 python -m export.localise MODEL.tflite --data C-NMC --fold 1   # the test side of the split by image
 """
@@ -96,7 +96,7 @@ def _inside(evidence: Evidence, area: npt.NDArray[np.float32]) -> tuple[float, f
     """Share of the positive mass that lies in the cell, and how much of the strongest position is cell."""
     mass = np.maximum(evidence, 0)
     total = float(mass.sum())
-    # A map with nothing in favour points nowhere: it counts as 0, not as a cell less.
+    # A map without positive mass points nowhere: it counts as 0 and is not left out.
     inside = float((mass * area).sum()) / total if total > 0 else 0.0
     return inside, float(area.ravel()[int(evidence.argmax())])
 

@@ -1,4 +1,4 @@
-"""The int8 network of a model file as ONNX, to run the very same arithmetic on other engines.
+"""The int8 network of a model file as ONNX, to run exactly the same arithmetic on other engines.
 
 Weights, scales and biases are those of the flatbuffer, bit by bit. Activations become unsigned, shifted by
 128, which changes no real value and is what x86 engines are fastest with: the input is the pixel itself.
@@ -26,7 +26,7 @@ _TYPES = {"int8": np.int8, "int32": np.int32}
 
 @dataclass(slots=True)
 class _Graph:
-    """What has been written so far."""
+    """The graph as built so far."""
 
     nodes: list[Any] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Float against int8 on the same cells: how alike they are, and how good each is."""
+"""Float and int8 on the same cells: how well they agree, and the metrics of each."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ from train.evaluate.metrics import THRESHOLD, figures
 from train.evaluate.predictions import figures_of, patients, positives
 
 TRAINING_CELLS = 512
-"""How many cells of the training are compared where no others are left."""
+"""How many training cells are compared if there are no others."""
 
 # What the manifest keeps of an evaluation.
 _KEPT = (
@@ -48,7 +48,7 @@ class CellSet:
     Attributes:
         name: what they are to the model, in words.
         resample: see `train.evaluate.predictions.figures_of`.
-        judges: whether figures on them say anything of how good the model is.
+        judges: whether metrics on them measure the quality of the model.
     """
 
     name: str
@@ -83,7 +83,7 @@ def unseen_subjects(data: Data, split: Split) -> list[Cell]:
 
 
 def validation(data: Data, split: Split) -> CellSet | None:
-    """The validation side of a split; None where it is empty or lacks a class."""
+    """The validation side of a split; None if it is empty or lacks a class."""
     cells = cells_of(data, split.val)
     if len({cell.label for cell in cells}) < len(LABELS):
         return None
@@ -95,7 +95,7 @@ def validation(data: Data, split: Split) -> CellSet | None:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What the float model and the int8 file, at temperature 1, say of some cells: probabilities of ALL.
+    """Scores of some cells by the float model and the int8 file, at temperature 1: probabilities of ALL.
 
     Attributes:
         float_scores, int8_scores: (N,) float64.
@@ -107,7 +107,7 @@ class Scored:
 
 
 def judged(cells: CellSet, int8_scores: Scores) -> Judged:
-    """What the file at temperature 1 says, to fit a temperature and a band on."""
+    """The file's scores at temperature 1, to fit a temperature and a band on."""
     return Judged(
         name=cells.name,
         is_all=positives(cells.cells),
@@ -170,7 +170,7 @@ def _verdicts(scores: Scores) -> dict[str, int]:
 
 
 def refusals(parity: dict[str, Any], cells: Sequence[Cell], max_drop: float) -> list[str]:
-    """Why a file should not go onto a box; empty if nothing speaks against it.
+    """Reasons why a file should not be installed on a box; empty if there are none.
 
     Args:
         parity: of `parity`.
@@ -184,7 +184,7 @@ def refusals(parity: dict[str, Any], cells: Sequence[Cell], max_drop: float) -> 
         )
     counts = [sum(cell.label == label for cell in cells) for label in LABELS]
     if min(counts) > 0:
-        one_pair = 100 / (counts[0] * counts[1])  # two cells that change places are no loss
+        one_pair = 100 / (counts[0] * counts[1])  # two cells that swap verdicts are no loss
         if parity["auc_drop_points"] > max_drop + one_pair:
             found.append(
                 f"loses {parity['auc_drop_points']:.2f} points of AUC, more than --max-drop {max_drop:g}"
@@ -195,7 +195,7 @@ def refusals(parity: dict[str, Any], cells: Sequence[Cell], max_drop: float) -> 
 
 
 def parity(scored: Scored) -> dict[str, Any]:
-    """How alike the two scores of the same cells are, both at temperature 1: the manifest's `parity`."""
+    """How well the two scores of the same cells agree, both at temperature 1: the manifest's `parity`."""
     cells, float_scores, int8_scores = scored.set.cells, scored.float_scores, scored.int8_scores
     agree = (float_scores >= 0.5) == (int8_scores >= 0.5)
     both = {

@@ -1,4 +1,4 @@
-"""How sure is sure: threshold and temperature of a model's probabilities, and the band in which it refers a cell.
+"""Calibration: threshold and temperature of a model's probabilities, and the band in which it refers a cell.
 
 All are fitted on cells that did not train the model, each patient weighing the same, and on the numbers
 that the box itself has: the int8 softmax in steps of 1/256.
@@ -30,8 +30,8 @@ _HARDLY_HELD = 1e6
 """Inverse of the penalty of a regression that has one weight and hundreds of cells."""
 
 LEAST_DECIDED = 0.5
-"""Share of either class's cells that a band must leave decided: with fewer, a sensitivity is of the few
-easiest cells, and the box is no second pair of eyes."""
+"""Share of either class's cells that a band must leave decided: with fewer, the sensitivity is that of the few
+easiest cells, and the box is of no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Judged:
         return _sigmoid(self.logits / temperature)
 
     def shifted(self, shift: float) -> "Judged":
-        """The same cells with so much added to the log-odds of ALL."""
+        """The same cells with a shift added to the log-odds of ALL."""
         return replace(self, logits=self.logits + shift)
 
     def without(self, patient: int) -> "Judged":
@@ -74,13 +74,13 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What one value of refer_below does, each patient weighing the same.
+    """The effect of one value of refer_below, with equal weight for each patient.
 
     Attributes:
         refer_below: a cell whose likelier class has less than this is referred.
         coverage: share of the cells that are decided, so not referred.
-        risk: share of the decided cells that are wrong; None where none is decided.
-        sensitivity, specificity: of the decided cells of ALL and HEM; None where there are none.
+        risk: share of the decided cells that are wrong; None if none is decided.
+        sensitivity, specificity: of the decided cells of ALL and HEM; None if there are none.
         missed: share of all ALL cells that are called HEM.
         decided: the smaller of the shares of ALL and HEM cells that are decided.
     """
@@ -114,13 +114,13 @@ def log_odds(probabilities: Floats) -> Floats:
 
 
 def at_temperature(probabilities: Floats, temperature: float) -> Floats:
-    """What the box says with this temperature where it said these probabilities with 1."""
+    """The box's probabilities at this temperature, from its probabilities at temperature 1."""
     scaled: Floats = _sigmoid(log_odds(probabilities) / temperature)
     return scaled
 
 
 def moved(probabilities: Floats, shift: float) -> Floats:
-    """Probabilities of a float model with so much added to their log-odds; as they are where that is nothing."""
+    """Probabilities of a float model with a shift added to their log-odds; unchanged if the shift is 0."""
     if not shift:
         return probabilities
     return _sigmoid(log_odds(np.clip(probabilities, _LEAST, 1 - _LEAST)) + shift)
@@ -129,7 +129,7 @@ def moved(probabilities: Floats, shift: float) -> Floats:
 def fit_shift(judged: Judged) -> float:
     """What to add to the log-odds of ALL so that 0.5 lies where the classes meet, to two places (Platt 1999).
 
-    Each patient weighs the same within its class, and so do the classes. 0 where a class is not there, or where
+    Each patient weighs the same within its class, and so do the classes. 0 if a class is missing, or if
     the log-odds do not rise with ALL.
     """
     if judged.is_all.all() or not judged.is_all.any():
@@ -143,7 +143,7 @@ def fit_shift(judged: Judged) -> float:
 
 
 def fit_temperature(judged: Judged) -> float:
-    """The temperature of the least log loss (Guo et al. 2017, arXiv:1706.04599), to four places.
+    """The temperature with the least log loss (Guo et al. 2017, arXiv:1706.04599), to four places.
 
     The loss is convex in 1 / temperature, so its slope is bisected.
     """
@@ -213,7 +213,7 @@ def choose(points: list[Point], sensitivity: float) -> tuple[Point, bool]:
 def left_out(judged: Judged, sensitivity: float, with_shift: bool) -> Point | None:
     """Every patient under the threshold, the temperature and the band that all the others give, pooled.
 
-    What `choose` finds on the cells that it chose by is a little too good; this is not. None where a
+    The metrics that `choose` finds on the cells it chose by are slightly optimistic; these are not. None if a
     class has fewer than three patients.
     """
     if min(judged.patients().values()) < 3:

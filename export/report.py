@@ -1,4 +1,4 @@
-"""The report of an export, beside the model file: what int8 changed, how sure is sure, where it looks."""
+"""The report of an export, beside the model file: changes by int8, calibration, activation maps."""
 
 import json
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Report:
     Attributes:
         manifest: as it stands in the file.
         scored: what float and int8 say, the set of the parity first.
-        judged: the cells that temperature and band were fitted on; None where there were none.
+        judged: the cells that temperature and band were fitted on; None if there were none.
         layers: the errors of the layers.
     """
 
@@ -43,7 +43,7 @@ KNOWN_PATIENTS = (
 
 
 def reached(found: dict[str, Any]) -> str:
-    """Whether the wanted sensitivity is there, in words.
+    """Whether the wanted sensitivity is reached, in words.
 
     Args:
         found: of `export.referral.fit`.
@@ -119,7 +119,7 @@ def risk_coverage(points: Sequence[Point], chosen: float, file: Path) -> None:
         shown = [(p.refer_below, getattr(p, name)) for p in points if getattr(p, name) is not None]
         right.plot(*zip(*shown, strict=True), line, color=colour, label=name)
     right.axvline(at.refer_below, color=GREY, linestyle=":", label="this file")
-    right.set(xlabel="refer_below", xlim=(0.5, 1.0), ylim=(0, 1.02), title="What a band does")
+    right.set(xlabel="refer_below", xlim=(0.5, 1.0), ylim=(0, 1.02), title="Effect of a band")
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
@@ -128,7 +128,7 @@ def risk_coverage(points: Sequence[Point], chosen: float, file: Path) -> None:
 
 
 def layer_noise(layers: Sequence[LayerError], file: Path) -> None:
-    """Signal to noise behind each layer."""
+    """Signal-to-noise ratio after each layer."""
     figure = Figure((8.6, 3.2), layout="constrained")
     axes = figure.subplots()
     axes.plot([e.signal_to_noise_db for e in layers], "-o", color=BLUE, markersize=4)
@@ -139,7 +139,7 @@ def layer_noise(layers: Sequence[LayerError], file: Path) -> None:
 
 
 def _flips(scored: Scored) -> list[dict[str, Any]]:
-    """The cells that float and int8 call differently."""
+    """The cells with different verdicts by float and int8."""
     return [
         {"path": cell.path, "label": cell.label, "float": float(before), "int8": float(after)}
         for cell, before, after in zip(scored.set.cells, scored.float_scores, scored.int8_scores, strict=True)
@@ -150,7 +150,7 @@ def _flips(scored: Scored) -> list[dict[str, Any]]:
 def _parity(folder: Path, report: Report) -> str:
     parity = report.manifest.parity
     rows = [
-        ("Cells that both call alike", f"{parity['agreement']:.2%}"),
+        ("Cells with the same verdict", f"{parity['agreement']:.2%}"),
         ("Points of accuracy that int8 loses", f"{parity['drop_points']:.2f}"),
         ("Largest change of a probability", f"{parity['largest_probability_change']:.3f}"),
         ("Mean change of a probability", f"{parity['mean_probability_change']:+.4f}"),
@@ -170,7 +170,9 @@ def _parity(folder: Path, report: Report) -> str:
     if report.layers:
         file = folder / "layers.png"
         layer_noise(report.layers, file)
-        body += page.picture(file, "Signal to noise behind each layer.", "All layers before it in int8 too.")
+        body += page.picture(
+            file, "Signal-to-noise ratio after each layer.", "All layers before it in int8 too."
+        )
     return body
 
 

@@ -31,10 +31,11 @@ EDGE: dict[str, set[str]] = {
     "logger": GROUND | {"host", "records", "mqtt", "specimen"},
     "laboratory": PIXELS | {"records", "model", "specimen", "logger", "settings", "doctor"},
     "web": DAEMON - {"daemon"} | {"logger"},
+    "upkeep": DAEMON - {"daemon"} | {"logger"},
     "doctor": DAEMON,
     "demo": PARTS | {"settings", "logger", "specimen", "web"},
     "bench": DAEMON | {"demo"},
-    "cli": DAEMON | {"logger", "web", "doctor", "demo", "bench", "asyncapi"},
+    "cli": DAEMON | {"logger", "web", "upkeep", "doctor", "demo", "bench", "asyncapi"},
     "__main__": {"cli"},
 }
 """Package or module of edge -> what it may import besides itself. `cli` is the roof."""

@@ -67,6 +67,8 @@ def train(options: argparse.Namespace) -> int:
     import train.quiet  # noqa: F401 - before TensorFlow is loaded
 
     if options.task != "classes":
+        if options.network:
+            raise InputError("--network goes with --task classes; the networks for fields have none to choose")
         from train.fields.command import train as train_fields
 
         return train_fields(options)
@@ -262,7 +264,7 @@ def _camera_suite(
     data: datasets.DataSet,
     predictions: Sequence["Predictions"],
 ) -> tuple[dict[str, "Figures"], int]:
-    """The camera suite where it is asked for, and of how many cells: of new patients where some are judged beside."""
+    """The camera suite if requested, and its number of cells: those of new patients if there are any."""
     from train.evaluate import camera
 
     if not options.camera:

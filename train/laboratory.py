@@ -11,8 +11,10 @@ from edge.errors import InputError, LeukoscopeError
 from edge.host.terminal import console
 from edge.host.terminal.progress import progress
 from edge.laboratory import adapt as adaptation
+from edge.laboratory import exchange
 from edge.laboratory.cells import Reviewed, ReviewedCell, collect
 from edge.laboratory.seen import look
+from edge.laboratory.stored import NEGATIVE, POSITIVE
 from edge.model.file import ModelFile, read_model
 from edge.model.installation.base import base_of
 from edge.model.installation.install import of_settings
@@ -30,7 +32,7 @@ def adapt(options: argparse.Namespace) -> int:
     Raises:
         LeukoscopeError: too few reviews, one class, contradictions; nothing is written.
     """
-    settings = settings_file.load(options.config) if options.config else settings_file.Settings()
+    settings = _settings(options)
     own = options.config and not options.model
     base = base_of(of_settings(settings.model) if own else read_model(find_model(options.model)))
     reviewed = _reviewed(options, settings, base)
@@ -58,6 +60,60 @@ def _reviewed(options: argparse.Namespace, settings: settings_file.Settings, bas
         folder = options.pictures or Path(settings.archive.directory)
         return reviewed_in(options.source, folder, base.manifest)
     return of_folder(Path(options.source), base, options.positive)
+
+
+def review_export(options: argparse.Namespace) -> int:
+    """`leukoscope review export`: every reviewed cell into a folder that `train --data` and `adapt --from` take."""
+    archive = options.pictures or Path(_settings(options).archive.directory)
+    done = exchange.export(options.source, archive, options.to)
+    told = {"to": str(options.to), "pictures": dict(done.pictures), "reviews": done.reviews}
+    told["without_picture"] = done.without_picture
+    if options.json:
+        print(json.dumps(told))
+    else:
+        counts = ", ".join(f"{number} {label}" for label, number in sorted(done.pictures.items()))
+        print(f"{options.to}: {done.reviews} reviews; pictures: {counts or 'none'}")
+        if done.without_picture:
+            console.note(f"{done.without_picture} reviewed cells have no picture in {archive}")
+        console.note(
+            f"train or adapt with it: leukoscope adapt --from {options.to} --out ours.tflite; {NOTICE}"
+        )
+    return 0
+
+
+def review_import(options: argparse.Namespace) -> int:
+    """`leukoscope review import`: verdicts of such a folder into a database."""
+    if not options.folder.is_dir():
+        raise InputError(f"{options.folder}: no such folder; leukoscope review export writes one")
+    done = exchange.bring_in(
+        options.target, options.folder, _sorted_pictures(options.folder), options.reviewer
+    )
+    told = {"added": dict(done.added), "known": done.known, "not_here": done.strange}
+    if options.json:
+        print(json.dumps(told))
+    else:
+        counts = ", ".join(f"{number} {label}" for label, number in sorted(done.added.items()))
+        print(
+            f"added: {counts or 'nothing'}; known before: {done.known}; of cells that are not here: {done.strange}"
+        )
+        if done.strange:
+            console.note(f"to fit a model to cells of another box: leukoscope adapt --from {options.folder}")
+    return 0
+
+
+def _sorted_pictures(folder: Path) -> list[tuple[Path, str]]:
+    """Pictures below folders named all and hem, each with its class."""
+    found = []
+    for label in (POSITIVE, NEGATIVE):
+        for place in sorted(
+            path for path in folder.rglob("*") if path.is_dir() and path.name.upper() == label
+        ):
+            found += [(picture, label) for picture in sorted(place.glob("*.png"))]
+    return found
+
+
+def _settings(options: argparse.Namespace) -> settings_file.Settings:
+    return settings_file.load(options.config) if options.config else settings_file.Settings()
 
 
 def is_database(source: str) -> bool:

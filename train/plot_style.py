@@ -1,4 +1,4 @@
-"""How every plot of the host side looks: colours, line styles, the grid of axes, the file's resolution.
+"""Style of all plots of the host: colours, line styles, the grid of axes, the file's resolution.
 
 Colours are those of Okabe & Ito (2008), which colour-blind readers can tell apart; marker and line style
 say the same once more, so that nothing is lost in a black-and-white print.

@@ -1,6 +1,6 @@
 """Loads TensorFlow without its messages: imported before anything that needs it.
 
-They tell a user nothing: which instructions the processor has, that there is no GPU, that a function is traced again.
+They are of no use to a user: the processor's instructions, that there is no GPU, that a function is traced again.
 """
 
 import logging

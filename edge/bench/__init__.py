@@ -23,7 +23,7 @@ DRAWN_IMAGES = 8
 DRAWN_SIDE_PX = 450  # as in C-NMC 2019
 
 WINDOW_S = 1.0
-"""Of a sustained run: the classifier and the bare interpreter take turns of this length."""
+"""In a sustained run, the classifier and the bare interpreter alternate after this time."""
 
 Durations = dict[str, list[float]]
 """Milliseconds of each run, by stage."""

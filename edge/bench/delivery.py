@@ -26,7 +26,7 @@ from edge.records import Record
 WARM_UP_FRAMES = 20
 
 WINDOW_S = 2.0
-"""Of throughput: the daemon's loop and the bare interpreter take turns of so long."""
+"""For throughput, the daemon's loop and the bare interpreter alternate after this time."""
 
 
 class WatchedOutbox(Outbox):

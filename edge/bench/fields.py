@@ -113,7 +113,7 @@ def _result(
 
 
 def format_table(results: list[dict[str, Any]]) -> str:
-    """For people: a line a field."""
+    """For people: one line per field."""
     head = "".join(f"{stage:>10}" for stage in STAGES)
     lines = [
         f"{results[0]['model']} on {results[0]['machine']}; milliseconds a field, p50",

@@ -47,7 +47,7 @@ def flat_memory(
     Args:
         results: how many.
         address: HOST:PORT of the broker; "" for a Mosquitto on a free loopback port.
-        max_seconds: stop after so long, with what is done by then.
+        max_seconds: stop after this time, with the results so far.
         step: is called with each sample, about SAMPLES times: for a progress bar.
 
     Returns:

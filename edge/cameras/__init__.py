@@ -1,1 +1,1 @@
-"""Camera back-ends, one a file, behind one small protocol."""
+"""Camera back-ends, one per file, behind one small protocol."""

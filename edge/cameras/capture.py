@@ -63,7 +63,7 @@ class Capture:
 
     Args:
         make_camera: a new camera each time; it is opened here.
-        stall_s: without a new picture for so long, the camera has failed.
+        stall_s: without a new picture for this time, the camera has failed.
     """
 
     def __init__(self, make_camera: Callable[[], Camera], stall_s: float):
@@ -102,7 +102,7 @@ class Capture:
         return self._fault or ("ok" if self.description else "opening")
 
     def take(self, timeout_s: float, after_ns: int = 0) -> Frame | None:
-        """The newest frame that was not taken yet, or None where none came in time.
+        """The newest frame that was not taken yet, or None if none came in time.
 
         Args:
             after_ns: it must have been captured at this moment of the monotonic clock or later.

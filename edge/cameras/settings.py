@@ -35,7 +35,7 @@ class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         white_balance_k: white balance of /dev/video, kelvin; 0 as for exposure.
         crop: side of the centred square that shows the cell, pixels of the frame; 0 for the model's own,
             scaled by one of the next two.
-        microns_per_pixel: of the frame; 0 where that is not known. With the model's own scale it makes a
+        microns_per_pixel: of the frame; 0 if that is not known. With the model's own scale it makes a
             cell as large in the network's input as it was in training.
         scale: instead: how many times as large a cell is in the frame as in the images of the training.
         view: "cell", where the operator centres a cell and the centred square is judged, or "field", where every
@@ -45,7 +45,7 @@ class CameraSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         interval_s: seconds between results where the trigger is "interval".
         calibration: file of `leukoscope calibrate`; "" for none.
         background: "keep", or "black" to blacken all but the cell, as in the images of the training.
-        stall_s: a live camera that shows nothing new for so long has failed and is opened again.
+        stall_s: a live camera that shows nothing new for this time has failed and is opened again.
         specimen: the slide or sample in view, or "".
     """
 

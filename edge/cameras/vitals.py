@@ -5,7 +5,7 @@ import numpy as np
 from edge.imaging.frame import Pixels
 
 BLOCK_ROWS = 16
-"""Two frames are compared so many rows at a time: sensor noise makes the first block differ."""
+"""Rows that are compared at a time: sensor noise makes the first block of two frames differ."""
 
 SAMPLE_STEP_PX = 16
 """Light is judged on every 16th pixel of every 16th row."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge.cli.arguments import Add, config_option, json_option, model_option, out_file, quiet_option, whole
+from edge.notice import NOTICE
 
 SOURCE = "sqlite:///results.db"
 
@@ -12,6 +13,7 @@ SOURCE = "sqlite:///results.db"
 def add_commands(add: Add) -> None:
     """adapt and review."""
     _adapt(add)
+    _review(add)
 
 
 def _adapt(add: Add) -> None:
@@ -43,6 +45,53 @@ def _adapt(add: Add) -> None:
     )
     json_option(p)
     quiet_option(p)
+
+
+def _review(add: Add) -> None:
+    text, example = (
+        "Take reviewed cells to another place, or bring verdicts back",
+        "review export --to reviewed",
+    )
+    actions = add("review", "", text, example).add_subparsers(
+        title="actions", required=True, metavar="ACTION"
+    )
+
+    def add_action(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = actions.add_parser(
+            name,
+            help=text,
+            description=f"{text}. {NOTICE.capitalize()}.",
+            epilog=f"example: leukoscope review {example}",
+        )
+        added.set_defaults(command=f"train.laboratory:review_{name}", parser=added)
+        json_option(added)
+        return added
+
+    text = "Write reviewed cells into a folder in the layout of C-NMC, with a table of all reviews"
+    p = add_action("export", text, "export --to reviewed")
+    p.add_argument(
+        "--from",
+        dest="source",
+        default=SOURCE,
+        metavar="DATABASE",
+        help="of `leukoscope log` (default: %(default)s)",
+    )
+    p.add_argument("--to", type=Path, required=True, metavar="DIR", help="a new folder")
+    p.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="the box's archive (default: [archive] directory)"
+    )
+    p.add_argument("--config", type=Path, metavar="FILE", help="use the archive of this settings file")
+    text = "Store the verdicts of such a folder, as the table and the places of the pictures tell them"
+    p = add_action("import", text, "import reviewed --to sqlite:///results.db")
+    p.add_argument("folder", type=Path, metavar="DIR")
+    p.add_argument(
+        "--to",
+        dest="target",
+        default=SOURCE,
+        metavar="DATABASE",
+        help="of `leukoscope log` (default: %(default)s)",
+    )
+    p.add_argument("--reviewer", default="", metavar="NAME", help="who has moved pictures to another class")
 
 
 def add_model_actions(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:

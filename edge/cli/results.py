@@ -1,17 +1,21 @@
 """Options of the commands that store results and show them: files, totals, reports and the page."""
 
+import argparse
 from pathlib import Path
 
-from edge.cli.arguments import Add, config_option, count, csv_file, json_option, out_file
+from edge.cli.arguments import Add, config_option, count, csv_file, json_option, out_file, quiet_option
 
 
 def add_commands(add: Add) -> None:
-    """log, results, report, specimen and web."""
+    """log, results, report, specimen, web, backup, restore and erase."""
     _log(add)
     _results(add)
     _report(add)
     _specimen(add)
     _web(add)
+    _backup(add)
+    _restore(add)
+    _erase(add)
 
 
 def _log(add: Add) -> None:
@@ -103,3 +107,43 @@ def _report(add: Add) -> None:
         help="whose card tells the errors (default: the installed)",
     )
     json_option(p)
+
+
+def _backup(add: Add) -> None:
+    text = "Write the box's settings, model, results and pictures into one file"
+    p = add("backup", "edge.upkeep.command:backup_command", text, "backup --out box-1.tar")
+    p.add_argument("--out", type=out_file, required=True, metavar="FILE.tar")
+    p.add_argument("--no-pictures", action="store_true", help="without the pictures of the archive")
+    _of_box(p)
+    quiet_option(p)
+    json_option(p)
+
+
+def _restore(add: Add) -> None:
+    text = "Bring back what a backup holds; nothing newer is lost"
+    p = add("restore", "edge.upkeep.command:restore_command", text, "restore box-1.tar")
+    p.add_argument("file", type=Path, metavar="FILE.tar")
+    p.add_argument("--check", action="store_true", help="only read it: is it whole?")
+    p.add_argument(
+        "--config", type=Path, metavar="FILE", help="where the settings go (default: where they were)"
+    )
+    p.add_argument("--to", dest="database", metavar="DATABASE", help="default: [web] database of the backup")
+    quiet_option(p)
+    json_option(p)
+
+
+def _erase(add: Add) -> None:
+    text = "Erase one specimen, or all that is older, from results, reviews and pictures"
+    p = add("erase", "edge.upkeep.command:erase_command", text, 'erase "slide 7"')
+    p.add_argument(
+        "specimen", nargs="?", metavar="SPECIMEN", help="its name, as `leukoscope results` lists it"
+    )
+    p.add_argument("--older-than", metavar="365d", help="instead: all captured before the last 365d, 48h …")
+    p.add_argument("--yes", action="store_true", help="do not ask")
+    _of_box(p)
+    json_option(p)
+
+
+def _of_box(p: argparse.ArgumentParser) -> None:
+    config_option(p)
+    p.add_argument("--from", dest="database", metavar="DATABASE", help="default: [web] database")

@@ -25,10 +25,10 @@ from edge.specimen.summary import errors_in
 log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
-"""The folder of models is asked so often whether another one was installed."""
+"""Interval at which the folder of models is checked for a newly installed one."""
 
 PROVEN_RESULTS = 20
-"""With so many results a model on trial has shown that the box works with it."""
+"""After this many results a model on trial has shown that the box works with it."""
 
 _FAULTS = (RuntimeError, ValueError, LeukoscopeError)
 _LOW_CONFIDENCE = "low confidence"

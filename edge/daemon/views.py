@@ -56,7 +56,7 @@ class Views:
         self._wanted = threading.Event()
 
     def request(self, request: ViewRequest) -> dict[str, float]:
-        """`view`: pictures for so many seconds."""
+        """`view`: publish pictures for the requested seconds."""
         self._interval_s = 1 / request.per_second
         self._wanted_until_s = max(self._wanted_until_s, time.monotonic() + request.seconds)
         self._wanted.set()

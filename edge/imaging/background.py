@@ -32,7 +32,7 @@ def cell_mask(crop: Pixels) -> npt.NDArray[np.uint8]:
         crop: (S, S, 3) uint8 RGB, a whole cell in its middle.
 
     Returns:
-        (128, 128) uint8: 1 on the cell, 0 elsewhere; all 0 where there is none.
+        (128, 128) uint8: 1 on the cell, 0 elsewhere; all 0 if there is none.
     """
     small = cv2.resize(crop, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_LINEAR)
     stain = cv2.subtract(cv2.extractChannel(small, 2), cv2.extractChannel(small, 1))
@@ -62,7 +62,7 @@ def blacken(crop: Pixels) -> Pixels:
         crop: (S, S, 3) uint8 RGB.
 
     Returns:
-        (S, S, 3) uint8 RGB, all black where there is no cell.
+        (S, S, 3) uint8 RGB, all black if there is no cell.
     """
     mask = cv2.resize(cell_mask(crop), crop.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     return cv2.bitwise_and(crop, crop, mask=mask)  # type: ignore[return-value]

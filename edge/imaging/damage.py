@@ -19,7 +19,7 @@ JUMP_LEVELS = 40
 """Minimum step at the edge of a hole, levels; a background that fades out has no such step."""
 
 LEAST_EDGE_PX = 16
-"""Both edges of a hole within the picture are at least so long: in C-NMC no run has more than 7 px on both."""
+"""Minimum length of both edges of a hole within the picture: in C-NMC no run has more than 7 px on both."""
 
 NOISE_LEVELS, SMOOTH_LEVELS = 40, 15
 """Mean difference between a pixel and the next, over `SHORTEST_HOLE_PX`: compressed or encrypted data that lies in
@@ -30,8 +30,8 @@ FRAMED = 0.9
 """Share of the rows that begin and end at the same column if the picture is a rectangle within a frame."""
 
 LEAST_CUT_PX, LEAST_CUT_PART = 32, 0.5
-"""A hole that reaches the first or the last pixel has one edge: it must be so long, and so large a part of the
-widest row of the picture's content. In C-NMC 3 cells have that, and they are really cut off by a straight line."""
+"""A hole that reaches the first or the last pixel has one edge: its minimum length, and minimum part of the widest
+row of the picture's content. In C-NMC 3 cells have that, and they are really cut off by a straight line."""
 
 
 def hole(pixels: Pixels) -> str:

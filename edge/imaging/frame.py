@@ -19,7 +19,7 @@ class Frame:
         monotonic_ns: the same moment on the monotonic clock of this boot (never jumps).
         source: where it came from, as written into its record: a file's path, a device, or
             "simulator (simulated cells, …)".
-        specimen: the slide or sample that it belongs to, or "" where that is not known.
+        specimen: the slide or sample that it belongs to, or "" if that is not known.
     """
 
     pixels: Pixels

@@ -95,7 +95,7 @@ def prepare(pixels: Pixels, geometry: Geometry, out: Pixels | None = None) -> Pi
         out: (size, size, 3) uint8 to write into, where given.
 
     Returns:
-        (size, size, 3) uint8 RGB; `out` where it was given.
+        (size, size, 3) uint8 RGB; `out` if it was given.
 
     Raises:
         InputError: the frame is not (H, W, 3) uint8.

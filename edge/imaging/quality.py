@@ -14,8 +14,8 @@ from edge.imaging.frame import Pixels
 from edge.imaging.settings import QualitySettings as QualitySettings
 
 COARSE_SIDE = 28
-"""Cell and light are judged on a picture halved by averages until so many pixels a side are left, or not quite
-twice as many: there sensor noise is gone."""
+"""Cell and light are measured on a picture that is halved by averages until its side has this many pixels, or less
+than twice as many: this removes sensor noise."""
 
 STAINED_LEVELS = 20
 """By how much blue is above green where Giemsa's and Leishman's violet is: a nucleus has 50 to 110 levels, a
@@ -87,7 +87,7 @@ def _saturated(crop: Pixels) -> float:
 
 
 def reasons(quality: dict[str, float], limits: QualitySettings = DEFAULT) -> list[str]:
-    """Why a person should look at this crop instead; empty where nothing is wrong with it."""
+    """Why a person should look at this crop instead; empty if nothing is wrong with it."""
     if quality["contrast"] < MIN_CONTRAST_LEVELS:
         return ["no cell: the crop is empty"]
     found = []

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.errors import LeukoscopeError
 from edge.laboratory.cells import Reviewed, ReviewedCell, collect, in_words
 from edge.logger import reviews
 from edge.logger.pictures import archived
@@ -15,6 +14,8 @@ from edge.model.file import Manifest
 from edge.records import Record
 
 POSITIVE, NEGATIVE = "ALL", "HEM"
+"""The classes of C-NMC, in whose layout reviewed cells are exported."""
+
 _UNDECIDED = "cannot say"
 
 
@@ -62,15 +63,12 @@ def reviewed_in(target: str, folder: Path, manifest: Manifest) -> Reviewed:
     Args:
         target: its address.
         folder: of the box's archive.
-        manifest: of the model; its classes must be ALL and HEM, as in reviews.
+        manifest: of the model, whose classes count.
 
     Raises:
         LeukoscopeError: the database cannot be read, or its reviews do not suffice.
     """
-    if {manifest.positive_label(), manifest.negative_label()} != {POSITIVE, NEGATIVE}:
-        raise LeukoscopeError(
-            f"reviews say {POSITIVE} or {NEGATIVE}, this model {' or '.join(manifest.labels)}; adapt it from a folder"
-        )
+    positive, negative = manifest.positive_label(), manifest.negative_label()
     results = Results(target)
     try:
         found = list(stored_cells(results, folder))
@@ -82,14 +80,14 @@ def reviewed_in(target: str, folder: Path, manifest: Manifest) -> Reviewed:
         labels = cell.labels()
         twice += len(cell.said) > 1
         disagree += len(labels) > 1
-        if len(labels) != 1 or labels[0] not in (POSITIVE, NEGATIVE):
+        if len(labels) != 1 or labels[0] not in (positive, negative):
             others.update(labels if len(labels) == 1 else [] if labels else [_UNDECIDED])
         elif cell.picture is None:
             without_picture += 1
         else:
             last = cell.said[-1]
             cells.append(
-                ReviewedCell(cell.picture, labels[0] == POSITIVE, cell.specimen(), last.reviewer, last.at)
+                ReviewedCell(cell.picture, labels[0] == positive, cell.specimen(), last.reviewer, last.at)
             )
     if without_picture:
         notes.append(
@@ -100,7 +98,7 @@ def reviewed_in(target: str, folder: Path, manifest: Manifest) -> Reviewed:
     return collect(
         cells,
         results.name,
-        (POSITIVE, NEGATIVE),
+        (positive, negative),
         notes,
         others.total(),
         square=True,

@@ -31,7 +31,7 @@ NARROWEST, NAME_WIDTH, WIDE = 7, 24, 100
 _PROBABILITIES = CELL_COLUMNS.index("probabilities")
 
 
-def span_s(text: str) -> float:
+def span_s(text: str, option: str = "--last") -> float:
     """Seconds of "90s", "15m", "1h" or "7d".
 
     Raises:
@@ -39,10 +39,10 @@ def span_s(text: str) -> float:
     """
     match = _SPAN.match(text)
     if match is None:
-        raise InputError(f"--last {harmless(text, 40)}: a number and s, m, h or d, such as 1h")
+        raise InputError(f"{option} {harmless(text, 40)}: a number and s, m, h or d, such as 1h")
     seconds = float(match.group(1)) * _SECONDS[match.group(2)]
     if not 0 < seconds <= LONGEST_SPAN_S:
-        raise InputError(f"--last {text}: it must be above 0 and at most {LONGEST_SPAN_S // 86_400}d")
+        raise InputError(f"{option} {text}: it must be above 0 and at most {LONGEST_SPAN_S // 86_400}d")
     return seconds
 
 

@@ -25,7 +25,7 @@ Sent = TypeVar("Sent", Record, FieldRecord)
 ACCEPT_TIMEOUT_S = 5.0
 # Between attempts while the disk refuses.
 RETRY_S = 1.0
-# A commit that takes so long hangs.
+# A commit that takes longer than this hangs.
 HANG_S = 20.0
 
 

@@ -75,7 +75,7 @@ class Waiting:
 
     @property
     def crowded(self) -> bool:
-        """Whether so many items wait that no further record is taken."""
+        """Whether too many items wait to take another record."""
         return len(self._items) >= WAITING_LIMIT
 
     @property

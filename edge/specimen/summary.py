@@ -1,7 +1,7 @@
 """A specimen as its report shows it: counts, how sure they are, cells with their reviews, and what made them."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -83,13 +83,14 @@ class Summary:
         cells: referred cells first, then by falling probability of the positive class.
         reviewed: newest reviews by label.
         agreement: of the cells to which both the model and a person gave a class: how many alike, how many.
-        checked_here: whether this laboratory has reviewed enough cells of each model.
+        checked_here: whether each model was adapted to this laboratory, or enough of its cells were reviewed here.
         models: name and sha256 of each model file, with the number of its cells.
         devices, software, settings: what made the records.
         first, last: when the first and the last cell was captured, RFC 3339; "" if there is none.
         errors: of the model, as its card says; None if they are not known.
         simulated: whether drawn cells are among them.
         reviewers: how far every two people agree who reviewed the same cells.
+        adaptations: of those of the models that were adapted to this laboratory, what their manifests tell, by sha256.
     """
 
     specimen: str
@@ -109,6 +110,7 @@ class Summary:
     errors: ModelErrors | None = None
     simulated: bool = field(default=False)
     reviewers: Sequence[Agreement] = ()
+    adaptations: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def summarise(
@@ -117,6 +119,7 @@ def summarise(
     checked: dict[str, int],
     errors: ModelErrors | None = None,
     reviewers: Sequence[Agreement] = (),
+    adaptations: Mapping[str, dict[str, Any]] | None = None,
 ) -> Summary:
     """Put a specimen together.
 
@@ -127,7 +130,9 @@ def summarise(
             person of this laboratory gave a class.
         errors: of the model, if it is one and its card is known.
         reviewers: how far they agree.
+        adaptations: sha256 of a model file that was adapted to this laboratory to what its manifest tells of it.
     """
+    adapted = dict(adaptations or {})
     ordered = _ordered(list(cells))
     records = [cell.record for cell in ordered]
     classes = classes_of(records)
@@ -150,7 +155,8 @@ def summarise(
         cells=ordered,
         reviewed=dict(Counter(label for _, label in judged)),
         agreement=(sum(both), len(both)),
-        checked_here=bool(models) and all(checked.get(sha256, 0) >= CHECKED_FROM for _, sha256 in models),
+        checked_here=bool(models)
+        and all(sha256 in adapted or checked.get(sha256, 0) >= CHECKED_FROM for _, sha256 in models),
         models=dict(models),
         devices=sorted({record.device for record in records}),
         software=sorted({record.software for record in records}),
@@ -160,6 +166,7 @@ def summarise(
         errors=known,
         simulated=any(record.source.startswith(SIMULATOR) for record in records),
         reviewers=reviewers,
+        adaptations=adapted,
     )
 
 

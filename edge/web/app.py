@@ -78,6 +78,8 @@ def make_app(parts: Parts, names: set[str], loopback: bool) -> Any:
         Route("/api/agreement", page.agreement),
         Route("/api/checked", page.checked),
         Route("/api/commands/{name}", page.command, methods=["POST"]),
+        Route("/api/laboratory", page.laboratory),
+        Route("/api/laboratory/{name}", page.change_model, methods=["POST"]),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     app = Starlette(routes=routes, lifespan=page.lifespan)
@@ -127,6 +129,7 @@ class Page:
             yield
         finally:
             view.cancel()
+            parts.laboratory.close()
             await asyncio.to_thread(parts.box.stop)
             parts.store.close()
 
@@ -322,6 +325,30 @@ class Page:
         """Whether this laboratory has reviewed enough cells of a model file."""
         sha256 = request.query_params.get("model", "")[:NAME_LIMIT]
         return JSONResponse(await asyncio.to_thread(self.parts.store.checked, sha256))
+
+    @_answers
+    async def laboratory(self, request: Request) -> Response:
+        """The adaptation under way or made last, and whether the model that runs was checked here."""
+        sha256 = request.query_params.get("model", "")[:NAME_LIMIT]
+        checked = await asyncio.to_thread(self.parts.store.checked, sha256)
+        return JSONResponse({**self.parts.laboratory.state(), **checked, "notice": NOTICE})
+
+    @_answers
+    async def change_model(self, request: Request) -> Response:
+        """`adapt` begins; `install` and `back` are passed on to the box."""
+        name = request.path_params["name"]
+        await body_of(request)
+        if name == "adapt":
+            self.parts.laboratory.start()
+            return JSONResponse({"ok": True})
+        if name == "install":
+            file, sha256 = await asyncio.to_thread(self.parts.laboratory.made)
+            result = await self.parts.box.command("model_install", file=file, sha256=sha256)
+        elif name == "back":
+            result = await self.parts.box.command("model_back")
+        else:
+            return refused("the page sends no such command", 404, "command")
+        return JSONResponse({"ok": True, "result": result})
 
     @_answers
     async def specimens(self, _request: Request) -> Response:

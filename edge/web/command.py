@@ -22,6 +22,7 @@ from edge.web.app import make_app
 from edge.web.box import Box
 from edge.web.events import Events
 from edge.web.gather import summary_of
+from edge.web.laboratory import Laboratory
 from edge.web.parts import Parts
 from edge.web.pictures import Pictures
 from edge.web.store import Store
@@ -35,15 +36,16 @@ HIDDEN_KEYS = ("password", "secret", "token")
 
 def command(options: argparse.Namespace) -> int:
     """`leukoscope web`."""
-    settings = load(find(options.config))
+    config = find(options.config)
+    settings = load(config)
     listen = options.listen or settings.web.listen
     host, port = host_and_port(listen, "--listen" if options.listen else "[web] listen", "127.0.0.1:8080")
-    parts = make_parts(settings, listen, loopback=is_loopback(host))
+    parts = make_parts(settings, listen, loopback=is_loopback(host), config=config)
     app = make_app(parts, host_names(host, settings.web.hosts), is_loopback(host))
     return serve(app, host, port, settings)
 
 
-def make_parts(settings: Settings, listen: str, loopback: bool) -> Parts:
+def make_parts(settings: Settings, listen: str, loopback: bool, config: Path | None = None) -> Parts:
     """Everything that the page needs.
 
     Raises:
@@ -65,12 +67,17 @@ def make_parts(settings: Settings, listen: str, loopback: bool) -> Parts:
     return Parts(
         box=box,
         store=store,
-        pictures=Pictures(archive, settings.model.file),
+        pictures=Pictures(archive, settings.model),
+        laboratory=Laboratory(settings, config),
         events=events,
         password=password,
         sessions=Sessions(),
         settings=shown_settings(settings),
-        report=lambda specimen: render(summary_of(store.results(), specimen, archive, settings.model.file)),
+        report=lambda specimen: render(
+            summary_of(
+                store.results(), specimen, archive, settings.model.file, Path(settings.model.directory)
+            )
+        ),
         language=web.language,
         blind=web.blind,
         secure=bool(web.cert_file),

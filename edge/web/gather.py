@@ -1,7 +1,9 @@
 """A specimen put together from a results database, the picture archive and the model's card."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge.errors import InputError, LeukoscopeError
 from edge.host.text import harmless
@@ -11,12 +13,17 @@ from edge.logger.queries import Results
 from edge.model.installed import find_model
 from edge.records import ImageReference, Record
 from edge.specimen.agreement import agreements
-from edge.specimen.summary import ModelErrors, ReportCell, Review, Summary, errors_in, summarise
+from edge.specimen.summary import ReportCell, Review, Summary, errors_in, summarise
+
+if TYPE_CHECKING:
+    from edge.model.file import Manifest
 
 LARGEST_PICTURE_BYTES = 4 * 2**20
 
 
-def summary_of(results: Results, specimen: str, pictures: Path | None, model: str) -> Summary:
+def summary_of(
+    results: Results, specimen: str, pictures: Path | None, model: str, directory: Path | None = None
+) -> Summary:
     """Read one specimen from a database.
 
     Args:
@@ -25,6 +32,7 @@ def summary_of(results: Results, specimen: str, pictures: Path | None, model: st
         pictures: folder of the box's archive, or None.
         model: a model file, or the name of an installed one, whose card gives the errors if it is the one that
             made the records; "" for the default one.
+        directory: of the box's installed models, or None: those that made the records are looked for there too.
 
     Raises:
         InputError: the database has no cell of this specimen.
@@ -37,12 +45,15 @@ def summary_of(results: Results, specimen: str, pictures: Path | None, model: st
         )
     said = reviews.of_each_person(reviews.all_of(results, specimen))
     newest = {review.cell: review for review in said}
+    cards = _cards({record.model.sha256 for record in found}, model, directory)
+    last = cards.get(found[-1].model.sha256)
     return summarise(
         specimen,
         _cells(found, newest, pictures),
         reviews.checked(results),
-        errors_of(found[-1], model),
+        None if last is None else errors_in(last.calibration, last.adaptation),
         agreements((review.cell, review.reviewer, review.label) for review in said),
+        {sha256: card.adaptation for sha256, card in cards.items() if card.adaptation is not None},
     )
 
 
@@ -55,24 +66,27 @@ def _cells(
         yield ReportCell(record, newest, _picture(pictures, record.image))
 
 
-def errors_of(record: Record, model: str) -> ModelErrors | None:
-    """Sensitivity and specificity by the card of the model file that made the record, or None.
+def _cards(hashes: set[str], model: str, directory: Path | None) -> "dict[str, Manifest]":
+    """The manifests of the model files that made records, as far as the files are here.
 
-    Args:
-        record: a result.
-        model: as for `summary_of`; another one than the record's says nothing.
+    Raises:
+        LeukoscopeError: `model` is named and cannot be read.
     """
     from edge.model.file import read_model  # its libraries take 30 MB, which a page need not have
+    from edge.model.installation.store import Store
 
+    found = {}
     try:
         file = read_model(find_model(model))
+        found[file.sha256] = file.manifest
     except LeukoscopeError:
         if model:
             raise
-        return None
-    if file.sha256 != record.model.sha256:
-        return None
-    return errors_in(file.manifest.calibration, file.manifest.adaptation)
+    store = Store(directory) if directory is not None else None
+    for sha256 in hashes - found.keys():
+        if store is not None and re.fullmatch("[0-9a-f]{64}", sha256) and store.has(sha256):
+            found[sha256] = read_model(store.file(sha256)).manifest
+    return {sha256: manifest for sha256, manifest in found.items() if sha256 in hashes}
 
 
 def _picture(folder: Path | None, image: ImageReference | None) -> bytes | None:

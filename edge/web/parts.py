@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from edge.web.access import Password, Sessions
 from edge.web.box import Box
 from edge.web.events import Events
+from edge.web.laboratory import Laboratory
 from edge.web.pictures import Pictures
 from edge.web.store import Store
 
@@ -15,7 +16,7 @@ class Parts:
     """What the page is made of.
 
     Attributes:
-        box, store, pictures, events: see there.
+        box, store, pictures, laboratory, events: see there.
         password, sessions: who may use it.
         settings: what the settings page shows: key to value, without secrets.
         report: gives the report of a specimen as HTML.
@@ -27,6 +28,7 @@ class Parts:
     box: Box
     store: Store
     pictures: Pictures
+    laboratory: Laboratory
     events: Events
     password: Password
     sessions: Sessions

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.logger.pictures import archived
+from edge.model.settings import ModelSettings
 from edge.records import Record
 from edge.web.faults import PageError
 
@@ -17,10 +18,10 @@ class Pictures:
 
     Args:
         folder: of the archive.
-        model: the model file of the box, or "" for the default one.
+        model: settings of the model.
     """
 
-    def __init__(self, folder: Path, model: str):
+    def __init__(self, folder: Path, model: ModelSettings):
         self._folder, self._model = folder, model
         self._maps: Maps | None = None
         self._lock = threading.Lock()
@@ -42,8 +43,8 @@ class Pictures:
         with (
             self._lock
         ):  # one interpreter; its libraries take memory, so they are loaded when a map is asked for
-            if self._maps is None:
-                from edge.web.maps import Maps
+            from edge.web.maps import Maps
 
-                self._maps = Maps(self._model)
-            return self._maps.draw(file, record.model.sha256)
+            if self._maps is None or self._maps.sha256 != record.model.sha256:
+                self._maps = Maps(record.model.sha256, self._model)
+            return self._maps.draw(file)

@@ -5,6 +5,7 @@ import asyncio
 import json
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from edge import settings as settings_file
@@ -12,6 +13,7 @@ from edge.errors import InputError
 from edge.host.durable import replace_file
 from edge.host.text import harmless
 from edge.logger.queries import Results
+from edge.model.settings import ModelSettings
 from edge.notice import NOTICE
 from edge.specimen import fhir, page, table
 from edge.web.box import Box, BoxError
@@ -24,7 +26,9 @@ def report(options: argparse.Namespace) -> int:
     """`leukoscope report`."""
     results = Results(options.database)
     try:
-        summary = summary_of(results, options.specimen, options.pictures, options.model)
+        summary = summary_of(
+            results, options.specimen, options.pictures, options.model, Path(ModelSettings().directory)
+        )
     finally:
         results.close()
     now = datetime.now().astimezone()

@@ -133,6 +133,8 @@ def test_what_only_our_network_can_is_refused_for_a_rival(
     assert "a teacher is a MobileNet_M" in capsys.readouterr().err
     assert main(["ensemble", str(runs["alnett"]), str(runs["alnett"]), "--out", str(tmp_path / "b")]) == 2
     assert "an ensemble is of MobileNet_M" in capsys.readouterr().err
+    assert train(data, tmp_path / "a", "alnett", "--task", "kind") == 2
+    assert "--network goes with --task classes" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
     assert main(["evaluate", str(runs["alnett"]), "--network", "alnett", "--data", str(data)]) == 2
 

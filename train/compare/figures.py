@@ -1,7 +1,7 @@
 """What several runs say of the same cells, and how they differ."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,24 +29,26 @@ class Contestant:
 
     Attributes:
         name: of its folder.
+        scorer: its network.
         facts: network, weights, recipe, input size, epochs, best epoch, images, seconds an epoch; JSON-ready.
         rows: of each set of cells, by `TEST` and `NEW`, one row a noise level: `train.evaluate.metrics.figures` and
             macro_precision, macro_recall, macro_f1; the first has intervals, groups and by_subject too.
         scores: of each set of cells, (N,) float64 without noise, the probability of ALL.
-        suite: of `train.evaluate.camera.judge`, on the new patients where there are any.
+        suite: of `train.evaluate.camera.judge`, on the new patients if there are any.
         cost: parameters, and what the int8 file takes; see `export.compare`.
     """
 
     name: str
+    scorer: Scorer
     facts: dict[str, Any]
     rows: dict[str, list[dict[str, Any]]]
     scores: dict[str, Floats]
-    suite: Mapping[str, camera.Figures]
+    suite: Mapping[str, camera.Figures] = field(default_factory=dict)
     cost: dict[str, Any] = field(default_factory=dict)
 
 
 def contestant(run: Run, name: str, data: DataSet, cells: SharedCells, levels: Sequence[float]) -> Contestant:
-    """Judge one run.
+    """Judge one run; its suite is empty, see `with_suites`.
 
     Args:
         name: as it is to be called.
@@ -83,8 +85,18 @@ def contestant(run: Run, name: str, data: DataSet, cells: SharedCells, levels: S
                     strict=True,
                 )
             )
-    suite = camera.judge(scorer.score, scorer.geometry, data.root, cells.new_patients or cells.test)
-    return Contestant(name, _facts(run, scorer), rows, scores, suite)
+    return Contestant(name, scorer, _facts(run, scorer), rows, scores)
+
+
+def with_suites(contestants: Sequence[Contestant], data: DataSet, cells: SharedCells) -> list[Contestant]:
+    """Each with its camera suite, on new patients where there are any; networks of the same crop see the same pictures."""
+    suites: dict[str, dict[str, camera.Figures]] = {}
+    for geometry in {each.scorer.geometry for each in contestants}:
+        alike = [each for each in contestants if each.scorer.geometry == geometry]
+        scores = [each.scorer.score for each in alike]
+        found = camera.judge_several(scores, geometry, data.root, cells.new_patients or cells.test)
+        suites |= {each.name: suite for each, suite in zip(alike, found, strict=True)}
+    return [replace(each, suite=suites[each.name]) for each in contestants]
 
 
 def _facts(run: Run, scorer: Scorer) -> dict[str, Any]:
@@ -113,7 +125,7 @@ def differences(contestants: Sequence[Contestant], cells: SharedCells) -> list[d
 
     Returns:
         For each pair and set: run, less, cells, n, patients {"ALL": n, "HEM": n}; of each figure of `DIFFERENCES`:
-        difference, interval over patients, interval over cells (None where it is not defined).
+        difference, interval over patients, interval over cells (None if it is not defined).
     """
     first, *others = contestants
     found = []

@@ -1,3 +1,1 @@
-"""C-NMC on disk: which images there are, whether the copy is whole, who trains and who tests, and the cache
-of crops. It may import edge.
-"""
+"""C-NMC on disk: its images, whether the copy is complete, the splits, and the cache of crops. It may import edge."""

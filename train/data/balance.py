@@ -1,4 +1,4 @@
-"""Assigns patients to sets, so that each set comes as near as possible to its share of every class."""
+"""Assigns patients to sets, so that each set comes as close as possible to its share of every class."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,14 +6,14 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Sides = npt.NDArray[np.int64]
 
-# The first starts from the largest patients, the others from any order. More hardly find better.
+# The first start takes the largest patients first, the others a random order. More starts hardly improve the result.
 _STARTS = 30
 
 # Every side is within a thousandth of its share: no need to look further, which takes long for a thousand
 # patients, and with so many the first start ends there.
 _EVEN_ENOUGH = 1e-6
 
-# What a set without a class costs: more than any unevenness, which is at most 2 a column.
+# Penalty of a set without a class: more than any unevenness, which is at most 2 per column.
 _EMPTY_COST = 100.0
 
 
@@ -52,7 +52,7 @@ def assign(amounts: Array, shares: Array, rng: np.random.Generator) -> Sides:
 
 
 def _fill(order: Sides, parts: Array, shares: Array) -> Sides:
-    """Each group in turn to the side that is furthest below its share of what the group brings."""
+    """Put each group in turn into the set that is furthest below its share."""
     sides = np.full(len(parts), -1)
     sums = np.zeros((len(shares), parts.shape[1]))
     for group in order:
@@ -63,7 +63,7 @@ def _fill(order: Sides, parts: Array, shares: Array) -> Sides:
 
 
 def unevenness(sides: Sides, amounts: Array, shares: Array) -> float:
-    """What `assign` makes small: the squared distances from the shares, summed over sides and columns."""
+    """The cost that `assign` minimises: squared distances from the shares, summed over sets and columns."""
     return float(_cost(_sums(sides, amounts / amounts.sum(axis=0), len(shares)), shares))
 
 

@@ -44,7 +44,7 @@ class Classes:
         return [self.positive, self.negative]
 
     def name(self, label: Label) -> str:
-        """How the data set names a label."""
+        """The data set's name of a label."""
         return self.positive if label == "ALL" else self.negative
 
 
@@ -52,7 +52,7 @@ OFFICIAL_CLASSES = Classes()
 
 
 def choose_classes(names: list[str], positive: str | None, expected: Classes | None, source: str) -> Classes:
-    """Which of the class names that were found is the positive class.
+    """Decides which of the class names is the positive class.
 
     Args:
         names: that the data set has, each once.

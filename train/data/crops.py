@@ -1,4 +1,4 @@
-"""The crop cache: every cell cut out and resized once, so that later epochs read no image files."""
+"""The crop cache: every cell is cropped and resized once, so that later epochs read no image files."""
 
 import hashlib
 import os
@@ -30,7 +30,7 @@ def load(
     folder: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Pixels:
-    """The crops of some cells, from the cache where they are there, else made and kept.
+    """The crops of some cells, from the cache if they are there, else made and cached.
 
     Args:
         root: the folder that the paths of the cells are relative to.
@@ -107,7 +107,7 @@ def _build(
             faults.append(str(error))
 
     try:
-        # Take the room now: writing to a memory map on a full disk dies by SIGBUS, an allocation says so.
+        # Allocate the space now: writing to a memory map on a full disk ends with SIGBUS, an allocation with an error.
         with partial.open("r+b") as stream:
             os.posix_fallocate(stream.fileno(), 0, partial.stat().st_size)
         with ThreadPoolExecutor() as pool:

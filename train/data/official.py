@@ -12,7 +12,7 @@ from edge.imaging.frame import Pixels
 
 _COLUMNS = ("path", "part", "name", "sha256", "bytes")
 
-# 96 dots an inch, as the originals of the three folds and of the final test say.
+# 96 dots per inch, as in the originals of the three folds and of the final test.
 _PIXELS_PER_METRE = 3779
 
 
@@ -40,7 +40,7 @@ Key = tuple[str, str]
 
 
 def key(part: str, name: str) -> Key:
-    """What to look an image up by; the file type and case of its name do not matter."""
+    """The key of an image; the file type and case of its name do not matter."""
     return part, Path(name).stem.lower()
 
 

@@ -1,4 +1,4 @@
-"""Data sets of one's own: folders named all and hem, folders named by class, or a table. Reads no pixels."""
+"""Own data sets: folders named all and hem, folders named by class, or a table. Reads no pixels."""
 
 import csv
 import os
@@ -38,8 +38,8 @@ class Found:
 class _Image:
     path: str
     class_name: str
-    patient: str  # "" if only the name of the file may tell
-    folder: str  # taken for the patient if nothing else tells
+    patient: str  # "" if only the file's name may give it
+    folder: str  # used as the patient if nothing else names one
 
 
 def read_folder(root: Path, images: list[Path], positive: str | None, expected: Classes | None) -> Found:
@@ -88,7 +88,7 @@ def read_folder(root: Path, images: list[Path], positive: str | None, expected: 
 
 
 def _depth_of(parts: tuple[str, ...], names: tuple[str, ...]) -> int | None:
-    """The place of the nearest folder above the image that has one of these names."""
+    """The position of the nearest folder above the image with one of these names."""
     return next((i for i in range(len(parts) - 2, -1, -1) if parts[i].casefold() in names), None)
 
 
@@ -168,7 +168,7 @@ def _rows(file: Path) -> list[dict[str, str]]:
 
 
 def _existing(root: Path, text: str) -> str | None:
-    """The path of a file relative to the root where that is possible; backslashes may stand for slashes."""
+    """The path of a file relative to the root if that is possible; backslashes may stand for slashes."""
     for candidate in (text, text.replace("\\", "/")):
         if (root / candidate).is_file():
             path = os.path.normpath(candidate)

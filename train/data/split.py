@@ -121,7 +121,7 @@ def cross_validation(cells: Sequence[Cell], folds: int, seed: int, *, val_share:
     _refuse_too_few(groups, folds, f"{folds} folds need at least {folds}, one for each fold")
     rng = np.random.default_rng(seed)
     amounts = _cells_by_class(groups)
-    # Patients as well as cells: a fold of one huge patient would only measure that patient.
+    # Patients as well as cells: a fold with one very large patient would only measure that patient.
     columns = np.concatenate([amounts, amounts > 0], axis=1)
     side_of = assign(columns, np.full(folds, 1 / folds), rng)
     splits = []

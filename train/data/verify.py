@@ -1,4 +1,4 @@
-"""Is a copy of C-NMC 2019 whole and true? Also checks cells of one's own in the same layout."""
+"""Checks whether a copy of C-NMC 2019 is complete and unaltered; also checks own cells in the same layout."""
 
 import hashlib
 from collections import defaultdict

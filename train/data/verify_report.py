@@ -1,4 +1,4 @@
-"""What checking a data set found, and how it reads."""
+"""The result of checking a data set, and its report as text."""
 
 import time
 from collections.abc import Callable
@@ -10,14 +10,14 @@ from train.data.dataset import LABELS
 
 
 class Finding(msgspec.Struct, frozen=True, order=True):
-    """One image, relative to the data set's root, and what there is to say about it."""
+    """One image, relative to the data set's root, and its remark."""
 
     path: str
     reason: str
 
 
 class Duplicate(msgspec.Struct, frozen=True, order=True):
-    """Images of the same pixels, and the subjects that they stand under."""
+    """Images with the same pixels, and their subjects."""
 
     subjects: list[str]
     paths: list[str]
@@ -29,7 +29,7 @@ class Part(msgspec.Struct):
     Attributes:
         images: that are here, readable or not.
         classes: how many of each class, by name.
-        official: images in the official release; None where there is no manifest.
+        official: images in the official release; None if there is no manifest.
         verified: images that are the official ones.
     """
 
@@ -44,7 +44,7 @@ class Report(msgspec.Struct):
 
     Attributes:
         directory: that was checked.
-        manifest: that it was checked against; None where there is none and no hash was compared.
+        manifest: that it was checked against; None if there is none and no hash was compared.
         layout: what the directory was recognised as.
         classes: names of the positive and the negative class.
         notes: how the patients were found, and what was left out.
@@ -53,7 +53,7 @@ class Report(msgspec.Struct):
         altered: here under an official name with other content.
         extra: not in the official release, or a second file of one image.
         unreadable, names, sizes: broken files; names and places that do not parse; other than the official
-            width and height, which is a fault only where there is a manifest.
+            width and height, which is a fault only if there is a manifest.
         unchecked: readable, but nothing is known that their content could be compared with.
         duplicates: under subjects that are not known as twins.
         known_twins, within_subject: duplicates that are no fault.
@@ -127,7 +127,7 @@ def _some(title: str, texts: list[str], limit: int) -> list[str]:
 
 
 def reporter(say: Callable[[str], None], *, every_s: float = 5.0) -> Callable[[int, int], None]:
-    """A progress callback that says how far it is, at most once in so many seconds."""
+    """A progress callback that reports the progress, at most once per interval."""
     last = time.monotonic()
 
     def progress(done: int, total: int) -> None:

@@ -1,7 +1,7 @@
-"""The camera suite: the same cells as another camera, light or lens would have shown them.
+"""The camera suite: the same cells as if taken by another camera, light or lens.
 
-Alterations are made on the picture as it comes from the camera, before it is cut and made small; noise alone is put
-on the network's own pixels, where the paper puts it and where no averaging takes it away again.
+Alterations are made on the picture as it comes from the camera, before it is cropped and resized; only noise is added
+to the network's own pixels, as in the paper, where no averaging removes it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +20,8 @@ from train.evaluate.metrics import THRESHOLD, number, weighted_auc
 from train.fit.augment import add_noise
 
 Change = Callable[[Pixels], Pixels]
+Score = Callable[[Pixels], npt.NDArray[np.float64]]
+"""From (N, size, size, 3) uint8 RGB to (N,) probabilities of ALL."""
 
 DAYLIGHT_K = 5500.0
 """Colour temperature that the suite starts from: a white LED of a microscope."""
@@ -76,7 +78,7 @@ def blurred(sigma_px: float) -> Change:
 
 
 def sized(factor: float) -> Change:
-    """Every cell so many times as large, the picture's size and middle kept."""
+    """Every cell scaled by a factor, with the picture's size and centre kept."""
 
     def change(pixels: Pixels) -> Pixels:
         height, width = pixels.shape[:2]
@@ -189,7 +191,7 @@ def judge(
     cells: Sequence[Cell],
     conditions: Sequence[Condition] = CONDITIONS,
 ) -> dict[str, Figures]:
-    """How well some cells are told apart under every condition, at the model's own threshold.
+    """Metrics of some cells under every condition, at the model's own threshold.
 
     Args:
         score: from (N, size, size, 3) uint8 RGB to (N,) probabilities of ALL.
@@ -198,14 +200,28 @@ def judge(
     Returns:
         Of each condition's name: auc, sensitivity and specificity, over cells; None without the class for it.
     """
+    return judge_several([score], geometry, data, cells, conditions)[0]
+
+
+def judge_several(
+    scores: Sequence[Score],
+    geometry: Geometry,
+    data: Path,
+    cells: Sequence[Cell],
+    conditions: Sequence[Condition] = CONDITIONS,
+) -> list[dict[str, Figures]]:
+    """As `judge`, for models of the same geometry: every picture is read and altered once."""
     is_all = np.array([cell.label == "ALL" for cell in cells])
     blocks = [cells[start : start + _BLOCK] for start in range(0, len(cells), _BLOCK)]
-    scores: dict[str, list[npt.NDArray[np.float64]]] = {condition.name: [] for condition in conditions}
+    found: list[dict[str, list[npt.NDArray[np.float64]]]] = [
+        {condition.name: [] for condition in conditions} for _ in scores
+    ]
     for seed, block in enumerate(blocks):
         crops = crops_of(data, [cell.path for cell in block], geometry, conditions, seed)
-        for name, pixels in crops.items():
-            scores[name].append(score(pixels))
-    return {name: _figures(is_all, np.concatenate(found)) for name, found in scores.items()}
+        for score, each in zip(scores, found, strict=True):
+            for name, pixels in crops.items():
+                each[name].append(score(pixels))
+    return [{name: _figures(is_all, np.concatenate(parts)) for name, parts in each.items()} for each in found]
 
 
 def _figures(is_all: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> Figures:

@@ -1,4 +1,4 @@
-"""Cross-validation over patients: every patient is judged by a model that has never seen it."""
+"""Cross-validation over patients: every patient is evaluated by a model that has not seen it."""
 
 import logging
 from collections.abc import Sequence
@@ -39,20 +39,20 @@ def cross_validate(
     limit: int | None = None,
     teachers: Path | None = None,
 ) -> tuple[list[Predictions], dict[str, list[dict[str, float]]]]:
-    """Train one model a fold and pool what each says of the patients that it has not seen.
+    """Train one model per fold and pool their predictions of the patients that each has not seen.
 
-    Called again with the same folder it goes on where it was stopped.
+    Called again with the same folder, it continues where it was stopped.
 
     Args:
-        out: gets a run folder a fold: `fold-0` and so on.
+        out: gets one run folder per fold: `fold-0` and so on.
         levels: sigmas of the test noise, in 8-bit levels.
         weights: see `train.fit.model.mobilenet_m`.
         settings: kept in each run's environment.json.
-        limit: at most this many training images a fold, for a quick try.
+        limit: at most this many training images per fold, for a quick trial.
         teachers: folder of a cross-validation over the same folds, whose models teach these.
 
     Returns:
-        The pooled predictions, one a noise level, and the training curves by the name of the fold.
+        The pooled predictions, one per noise level, and the training curves by the name of the fold.
 
     Raises:
         InputError: a class has fewer patients than folds, or the folder holds other folds.

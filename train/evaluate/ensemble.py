@@ -1,4 +1,4 @@
-"""Several networks as one: side by side in one model, the mean of their log-odds as its own.
+"""An ensemble: several networks side by side in one model, whose log-odds are the mean of theirs.
 
 Networks that err on different cells are better together than each is alone (Hansen & Salamon 1990,
 doi:10.1109/34.58871). Joined they stay a MobileNet_M in shape, of as many times the channels, whose
@@ -30,7 +30,7 @@ _SUREST = 1e-6
 
 
 def join_runs(runs: Sequence[Run], out: Path, settings: dict[str, Any]) -> Run:
-    """A run folder of one network that says what those of several runs say together.
+    """Make a run folder of one network that combines the networks of several runs.
 
     Args:
         runs: two or more, of the same network, crop, input range and split. Interpolation and the rest of
@@ -62,7 +62,7 @@ def join_runs(runs: Sequence[Run], out: Path, settings: dict[str, Any]) -> Run:
     shape = msgspec.structs.replace(recipes[0].model, members=len(runs))
     run = Run.create(out, msgspec.structs.replace(recipes[0], model=shape), split, settings)
     progress = Progress(
-        learning_rate=recipes[0].fit.learning_rate, stopped=f"joined of {len(runs)} trained networks"
+        learning_rate=recipes[0].fit.learning_rate, stopped=f"joined from {len(runs)} trained networks"
     )
     run.save(joined([member.best_model() for member in runs]), progress, better=True)
     run.finish(progress)
@@ -103,7 +103,7 @@ def _weights(layer: keras.Layer, each: Sequence[Sequence[Floats]]) -> list[Float
 
 
 def join_predictions(folders: Sequence[Path], data: Data) -> tuple[list[Predictions], bool]:
-    """What the members of an ensemble say together, from what `evaluate --out` kept of each.
+    """The combined predictions of an ensemble's members, from what `evaluate --out` kept of each.
 
     Args:
         folders: two or more, of evaluations of the same cells at the same noise levels.

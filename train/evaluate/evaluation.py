@@ -26,11 +26,11 @@ from train.fit.run import Run, environment
 
 Scores = npt.NDArray[np.float64]
 
-# What of a manifest's training says which split it was.
+# Keys of a manifest's training that identify the split.
 _SPLIT_FACTS = ("fold", "split", "split_seed")
 _TRAINING_FACTS = (*_SPLIT_FACTS, "split_sha256", "recipe", "epochs", "best_epoch")
 _BLOCK = 512
-"""Crops that get their noise at once: at float32 and 224 pixels a side, 0.3 GB."""
+"""Crops that get their noise at once: 0.3 GB at float32 and 224 x 224 pixels."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Scorer:
         score: from (N, S, S, 3) uint8 RGB to (N,) float64.
         training: what is known of its training, as in a manifest: fold, split, split_seed, split_sha256,
             recipe, epochs, best_epoch.
-        seen: paths of the images that trained or chose it; None where only a model file is there.
+        seen: paths of the images that trained or chose it; None if only a model file is there.
         patients: those that they are of, as `train.data.dataset.subject_group` names them; None if that is not
             known.
         sha256: of the model file, "" for a run.

@@ -1,4 +1,4 @@
-"""How far the figures would move with other cells or other patients: percentile bootstrap intervals."""
+"""How far the metrics would change with other cells or other patients: percentile bootstrap intervals."""
 
 from typing import Literal
 
@@ -29,8 +29,8 @@ def intervals(
 ) -> tuple[dict[str, Interval], dict[str, Interval]]:
     """95 % percentile bootstrap intervals (Efron 1979), resampled within each class.
 
-    Cells of one patient are alike, so resampling cells says how far the figures would move with other
-    cells of the same patients; only resampling subjects says anything of other patients (cluster
+    Cells of one patient are alike, so resampling cells shows how far the metrics would change with other cells of the
+    same patients; only resampling subjects shows it for other patients (cluster
     bootstrap, Field & Welsh 2007). With few subjects both are too narrow.
 
     Args:
@@ -43,8 +43,8 @@ def intervals(
 
     Returns:
         The intervals [low, high] of `weighted_figures`, and those of `BY_SUBJECT` where each subject
-        weighs the same. None where the figure is not there, or where it hangs on a class of which there
-        is only one unit to draw: that shows no spread.
+        weighs the same. None if the metric is undefined, or if it depends on a class with only one unit to draw,
+        which shows no spread.
     """
     rng = np.random.default_rng(seed)
     units = subject if resample == "subjects" else np.arange(len(score), dtype=np.intp)
@@ -92,7 +92,7 @@ def paired_intervals(
         seed: of the draws.
 
     Returns:
-        Of each figure of `weighted_figures` but the calibration error: the difference, None where it is not defined,
+        Of each figure of `weighted_figures` but the calibration error: the difference, None if it is not defined,
         and its 95 % percentile bootstrap interval; None as in `intervals`.
     """
     rng = np.random.default_rng(seed)
@@ -136,7 +136,7 @@ def _draw(is_all: Bools, units: Integers, resamples: int, rng: np.random.Generat
 
 
 def _even(weights: Floats, subject: Integers) -> Floats:
-    """The same weights with every subject that is left summing to one."""
+    """The same weights, normalised to sum 1 for each subject that is drawn."""
     names, index = np.unique(subject, return_inverse=True)
     belongs = np.zeros((len(subject), len(names)))
     belongs[np.arange(len(subject)), index] = 1.0
@@ -145,7 +145,7 @@ def _even(weights: Floats, subject: Integers) -> Floats:
 
 
 def _known(is_all: Bools, units: Integers) -> dict[str, bool]:
-    """Whether there is more than one unit of each class that a figure hangs on."""
+    """Whether there is more than one unit of each class that a metric depends on."""
     count_all, count_hem = len(np.unique(units[is_all])), len(np.unique(units[~is_all]))
     return {"sensitivity": count_all > 1, "specificity": count_hem > 1, "": 1 not in (count_all, count_hem)}
 

@@ -1,4 +1,4 @@
-"""The figures of a binary classifier with ALL as the positive class, for any weights of the cells."""
+"""The metrics of a binary classifier with ALL as the positive class, for any weights of the cells."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 
 CALIBRATION_BINS = 15
 THRESHOLD = 0.5
-"""A score from here on counts as ALL."""
+"""Threshold: a score at or above it counts as ALL."""
 
 BY_SUBJECT = ("sensitivity", "specificity", "auc", "balanced_accuracy")
 """The figures that are also given with every subject weighing the same."""
@@ -63,12 +63,12 @@ def macro_means(confusion: Sequence[Sequence[int]]) -> tuple[float, float, float
 
 
 def number(value: float) -> float | None:
-    """The value as JSON knows it: None where it is not a number."""
+    """The value for JSON: None if it is NaN."""
     return float(value) if np.isfinite(value) else None
 
 
 def weighted_figures(is_all: Bools, score: Floats, weights: Floats) -> dict[str, Floats]:
-    """The figures under many weightings of the same cells at once.
+    """The metrics under many weightings of the same cells at once.
 
     Args:
         is_all: (N,) bool.
@@ -123,7 +123,7 @@ def weighted_auc(is_all: Bools, score: Floats, weights: Floats) -> Floats:
 
 
 def weighted_ece(is_all: Bools, score: Floats, weights: Floats) -> Floats:
-    """Mean gap between the confidence and the share that is right, over bins of confidence (Guo 2017).
+    """Mean gap between the confidence and the share that is correct, over bins of confidence (Guo 2017).
 
     Args:
         is_all: (N,) bool.

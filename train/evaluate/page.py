@@ -1,7 +1,7 @@
 """The parts of a report's HTML: tables, figures, and the text that a doctor reads first.
 
 Everything that comes from outside goes through `html.escape`; images stand inside the page, so it can be
-mailed, printed and opened where there is no network.
+mailed, printed and opened without a network.
 """
 
 import base64
@@ -169,7 +169,7 @@ def picture(file: Path, alternative: str, caption: str) -> str:
 
 
 def value(row: Mapping[str, Any], name: str) -> str:
-    """One figure of a row as text: in per cent where that is usual, a dash where it is not defined."""
+    """One figure of a row as text: in per cent if that is usual, a dash if it is not defined."""
     number = row[name]
     if number is None:
         return "–"

@@ -1,4 +1,4 @@
-"""What the paper reports, to stand beside our own figures."""
+"""The paper's results, for comparison with our own metrics."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class RivalRow(NamedTuple):
     Attributes:
         network: as `train --network` names it.
         accuracy: of fold 0, 1 and 2; () where none is printed.
-        f1: weighted or of ALL is not said; None where none is printed.
+        f1: weighted or of ALL is not said; None if none is printed.
         where: the table or figure.
     """
 

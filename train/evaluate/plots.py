@@ -53,7 +53,7 @@ def roc(sets: Named, aucs: Mapping[str, float | None], file: Path) -> None:
         verdict = score >= THRESHOLD
         point = ([(verdict & ~is_all).sum() / (~is_all).sum()], [(verdict & is_all).sum() / is_all.sum()])
         axes.plot(*point, "o", color=colour, markersize=10, markerfacecolor="none", markeredgewidth=2)
-    axes.plot((0, 1), (0, 1), ":", color=GREY, label="guessing: AUC 0.5")
+    axes.plot((0, 1), (0, 1), ":", color=GREY, label="random: AUC 0.5")
     axes.set(xlabel="1 − specificity (false alarms)", ylabel="sensitivity (positive cells found)")
     axes.set(title="ROC; ring: the threshold in use, 0.5", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.legend(loc="lower right")
@@ -73,9 +73,9 @@ def reliability(sets: Named, eces: Mapping[str, float], file: Path) -> None:
         filled = np.flatnonzero(counts)
         means = [[values[bins == b].mean() for b in filled] for values in (confidence, right)]
         upper, lower = grid[0][column], grid[1][column]
-        upper.plot((0.5, 1), (0.5, 1), ":", color=GREY, label="as sure as right")
+        upper.plot((0.5, 1), (0.5, 1), ":", color=GREY, label="perfectly calibrated")
         upper.plot(*means, "-o", color=BLUE, label="this model")
-        upper.set(title=f"{name}\nECE {eces[name]:.3f}", ylabel="share that is right", ylim=(-0.03, 1.03))
+        upper.set(title=f"{name}\nECE {eces[name]:.3f}", ylabel="share that is correct", ylim=(-0.03, 1.03))
         upper.legend(loc="lower right")
         lower.bar(edges[:-1], counts, 1 / CALIBRATION_BINS, align="edge", color=ORANGE, edgecolor="white")
         lower.set(xlabel="confidence of the verdict", ylabel="cells", xlim=(0.46, 1.01))
@@ -85,11 +85,11 @@ def reliability(sets: Named, eces: Mapping[str, float], file: Path) -> None:
 def noise(
     sets: Mapping[str, Sequence[Mapping[str, Any]]], paper: Mapping[float, PaperRow], file: Path
 ) -> None:
-    """Accuracy and AUC over the noise, with 95 % intervals, and the paper's beside where there are any.
+    """Accuracy and AUC over the noise, with 95 % intervals, and the paper's beside if there are any.
 
     Args:
         sets: name of a set of cells → its rows, with sigma, accuracy, auc, auc_hard_labels, intervals.
-        paper: its figures by sigma; empty where they are not comparable.
+        paper: its figures by sigma; empty if they are not comparable.
     """
     panels = (
         ("accuracy", "accuracy", "accuracy"),

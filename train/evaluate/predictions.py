@@ -1,4 +1,4 @@
-"""Scores of known cells, and every figure of them: what `evaluate` and the cross-validation report."""
+"""Scores of labelled cells, and all their metrics, as reported by `evaluate` and the cross-validation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
         subjects count as one); by_subject, the figures with each patient weighing the same within its
         class, with their own intervals; resampled; intervals {figure: [low, high] | None}; where those are
         drawn by subject, intervals_over_cells beside them; per_subject {subject: {label, n, accuracy,
-        mean_score}}; parts, see `parts_of`. JSON-ready: None where a figure is not defined.
+        mean_score}}; parts, see `parts_of`. JSON-ready: None if a figure is not defined.
 
     Raises:
         InputError: there are no cells.

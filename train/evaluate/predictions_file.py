@@ -1,4 +1,4 @@
-"""predictions.csv: what each judged cell scored, a row a cell and noise level."""
+"""predictions.csv: the score of each evaluated cell, one row per cell and noise level."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What `evaluate --out` leaves in its folder: figures, predictions, plots and one page that a doctor can read."""
+"""The output of `evaluate --out`: metrics, predictions, plots and one page that a doctor can read."""
 
 import json
 import tempfile
@@ -25,7 +25,7 @@ class Report:
 
     Attributes:
         title: of the page.
-        rows: what `train.evaluate.predictions.rows_of` gives, one a noise level.
+        rows: what `train.evaluate.predictions.rows_of` gives, one per noise level.
         predictions: what the rows were made from.
         new_patients: whether the test cells are of patients that the model has not trained on.
         seen_name: what to call test cells whose patients are not new.
@@ -35,7 +35,7 @@ class Report:
         histories: training curves: name → one row an epoch, as in `train.fit.run.Progress.history`.
         classes: names of the positive and the negative class.
         layout: of the data set, in words.
-        camera_suite: what `train.evaluate.camera.judge` gives; empty where it was not asked for.
+        camera_suite: what `train.evaluate.camera.judge` gives; empty if it was not asked for.
         camera_cells: how many cells that is of.
     """
 
@@ -82,7 +82,7 @@ def write(folder: Path, report: Report) -> None:
     """Write metrics.json, predictions.csv, the plots and report.html.
 
     Args:
-        folder: made where it is missing; files of these names are replaced.
+        folder: made if it is missing; files of these names are replaced.
 
     Raises:
         LeukoscopeError: it cannot be written.

@@ -1,4 +1,4 @@
-"""Tables of a report that stand for themselves: other cameras, and the parts of a data set."""
+"""Further tables of a report: other cameras, and the parts of a data set."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What finds the cells of whole fields and tells their kind: data, networks, training, export, judging.
+"""Networks that find the cells of whole fields and tell their kind: data, networks, training, export, evaluation.
 
 May import edge, export.convert's tools and the rest of train; needs TensorFlow.
 """

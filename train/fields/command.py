@@ -1,4 +1,4 @@
-"""`leukoscope train --task cells|kind`: trains, exports and judges a network of whole fields."""
+"""`leukoscope train --task cells|kind`: trains, exports and evaluates a network for whole fields."""
 
 import argparse
 import json

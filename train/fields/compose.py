@@ -1,4 +1,4 @@
-"""Training pictures: real fields at any scale, real cells pasted on them, dirt, other stains, other lamps."""
+"""Composed training pictures: real fields at any scale, real cells pasted on them, dirt, other stains, other lamps."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ ANY_SCALE_SHARE = 0.3
 """… and of this share of them anything between, as the first look at a field of unknown scale meets."""
 
 ERASED_SHARE = 0.25
-"""Of the fields; their white cells are painted over, so that a field without any is nothing strange."""
+"""Of the fields; their white cells are painted over, so that the network learns fields without white cells."""
 
 MAX_ENLARGED = 1.7
-"""A field is not made larger than so many times what it is in memory: there is nothing to see in it."""
+"""Maximum enlargement of a field over its size in memory: beyond it there is no more detail."""
 
 SET_SHARES = {"phone": 0.3, "raabin": 0.22, "pbc": 0.18, "smears": 0.2, "platelets": 0.1}
 PASTE_SHARE, TOUCH_SHARE, OTHER_SET_SHARE = 0.5, 0.4, 0.35
@@ -71,7 +71,7 @@ class Composer:
     Args:
         fields: real fields; of the set "platelets" those without white cells.
         cuts: cells to paste, beside those of the fields.
-        seed: of all its chance.
+        seed: of all random choices.
     """
 
     def __init__(self, fields: list[Field], cuts: list[Cut], seed: int):
@@ -87,7 +87,7 @@ class Composer:
         self._names, self._shares = names, shares / shares.sum()
 
     def compose(self) -> Composed:
-        """One training picture, drawn by chance."""
+        """One random training picture."""
         random = self._random
         name = str(random.choice(self._names, p=self._shares))
         drawn = random.random()

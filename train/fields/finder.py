@@ -23,7 +23,7 @@ TARGETS = 13
 two of spare for nothing but an even layout."""
 
 SMALL_PART = 0.45
-"""A cell cut by the border to less than this part of a usual one neither has to be found nor must not be."""
+"""A cell of which the border leaves less than this part is ignored: finding it is neither right nor wrong."""
 
 USUAL_WIDTH_IN_REDS = 1.5
 INSIDE_WEIGHT = 2.5
@@ -80,7 +80,7 @@ def _up(x: keras.KerasTensor, skip: keras.KerasTensor, filters: int) -> keras.Ke
 
 
 def targets(composed: Composed) -> npt.NDArray[np.float32]:
-    """What the network shall say of a training picture: (side / 4, side / 4, TARGETS) float32."""
+    """The targets of a training picture: (side / 4, side / 4, TARGETS) float32."""
     cells = composed.cells
     side = cells.shape[0] // CELL_STRIDE_PX
     out = np.zeros((side, side, TARGETS), np.float32)

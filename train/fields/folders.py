@@ -13,7 +13,7 @@ TYPES = ("lymphocyte", "neutrophil")
 
 @dataclass(frozen=True)
 class Folders:
-    """The folders that were found; None where there is none.
+    """The folders that were found; None if there is none.
 
     Attributes:
         fields: with boxes.csv.

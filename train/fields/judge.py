@@ -1,4 +1,4 @@
-"""How well cells are found, outlined and told apart, on fields that did not train.
+"""How well cells are found, outlined and classified by kind, on validation fields.
 
     python -m train.fields.judge --data ../shared [--cells FILE] [--kind FILE] [--side validation|train|all]
 

@@ -1,4 +1,4 @@
-"""The gate on typed cells that did not train."""
+"""The gate on typed validation cells."""
 
 from collections import Counter, defaultdict
 from pathlib import Path

@@ -51,7 +51,8 @@ GROUP_SHARES = {
     ("raabin", OTHER): 0.17,
     ("nothing", OTHER): 0.04,
 }
-"""What a batch is made of. C-NMC has lymphoid cells only: a larger share would make its look the cue."""
+"""What a batch is made of. C-NMC has lymphoid cells only: with a larger share the network would learn C-NMC's look
+instead."""
 
 
 @dataclass

@@ -133,7 +133,7 @@ def _listed(file: Path, name: str, set_name: str, boxes: dict[str, list[Box]]) -
 
 
 def red_px(field: Listed, width: int, height: int) -> float:
-    """Width of the red cells of a field, from the boxes that do not touch its border; 0 where it has none."""
+    """Width of the red cells of a field, from the boxes that do not touch its border; 0 if it has none."""
     whole = [b for b in field.red if b[0] > 2 and b[1] > 2 and b[2] < width - 2 and b[3] < height - 2]
     if len(whole) < 2:
         return PHONE_RED_PX if field.set == "phone" else 0.0

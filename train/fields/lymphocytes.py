@@ -6,7 +6,7 @@ FILE = Path(__file__).with_name("lymphocytes.txt")
 
 
 def lymphocytes(set_name: str) -> tuple[set[str], set[str]]:
-    """Of a set, the names (without suffix) of the fields whose white cell is one, and of those where it is not sure."""
+    """Of a set, the names (without suffix) of the fields whose white cell is one, and of those for which it is not certain."""
     words: list[str] = []
     section = ""
     for line in FILE.read_text(encoding="utf-8").splitlines():

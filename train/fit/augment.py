@@ -1,4 +1,4 @@
-"""What training images go through: grey copies, noise, one random affine map and one random colour map."""
+"""Augmentation of training images: grey copies, noise, one random affine map and one random colour map."""
 
 import cv2
 import numpy as np
@@ -80,7 +80,7 @@ def colour_matrix(recipe: AugmentRecipe, rng: np.random.Generator) -> np.ndarray
 
 
 def stain_table(stain: float, rng: np.random.Generator) -> Pixels:
-    """More or less dye, for each channel its own: the optical density -log(p / 255) times 1 ± `stain`.
+    """More or less dye, drawn for each channel: the optical density -log(p / 255) times 1 ± `stain`.
 
     Returns:
         (1, 256, 3) uint8, for `cv2.LUT`.

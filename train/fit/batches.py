@@ -1,6 +1,6 @@
 """Batches of training images: order, noise and augmentation drawn from (seed, epoch, image) alone.
 
-So that a resumed training sees exactly what an unbroken one would have seen.
+So a resumed training sees exactly the same images as an uninterrupted one.
 """
 
 import zlib
@@ -145,10 +145,10 @@ def _each(cells: Sequence[Cell]) -> npt.NDArray[np.intp]:
 
 
 def _drawn(cells: Sequence[Cell], balance: BalanceRecipe, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Positions of an epoch's images: as many of either class, subjects by their size to a power.
+    """Positions of an epoch's images: equally many of each class, subjects by their size to a power.
 
-    Drawn at even steps through the cells' summed shares, so that each cell comes as often as its share
-    says, give or take one.
+    Drawn at even steps through the cells' summed shares, so that each cell comes as often as its share requires, plus
+    or minus one.
     """
     draws = balance.draws or len(cells)
     chosen = []
@@ -164,7 +164,7 @@ def _drawn(cells: Sequence[Cell], balance: BalanceRecipe, rng: np.random.Generat
 
 
 class PlainBatches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Images as they are, for validation and tests, with noise where it is asked for.
+    """Images as they are, for validation and tests, with noise if it is asked for.
 
     Args:
         crops: (N, S, S, 3) uint8 RGB.

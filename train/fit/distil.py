@@ -1,7 +1,7 @@
-"""What a student shall say of the pictures that it learns from: what a teacher says of them, and the labels.
+"""The targets of a student: a teacher's outputs mixed with the labels.
 
-A network that is fitted to the labels of a few patients learns the patients. Fitted to what a teacher says of
-the same cells, turned every way, it learns the teacher's rule (Hinton et al. 2015, arXiv:1503.02531; the same
+A network fitted to the labels of a few patients learns the patients. Fitted to a teacher's outputs for the same
+cells, rotated at random, it learns the teacher's function (Hinton et al. 2015, arXiv:1503.02531; the same
 pictures for both: Beyer et al. 2022, arXiv:2106.05237).
 """
 
@@ -23,7 +23,7 @@ _FLOOR = 1e-6
 def taught_targets(
     teacher: keras.Model, its: ModelRecipe, cells: Sequence[Cell], data: Data, recipe: Recipe
 ) -> Floats:
-    """What the student shall say of every variant of every cell.
+    """The student's targets for every variant of every cell.
 
     Args:
         teacher: a `train.fit.model.mobilenet_m` that knows nothing of the patients that will judge.

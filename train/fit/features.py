@@ -1,4 +1,4 @@
-"""What a network's pooling gives for pictures of cells, computed once and kept.
+"""The pooled features of pictures of cells, computed once and cached.
 
 A regression on a frozen network asks for the same features in every fold of a cross-validation, and a
 teacher judges the same pictures for every student. Kept beside the crops, by the network's weights.

@@ -1,7 +1,7 @@
-"""The head's first weights: a logistic regression on what the pre-trained network sees.
+"""The head's initial weights: a logistic regression on the features of the pre-trained network.
 
-A head that starts at random throws the pre-trained features about before it knows what to ask of them;
-one that starts at the best linear answer leaves them as general as they were (LP-FT: Kumar et al. 2022,
+A head with random weights distorts the pre-trained features early in training; one that starts at the best linear
+solution preserves them (LP-FT: Kumar et al. 2022,
 arXiv:2202.10054).
 """
 
@@ -22,7 +22,7 @@ from train.fit.recipe import Recipe
 
 
 def sample_weights(cells: Sequence[Cell], subject_power: float) -> npt.NDArray[np.float64]:
-    """What each cell counts: both classes the same, a subject of n cells in proportion to n ** power.
+    """The weight of each cell: equal for both classes, and for a subject of n cells in proportion to n ** power.
 
     Returns:
         (N,) float64 of mean 1.

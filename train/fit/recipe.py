@@ -1,4 +1,4 @@
-"""Recipes: every hyper-parameter of a training, typed, read from TOML with its reason beside it."""
+"""Recipes: all hyper-parameters of a training, typed, read from TOML files that give the reason of each."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,8 +47,8 @@ class ModelRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         network: which; `alpha`, `dropout`, `l1` and `frozen_blocks` are MobileNet_M's, a rival is as it was published.
         bn_momentum: of the running means in batch normalisation; ImageNet's 0.99 needs hundreds of steps
             to forget photographs, 0.95 a hundred.
-        frozen_blocks: so many of the 14 blocks of MobileNet, from the image on, stay as they were
-            pre-trained, with their own means and variances.
+        frozen_blocks: number of MobileNet's 14 blocks, from the image on, that keep their pre-trained weights, means
+            and variances.
         members: networks side by side whose log-odds are averaged; above 1 it comes of `train.evaluate.ensemble`, not of
             a training.
         cell_mean: red, green and blue that the mean of each cell is brought to, 8-bit levels; none for as it is.
@@ -134,7 +134,7 @@ class CameraRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     Each alteration has its own share of the pictures, so that many stay as they are in one respect and some in all.
 
     Attributes:
-        size_share, size: the cell is so many times as large.
+        size_share, size: factor on the cell's size.
         blur_share, blur_sigma_pixels: Gaussian, 0 to this, in pixels of the network's input.
         gamma_share, gamma: exponent on the pixels, of 0 to 1.
         light_share, light: factor on the pixels.
@@ -201,7 +201,8 @@ class FitRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class DistilRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Learning what a teacher says of each picture, beside or in place of the labels; see `train.fit.distil`.
+    """Distillation: learning a teacher's output for each picture, in addition to or instead of the labels; see
+    `train.fit.distil`.
 
     Attributes:
         variants: differently turned pictures of each cell that the teacher judges; an epoch shows one of

@@ -1,4 +1,4 @@
-"""Run folders: what was to be trained, with what, how far it came, and its best weights."""
+"""Run folders: recipe, split, environment, progress and best weights of a training."""
 
 import contextlib
 import os
@@ -29,12 +29,12 @@ _REMEDY = "give the folder of a `leukoscope train` run"
 
 
 class Progress(msgspec.Struct, kw_only=True):
-    """Where a training stands after an epoch; everything that the rules of the next epoch need.
+    """The state of a training after an epoch; everything that the rules of the next epoch need.
 
     Attributes:
         epoch: number of epochs done.
         learning_rate: of the next epoch.
-        best_epoch, best_val_loss: of the weights in `best.keras`; no loss where there is no validation.
+        best_epoch, best_val_loss: of the weights in `best.keras`; no loss if there is no validation.
         learning_rate_wait: epochs since the loss or the rate last got better or smaller.
         stopped: why the training is over, or "".
         history: one row an epoch.
@@ -49,7 +49,7 @@ class Progress(msgspec.Struct, kw_only=True):
     history: list[dict[str, float]] = []
 
     def advance(self, row: dict[str, float], fit: FitRecipe) -> bool:
-        """Take in the figures of one epoch; True where they are the best so far."""
+        """Add the metrics of one epoch; True if they are the best so far."""
         self.epoch += 1
         self.history.append(row)
         if fit.schedule == "cosine":
@@ -73,7 +73,7 @@ class Progress(msgspec.Struct, kw_only=True):
         return better
 
     def seconds_left(self, fit: FitRecipe) -> float:
-        """How long the epochs that are left take at the pace of the last one, stopping not foreseen."""
+        """Time of the remaining epochs at the pace of the last one, without early stopping."""
         until = fit.epochs
         if fit.schedule == "plateau":
             until = min(until, self.best_epoch + fit.stop_patience)
@@ -141,7 +141,7 @@ class Run:
         return typedfile.read(file, Recipe, msgspec.json.decode, name=str(file), remedy=_REMEDY)
 
     def split(self) -> Split:
-        """Who trained, chose and judged."""
+        """The split of this run."""
         return read_split(self.folder / "split.json")
 
     def environment(self) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class Run:
         return load(sources, positive, self.classes())
 
     def progress(self) -> Progress | None:
-        """Where the run stands, or None before its first epoch's end."""
+        """The progress of the run, or None before the end of its first epoch."""
         file = self.folder / "progress.json"
         return msgspec.json.decode(file.read_bytes(), type=Progress) if file.exists() else None
 

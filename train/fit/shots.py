@@ -1,4 +1,4 @@
-"""What another camera makes of a training picture: focus, light, white balance, noise, compression.
+"""Alterations of a training picture by another camera: focus, light, white balance, noise, compression.
 
 In a camera's order, after the picture is turned and on the network's own pixels: what is put on before is smoothed
 away again by the turning.

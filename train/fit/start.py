@@ -1,4 +1,4 @@
-"""What is checked before a training starts: everything that is cheap, before hours of work."""
+"""Checks before a training starts: everything that can be checked before hours of work."""
 
 import tempfile
 from pathlib import Path
@@ -73,12 +73,12 @@ def refuse_what_does_not_fit(folder: Path, recipe: Recipe, split: Split, teacher
             f"{folder}: fit.probe_c, fit.layer_decay and 0 epochs need MobileNet_M's head and blocks; "
             f"{recipe.model.network} has others, leave them out"
         )
-    if teacher and (its := Run(teacher).recipe().model.network) != MOBILENET_M:
-        raise InputError(f"{teacher}: is a {its}; a teacher is a MobileNet_M, whose head is taken off")
     if bool(recipe.distil.variants) != bool(teacher):
         raise InputError(
             f"{folder}: a recipe with distil.variants above 0 and --teacher RUN go together, and only together"
         )
+    if teacher and (its := Run(teacher).recipe().model.network) != MOBILENET_M:
+        raise InputError(f"{teacher}: is a {its}; a teacher is a MobileNet_M, whose head is taken off")
 
 
 def refuse_knowing_teacher(folder: Path, split: Split, teacher: Run) -> None:

@@ -1,4 +1,4 @@
-"""Training: one epoch after the other, each ending in a checkpoint that a killed run goes on from."""
+"""Training: epoch after epoch, each ending with a checkpoint from which a killed run continues."""
 
 import contextlib
 import logging
@@ -48,21 +48,21 @@ def _cropping(done: int, of: int) -> None:
 def train(
     run: Run, data: Data, *, weights: str, limit: int | None = None, teacher: Path | None = None
 ) -> Progress:
-    """Train a run to its end, from its last checkpoint where there is one.
+    """Train a run to its end, from its last checkpoint if there is one.
 
-    A resumed run ends with the same weights as an unbroken one: order, noise, augmentation and dropout
+    A resumed run ends with the same weights as an uninterrupted one: order, noise, augmentation and dropout
     are drawn from the seed and the epoch, and the checkpoint holds the optimizer's state.
 
     Args:
         run: a run folder made by `Run.create`.
         data: the data set's folder.
         weights: see `train.fit.model.network`; only for a run's first epoch.
-        limit: at most this many images on each side, for a quick try.
+        limit: at most this many images of each set, for a quick trial.
         teacher: run folder of the model whose judgement is learnt, as the recipe's `distil` has it.
 
     Raises:
         InputError: recipe, split and teacher do not go together.
-        LeukoscopeError: the run folder cannot be written, or the loss is no number any more.
+        LeukoscopeError: the run folder cannot be written, or the loss became NaN.
     """
     recipe, split, progress = run.recipe(), run.split(), run.progress()
     if progress and progress.stopped:
@@ -100,7 +100,7 @@ def _taught(run: Run, teacher: Run, cells: Sequence[Cell], data: Data, recipe: R
 
 
 def _use_every_gpu() -> None:
-    """Share each batch among all GPUs of this machine, where there are several."""
+    """Share each batch among all GPUs of this machine, if there are several."""
     try:
         gpus = [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
     except AttributeError:  # Keras on PyTorch has no list of devices

@@ -1,4 +1,4 @@
-"""Which crop shows a pre-trained network most of a new patient's cells? `python -m train.studies.crops`.
+"""Which crop size is best for a pre-trained network on new patients? `python -m train.studies.crops`.
 
 No training: features of the frozen network, a logistic regression on them, cross-validation over patients,
 repeated with other folds. Minutes where training would take hours, and steady enough to choose by.

@@ -15,7 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +211,12 @@ def main() -> int:
     parser.add_argument("--positive", default="immature_granulocyte", metavar="TYPE")
     parser.add_argument("--negative", default="lymphocyte", metavar="TYPE")
     parser.add_argument("--draws", type=int, default=DRAWS, metavar="N")
+    parser.add_argument(
+        "--over",
+        choices=("patients", "cells"),
+        default="patients",
+        help="cells: those that are judged may be of patients that were reviewed, which flatters",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if (options.data is None) == (options.typed is None):
@@ -219,6 +225,10 @@ def main() -> int:
         model = read_model(options.model)
         if options.data:
             seen = of_data(model, options.data, (Condition(CLEAN), OTHER))
+            if options.over == "cells":
+                seen = {
+                    name: replace(each, specimen=np.full(len(each), "one")) for name, each in seen.items()
+                }
         else:
             name = f"{options.typed}: {options.positive} and {options.negative}"
             seen = {name: of_typed(model, options.typed, options.positive, options.negative)}

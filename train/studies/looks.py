@@ -1,8 +1,9 @@
-"""What a model looks at: the same cells with something taken away.
+"""What a model uses: the same cells with one property removed.
 
 python -m train.studies.looks MODEL.tflite --data DIR   # or a run; DIR of patients that did not train it
 
-Prints AUC, sensitivity and specificity for each. What falls to chance was needed; what stays would do alone.
+Prints AUC, sensitivity and specificity for each. If the AUC falls to chance, the removed property was needed; if it
+stays, the rest is sufficient.
 """
 
 import argparse

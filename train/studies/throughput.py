@@ -1,4 +1,5 @@
-"""Is the network ever kept waiting? `python -m train.studies.throughput`: images a second of batches and of training.
+"""Whether training waits for its input. `python -m train.studies.throughput`: images per second of batches and of
+training.
 
 Both are timed in turn, since machines are noisy; only the ratio counts.
 """
@@ -21,7 +22,7 @@ from train.fit.training import new_model
 
 
 def measure(recipe: Recipe, seconds: float, rounds: int) -> tuple[list[float], list[float]]:
-    """Images a second of the input pipeline alone and of training steps alone, in turn.
+    """Images per second of the input pipeline alone and of training steps alone, alternately.
 
     Args:
         recipe: its crops are random pixels read through a memory map, as from the crop cache.

@@ -30,13 +30,13 @@ SAME_CELL_PART = 0.62
 """A centre within this part of a stronger cell's half width and half height belongs to that cell."""
 
 REACH = 1.35
-"""A cell's pixels lie within so many of its half widths and half heights."""
+"""A cell's pixels lie within this many of its half widths and half heights."""
 
 MIN_FILLED = 0.35
 """A cell whose mask fills less than this part of its ellipse is drawn as the ellipse."""
 
 MIN_WIDTH_IN_REDS = 0.9
-"""What is narrower than this part of a red cell is a platelet or a grain of stain, where it is not cut."""
+"""What is narrower than this part of a red cell is a platelet or a grain of stain, unless the border cuts it."""
 
 EDGE_IN_REDS = 0.12
 """A cell whose box comes so near to the border, in widths of a red cell, is cut by it."""

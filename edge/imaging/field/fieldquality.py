@@ -18,7 +18,7 @@ MIN_CONTRAST_LEVELS = 3.0
 
 
 SHARPNESS_PX_OF_TRAINING = 2.0
-"""Focus is judged in a picture in which a pixel stands for so many pixels of the training's images."""
+"""Focus is measured in a picture in which one pixel stands for this many pixels of the training images."""
 
 MIN_SHARPNESS = 0.36
 """Of a cell with what is around it, as `edge.imaging.quality.measure` gives it; less is out of focus. Sharp fields of

@@ -13,8 +13,8 @@ WHITE_LEVELS = 220.0
 """What the background becomes, in all three channels; levels."""
 
 LOOK_SIDE_PX = 256
-"""The background is looked for in a picture of so many pixels along its longer side: quick, and the gaps between
-the small red cells of a phone's picture are still there."""
+"""The background is searched for in a picture with this longer side, pixels: fast, and the gaps between the small red
+cells of a phone's picture are still visible."""
 
 BLOCK_PX = 16
 BRIGHT_PIXELS = 20

@@ -1,7 +1,7 @@
 """What the planes of the cell finder's output mean, defined once for training and the box."""
 
 CELL_STRIDE_PX = 4
-"""One position of the output stands for so many pixels of the network's input, each way."""
+"""One position of the output stands for this many pixels of the network's input in each direction."""
 
 MASK_STRIDE_PX = 2
 """The mask is twice as fine: four planes hold its four parts, in the order of depth-to-space."""

@@ -12,7 +12,7 @@ from edge.imaging.field.resize import resized
 from edge.imaging.frame import Pixels
 
 SIDE_PX = 128
-"""Fields are compared as grey pictures so long along their longer side."""
+"""Longer side of the grey pictures by which fields are compared, pixels."""
 
 MIN_OVERLAP = 0.12
 """Two fields that share less of their area cannot be told from unrelated fields."""
@@ -127,7 +127,7 @@ class Walk:
 
 
 def shift_between(one: Look, other: Look) -> tuple[float, float] | None:
-    """By how much the second field lies right of and below the first, pixels; None where they share too little.
+    """By how much the second field lies right of and below the first, pixels; None if they share too little.
 
     Phase correlation (Kuglin & Hines 1975), with room for every shift; of its highest peaks the one is taken whose
     shared parts are most alike, since with a small shared part the highest peak may be chance.
@@ -164,7 +164,7 @@ def _refined(surface: Grey, x: int, y: int) -> tuple[float, float]:
 
 
 def _likeness(one: Grey, other: Grey, x: int, y: int) -> float:
-    """Correlation of what both share where `other` lies `x` right of and `y` below `one`; 0 where that is little."""
+    """Correlation of what both share where `other` lies `x` right of and `y` below `one`; 0 if that is little."""
     height, width = one.shape
     across, down = width - abs(x), height - abs(y)
     if across < 8 or down < 8 or across * down < MIN_OVERLAP * width * height:

@@ -61,5 +61,5 @@ class Ruler:
 
 
 def model_red_cell_px(microns_per_pixel: float) -> float:
-    """Width of a red cell at the scale of the classifier's training; its manifest's figure, 0 where it has none."""
+    """Width of a red cell at the scale of the classifier's training; its manifest's figure, 0 if it has none."""
     return RED_CELL_MICRONS / microns_per_pixel if microns_per_pixel else MODEL_RED_CELL_PX

@@ -160,7 +160,7 @@ def test_a_machine_without_threads_is_a_fault_that_ends(
         assert capture.counts.faults == 3 and capture.state == "ok"
     finally:
         capture.close()
-    assert len([r for r in caplog.records if "no further thread" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "cannot start another thread" in r.getMessage()]) == 1
 
 
 def test_the_same_fault_with_another_number_is_logged_once(

@@ -41,7 +41,7 @@ def test_a_working_box_shows_its_figures(tmp_path: Path) -> None:
     with Mosquitto(tmp_path) as broker:
         broker.start()
         with daemon(write_settings(tmp_path, broker.port), "--metrics", f"127.0.0.1:{port}"):
-            found = eventually(lambda: working(port), 40)
+            found = eventually(lambda: working(port), 120)
     assert found["leukoscope_broker_connected"] == found["leukoscope_camera_ok"] == 1
     assert found["leukoscope_watchdog_ok"] == 1
     for stage in ("preprocess", "invoke", "total"):

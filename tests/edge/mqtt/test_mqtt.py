@@ -138,7 +138,7 @@ def test_broker_killed_in_the_middle_loses_nothing(mosquitto, outbox):
     time.sleep(0.5)
     mosquitto.start()
     feeder.join()
-    assert publisher.wait_drained(60)
+    assert publisher.wait_drained(120)
     publisher.stop(5)
     eventually(lambda: set(listener.sequences()) == set(range(1, 2001)))
     first = list(dict.fromkeys(listener.sequences()))

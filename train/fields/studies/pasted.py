@@ -128,7 +128,8 @@ def _gradient(picture: Pixels) -> Pixels:
 
 
 def _kelvin(change: float) -> tuple[float, float, float]:
-    """Gains of red, green and blue of a black body so much warmer, green held: Planck's law at 600, 540, 450 nm."""
+    """Gains of red, green and blue for a black body that is this much warmer, green fixed: Planck's law at 600, 540,
+    450 nm."""
     second = 0.014388
     waves = np.array((600e-9, 540e-9, 450e-9))
     before, after = (1 / (np.exp(second / (waves * t)) - 1) for t in (KELVIN, KELVIN + change))
