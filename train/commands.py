@@ -68,7 +68,9 @@ def train(options: argparse.Namespace) -> int:
 
     if options.task != "classes":
         if options.network:
-            raise InputError("--network goes with --task classes; the networks for fields have none to choose")
+            raise InputError(
+                "--network goes with --task classes; the networks for fields have none to choose"
+            )
         from train.fields.command import train as train_fields
 
         return train_fields(options)
