@@ -33,7 +33,7 @@ from export.parity import CellSet, cell_sets, judged, metrics, parity, refusals,
 from export.referral import Judged, fit, fit_shift
 from train.data import crops as crop_cache
 from train.data.cnmc import is_official_name
-from train.data.dataset import LABELS, Cell, Data, DataSet, data_root
+from train.data.dataset import LABELS, Cell, Data, DataSet, cells_of, data_root
 from train.data.split import SIDES, Split, evenly
 from train.evaluate.evaluation import int8_scorer, patients_of, score_cells
 from train.evaluate.report import make_folder
@@ -41,6 +41,7 @@ from train.fit.recipe import MOBILENET_M, ModelRecipe, Recipe
 from train.fit.run import Run, environment
 from train.fit.start import check_writable
 from train.fit.training import load_side
+from train.studies.drift import summary_of
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ def export(options: argparse.Namespace) -> int:
         scored = score(options.run, file, data, sets, shift)
         cells, calibration = _calibration(options, known, recipe, file, data, split)
         located = localisation(file, data, sets[0].cells, sets[0].name)
+        seen = summary_of(file, data, cells_of(data, split.train))
     errors = _layer_errors(run, recipe, manifest, flatbuffer, data, sets[0], shift)
     temperature, refer_below = calibration["temperature"], calibration["refer_below"]
     manifest = msgspec.structs.replace(
@@ -83,6 +85,7 @@ def export(options: argparse.Namespace) -> int:
         refer_below=refer_below,
         calibration=calibration,
         localisation=located,
+        drift=seen,
         metrics=metrics(scored, temperature, refer_below) | known.metrics,
         parity=parity(scored[0]) | {"layers": summary(errors)},
     )

@@ -173,6 +173,7 @@ def _settings(
     file = folder / "leukoscope.toml"
     file.write_text(
         f"[device]\nid = {text(device)}\n[model]\nfile = {text(str(model.resolve()))}\n"
+        f"directory = {text(str(folder / 'models'))}\n"
         f"[camera]\n{camera}[simulator]\nkind = {text('field' if options.field else 'cell')}\n"
         f"seed = {options.seed}\n[mqtt]\nhost = {text(host)}\nport = {port}\n"
         f"[outbox]\nfile = {text(str(folder / 'outbox.db'))}\n"

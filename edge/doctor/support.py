@@ -16,8 +16,7 @@ from edge.health.report import versions
 from edge.health.reporter import HISTORY_FILE, OLDER_HISTORY_FILE
 from edge.host.durable import replace_file
 from edge.host.secrets import redact
-from edge.model.file import read_model
-from edge.model.installed import find_model
+from edge.model.installation.install import of_settings
 from edge.settings import Settings
 
 LOG_LINES = 3000
@@ -86,7 +85,7 @@ def _file(file: Path, name: str) -> tuple[str, str]:
 
 def _model(settings: Settings) -> str:
     try:
-        file = read_model(find_model(settings.model.file))
+        file = of_settings(settings.model)
     except LeukoscopeError as error:
         return _json({"error": str(error)})
     return _json({"sha256": file.sha256, "manifest": msgspec.to_builtins(file.manifest)})

@@ -114,6 +114,10 @@ def _check_agreement(source: str, names: tuple[str, str], disagree: int, twice: 
 def _check_number(reviewed: Reviewed, names: tuple[str, str]) -> None:
     positive, negative = reviewed.count(True), reviewed.count(False)
     counts = f"{positive} {names[0]} and {negative} {names[1]}"
+    if not positive and not negative:
+        raise LeukoscopeError(
+            f"{reviewed.source}: no cell with a picture was called {names[0]} or {names[1]}; review some"
+        )
     if not positive or not negative:
         missing = names[0] if not positive else names[1]
         raise LeukoscopeError(

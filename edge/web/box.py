@@ -21,6 +21,8 @@ from edge.web.faults import PageError
 log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0
+SLOW_S = {"model_install": 60.0}
+"""Commands that take longer: a model is tried on the newest pictures before it is answered."""
 NO_MATCHING_SUBSCRIBERS = 16
 # While a browser shows the live picture the box is asked for it again and again; it stops by itself.
 VIEW_S, VIEW_RENEWAL_S = 20, 10.0
@@ -108,7 +110,7 @@ class Box:
             sent = session.send(f"{self._root}/commands/{name}", payload)
             with self._lock:
                 self._sent[sent.mid] = correlation
-            answer = await asyncio.wait_for(future, ANSWER_S)
+            answer = await asyncio.wait_for(future, SLOW_S.get(name, ANSWER_S))
         except (asyncio.TimeoutError, _UnheardError):
             raise BoxError(f"the box {self.device} does not answer; is it running?", "silent") from None
         finally:

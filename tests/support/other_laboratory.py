@@ -21,8 +21,8 @@ CELLS = sorted((ROOT / "samples/cells").rglob("*.png"))
 
 
 def recoloured(cell: Pixels) -> Pixels:
-    """Bluer and darker, as another stain and lamp would show it; black stays black."""
-    return np.clip(cell.astype(np.float32) * (0.62, 0.8, 1.12), 0, 255).astype(np.uint8)
+    """Less red, as another stain and lamp would show it; black stays black."""
+    return np.clip(cell.astype(np.float32) * (0.5, 0.9, 1.0), 0, 255).astype(np.uint8)
 
 
 def write_cells(folder: Path, keep: dict[str, int] | None = None, mixed: bool = False) -> None:

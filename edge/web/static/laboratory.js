@@ -2,9 +2,12 @@
 import { byId, element, follow, moment, onClick, request, t } from "./common.js";
 
 const STEP_MS = 700;
+// How many cells are reviewed is asked so often: somebody else may review too.
+const AGAIN_MS = 5000;
 const FIGURES = ["auc", "sensitivity", "specificity"];
 let model = null;
 let asked = "";
+let askedAt = 0;
 
 const number = (value) => (Number.isFinite(value) ? value.toFixed(2) : "–");
 const withLimits = (side, name) => `${number(side[name])} (${side.intervals[name].map(number).join(" – ")})`;
@@ -67,8 +70,9 @@ follow({
     if (!health?.model) return;
     model = health.model;
     const now = JSON.stringify(model);
-    if (now === asked) return;
+    if (now === asked && Date.now() - askedAt < AGAIN_MS) return;
     asked = now;
+    askedAt = Date.now();
     showModel().catch(() => { asked = ""; });
   },
 });
