@@ -16,7 +16,7 @@ demo: $(VENV)/.demo
 COVERAGE ?= 60
 test: $(VENV)/.dev mosquitto postgresql streams chromium prometheus
 	@echo "The tests take about 20 minutes on 2 cores."
-	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=
 	@printf 'branch coverage, percent: '; $(BIN)/python -m coverage report --format=total --fail-under=$(COVERAGE)
 
 # Every fault of delivery in random order, for as long as one likes: make soak SOAK_SECONDS=3600 SOAK_SEED=2

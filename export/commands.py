@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
+from edge.imaging.balance import balanced
+from edge.imaging.frame import Pixels
 from edge.model.file import (
     InputFormat,
     Manifest,
@@ -141,7 +143,7 @@ def _convert(
     cells, crops = load_side(data, run.split(), "train", recipe, run.environment().get("limit"))
     sample = representative_sample([(cell.label, cell.subject) for cell in cells], options.representative)
     log.info("converting, calibrated on %d of %d training crops", len(sample), len(cells))
-    calibrating, model = np.asarray(crops[sample]), run.best_model()
+    calibrating, model = _balanced(crops[sample], recipe), run.best_model()
     if options.plain:
         flatbuffer = plain_int8(model, calibrating, recipe.model)
     else:
@@ -183,13 +185,18 @@ def _calibration(
     return None, {"temperature": 1.0, "refer_below": 0.0, "why_not": why_not}
 
 
+def _balanced(crops: Pixels, recipe: Recipe) -> Pixels:
+    """The crops as they stand before the network's input, (N, size, size, 3) uint8 RGB."""
+    return np.stack([balanced(crop, recipe.model.cell_mean) for crop in crops])
+
+
 def _layer_errors(
     run: Run, recipe: Recipe, manifest: Manifest, flatbuffer: bytes, data: Data, judged: CellSet, shift: float
 ) -> list[LayerError]:
     if recipe.model.network != MOBILENET_M:
         return []
     some = judged.cells[:: max(1, len(judged.cells) // _LAYER_CELLS)][:_LAYER_CELLS]
-    crops = np.asarray(crop_cache.load(data_root(data), some, recipe.model.geometry))
+    crops = _balanced(crop_cache.load(data_root(data), some, recipe.model.geometry), recipe)
     graph = shifted(deploy_graph(run.best_model(), recipe.model), shift)
     return layer_errors(graph, flatbuffer, manifest.input, crops)
 
@@ -224,7 +231,7 @@ def _input_format(recipe: Recipe, flatbuffer: bytes) -> InputFormat:
     low, high = pixels.low, pixels.high
     if zero_point != pixels.zero_point:  # of the plain converter, whose tensor is the network's own input
         low, high = recipe.model.input_low, recipe.model.input_high
-    return InputFormat("int8", float(scale), int(zero_point), "RGB", low, high)
+    return InputFormat("int8", float(scale), int(zero_point), "RGB", low, high, recipe.model.cell_mean)
 
 
 def _output_formats(flatbuffer: bytes) -> list[OutputFormat]:

@@ -18,6 +18,7 @@ from edge.bench import DRAWN_SIDE_PX, WARM_UP_RUNS, drawn_images, percentiles
 from edge.bench.command import asked_images, asked_models
 from edge.bench.machine import conditions, machine
 from edge.errors import LeukoscopeError
+from edge.imaging.balance import balanced
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import prepare
 from edge.model.file import ModelFile, make_interpreter
@@ -165,8 +166,10 @@ def compare(model: ModelFile, images: Sequence[Pixels], runs: int, threads: int)
         For each engine its times, their ratio to LiteRT's, and the largest difference of a probability from
         LiteRT's, in quantised levels of 1/256.
     """
+    manifest = model.manifest
     crops = [
-        prepare(image, model.manifest.geometry) for image in images or drawn_images(*[DRAWN_SIDE_PX] * 2)
+        balanced(prepare(image, manifest.geometry), manifest.input.cell_mean)
+        for image in images or drawn_images(*[DRAWN_SIDE_PX] * 2)
     ]
     found, missing = engines(model, threads)
     before = conditions()

@@ -30,8 +30,9 @@ def show(message):
     if kind == "status":
         text = f"is {content['state']} since {content['since']} {content.get('fault', '')}"
     else:
-        probability = content["probabilities"]["ALL"]
-        text = f"{content['sequence']}: {content['verdict']} (ALL {probability:.3f}) of specimen {content['specimen']}"
+        # The class that must not be missed stands first; a cell that was referred at once has no probabilities.
+        likely = "".join(f" ({name} {p:.3f})" for name, p in list(content["probabilities"].items())[:1])
+        text = f"{content['sequence']}: {content['verdict']}{likely} of specimen {content['specimen']}"
     # Control characters in a name must not reach the terminal.
     line = f"{device} {text}"
     print("".join(sign if sign.isprintable() else "?" for sign in line), flush=True)

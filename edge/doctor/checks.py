@@ -69,7 +69,7 @@ def model(settings: Settings) -> Finding:
     side = file.manifest.geometry.crop
     classifier.classify(np.zeros((side, side, 3), np.uint8))  # the first prepares what the next ones use
     timings_ms = classifier.classify(np.full((side, side, 3), 128, np.uint8)).timings_ms
-    seen = f"{file.manifest.name}: valid, {sum(timings_ms.values()):.0f} ms per cell; {_checked_here(file)}"
+    seen = f"{file.manifest.name}: valid, {sum(timings_ms.values()):.1f} ms per cell; {_checked_here(file)}"
     state = installation.store_of(settings.model).state()
     if state.fault:
         return warning("model", f"{seen}; the box went back to it by itself: {state.fault}")

@@ -84,25 +84,26 @@ def _edge_px(pixels: Pixels, flat: npt.NDArray[np.bool_]) -> int:
     inner = np.minimum(top, bottom)
     if inner.max() >= LEAST_EDGE_PX:
         return int(inner.max())
-    # Whole rows of black above or below a picture are a frame around it, not a hole.
+    # What surrounds a picture as a frame is no hole: it ends and begins where the picture's sides are.
+    left, right = _frame_px(flat)
     outer = max(
-        int(bottom[0]) if starts[0] == 0 and ends[0] % width else 0,
-        int(top[-1]) if ends[-1] == count and starts[-1] % width else 0,
+        int(bottom[0]) if starts[0] == 0 and ends[0] % width not in (0, left) else 0,
+        int(top[-1]) if ends[-1] == count and starts[-1] % width not in (0, width - right) else 0,
     )
-    if outer and _is_framed(flat):
-        return 0
     widest = int(np.count_nonzero(~flat, axis=1).max())
     return outer if outer >= max(LEAST_CUT_PX, LEAST_CUT_PART * widest) else 0
 
 
-def _is_framed(flat: npt.NDArray[np.bool_]) -> bool:
-    """Whether the picture's content is a rectangle with a frame around it. A cell's sides are never quite straight."""
+def _frame_px(flat: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """Left and right width of the frame if the content is a rectangle; else 0. A cell's sides are never quite straight."""
     rows = np.flatnonzero(~flat.all(axis=1))
     inner = ~flat[rows[1:-1]]
     if len(inner) < LEAST_CUT_PX:
-        return False
+        return 0, 0
     lefts, rights = inner.argmax(axis=1), inner[:, ::-1].argmax(axis=1)
-    return bool(np.mean(lefts == np.median(lefts)) > FRAMED and np.mean(rights == np.median(rights)) > FRAMED)
+    left, right = int(np.median(lefts)), int(np.median(rights))
+    framed = np.mean(lefts == left) > FRAMED and np.mean(rights == right) > FRAMED
+    return (left, right) if framed else (0, 0)
 
 
 def _cumulated(marks: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

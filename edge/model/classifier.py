@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edge.errors import InputError
 from edge.imaging import quality
+from edge.imaging.balance import balanced
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import expect_rgb, prepare, with_crop
 from edge.model.adaptation import Head
@@ -96,6 +97,7 @@ class Classifier:
         self._crop_shape = (side, side, 3)
         self._input_tensor = self._interpreter.tensor(self._input_index)
         self._table = None if is_shift(manifest.input) else quantisation_table(manifest.input)
+        self._cell_mean = manifest.input.cell_mean
 
     def classify(self, pixels: Pixels) -> Prediction:
         """Crop, resize, run and judge one frame.
@@ -203,6 +205,7 @@ class Classifier:
     def _measure_and_quantise(self, crop: Pixels) -> dict[str, float]:
         """The quality of the crop, whose pixels then become quantised values in their place."""
         measured = quality.measure(crop)
+        balanced(crop, self._cell_mean, out=crop)
         if self._table is None:
             np.bitwise_xor(crop, 0x80, out=crop)
         else:

@@ -12,6 +12,7 @@ import numpy as np
 
 from edge.errors import InputError
 from edge.host.durable import replace_file
+from edge.imaging.balance import CellMean
 from edge.imaging.preprocess import Geometry
 from edge.model import adaptation as adaptations
 from edge.model import bundle
@@ -42,6 +43,7 @@ class InputFormat(msgspec.Struct, frozen=True):
         scale: of one quantised level.
         zero_point: the quantised value of the real value 0.
         low, high: the real values that the pixels 0 and 255 stand for.
+        cell_mean: the mean colour that each cell is given before, see `edge.imaging.balance`; None for none.
     """
 
     dtype: Literal["int8"]
@@ -50,6 +52,7 @@ class InputFormat(msgspec.Struct, frozen=True):
     colour: Literal["RGB"]
     low: float = 0.0
     high: float = 1.0
+    cell_mean: CellMean | None = None
 
     def quantised(self, pixel: float) -> float:
         """Where a pixel value stands among the quantised ones, neither rounded nor cut to -128…127."""

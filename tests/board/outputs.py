@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.imaging.balance import balanced
 from edge.imaging.files import read_image
 from edge.imaging.preprocess import prepare
 from edge.model.classifier import quantisation_table
@@ -29,7 +30,12 @@ def main(file: str, listed: str, out: str, given: str = "") -> None:
     outputs = interpreter.get_output_details()
     table = quantisation_table(model.manifest.input)
     images = [Path(line) for line in Path(listed).read_text().splitlines()]
-    crops = np.stack([prepare(read_image(image), model.manifest.geometry) for image in images])
+    crops = np.stack(
+        [
+            balanced(prepare(read_image(image), model.manifest.geometry), model.manifest.input.cell_mean)
+            for image in images
+        ]
+    )
     found: dict[str, list[np.ndarray]] = {output.name: [] for output in model.manifest.outputs}
     started = time.monotonic()
     for crop in np.load(given)["crops"] if given else crops:

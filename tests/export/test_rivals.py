@@ -81,6 +81,7 @@ def chain(data: Path, run: Path, folder: Path, capsys: pytest.CaptureFixture[str
             )
 
 
+@pytest.mark.timeout(600)
 def test_a_rival_goes_the_whole_way(
     data: Path, runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,6 +157,7 @@ class Page(HTMLParser):
         self.words.append(data)
 
 
+@pytest.mark.timeout(600)
 def test_runs_side_by_side(
     data: Path, runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from edge.imaging.balance import balanced
 from edge.imaging.frame import Pixels
 from train.data.dataset import LABELS, Cell, subject_group
 from train.fit.augment import add_noise, augment, desaturate
@@ -30,6 +31,17 @@ def scale_pixels(pixels: Pixels, recipe: ModelRecipe) -> Floats:
     scaled *= (recipe.input_high - recipe.input_low) / 255
     scaled += recipe.input_low
     return scaled
+
+
+def network_input(pixels: Pixels, recipe: ModelRecipe) -> Floats:
+    """What the network sees of some crops: the cell's mean colour as the recipe has it, then scaled.
+
+    Args:
+        pixels: (N, S, S, 3) uint8 RGB.
+    """
+    if recipe.cell_mean is not None:
+        pixels = np.stack([balanced(crop, recipe.cell_mean) for crop in pixels])
+    return scale_pixels(pixels, recipe)
 
 
 def one_hot(cells: Sequence[Cell]) -> Floats:
@@ -98,7 +110,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         size = self._recipe.fit.batch
         positions = range(index * size, min((index + 1) * size, len(self._images)))
         pixels = np.stack([self._image(position) for position in positions])
-        inputs = scale_pixels(pixels, self._recipe.model)
+        inputs = network_input(pixels, self._recipe.model)
         return self._mixed(index, inputs, self._targets[self._images[list(positions), 0]])
 
     def _mixed(self, index: int, inputs: Floats, targets: Floats) -> tuple[Floats, Floats]:
@@ -184,4 +196,4 @@ class PlainBatches(keras.utils.PyDataset):  # type: ignore[misc]
         span = slice(index * self._batch, (index + 1) * self._batch)
         rng = np.random.default_rng([self._seed, index])
         pixels = add_noise(np.asarray(self._crops[span]), self._sigma, rng)
-        return scale_pixels(pixels, self._recipe), self._targets[span]
+        return network_input(pixels, self._recipe), self._targets[span]

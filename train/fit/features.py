@@ -19,7 +19,7 @@ from edge.host.durable import replace_file
 from edge.imaging.frame import Pixels
 from train.data import crops as crop_cache
 from train.data.dataset import Cell, Data, data_root
-from train.fit.batches import Floats, scale_pixels
+from train.fit.batches import Floats, network_input
 from train.fit.recipe import ModelRecipe
 
 log = logging.getLogger(__name__)
@@ -89,13 +89,15 @@ def _compute(
         pixels = [np.asarray(crops[place]) for place in span]
         if picture:
             pixels = [picture(crop, cells[place]) for crop, place in zip(pixels, span, strict=True)]
-        rows.append(np.asarray(network.predict_on_batch(scale_pixels(np.stack(pixels), recipe)), np.float32))
+        rows.append(np.asarray(network.predict_on_batch(network_input(np.stack(pixels), recipe)), np.float32))
     return np.concatenate(rows)
 
 
 def _digest(network: keras.Model, recipe: ModelRecipe, name: str) -> str:
     digest = hashlib.sha256(f"{name}\0{keras.backend.backend()}\0".encode())
-    digest.update(msgspec.json.encode((recipe.geometry, recipe.input_low, recipe.input_high)))
+    digest.update(
+        msgspec.json.encode((recipe.geometry, recipe.input_low, recipe.input_high, recipe.cell_mean))
+    )
     for weights in network.get_weights():
         digest.update(np.ascontiguousarray(weights).tobytes())
     return digest.hexdigest()[:32]

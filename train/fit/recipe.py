@@ -8,6 +8,7 @@ import msgspec
 
 from edge.errors import InputError
 from edge.host import typedfile
+from edge.imaging.balance import CellMean
 from edge.imaging.preprocess import Geometry, Interpolation
 from train.data.dataset import Label
 
@@ -50,6 +51,7 @@ class ModelRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             and variances.
         members: networks side by side whose log-odds are averaged; above 1 it comes of `train.evaluate.ensemble`, not of
             a training.
+        cell_mean: red, green and blue that the mean of each cell is brought to, 8-bit levels; none for as it is.
     """
 
     network: Network = "mobilenet_m"
@@ -64,6 +66,7 @@ class ModelRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     bn_momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.99
     frozen_blocks: Annotated[int, msgspec.Meta(ge=0, le=14)] = 0
     members: Count = 1
+    cell_mean: CellMean | None = None
 
     @property
     def geometry(self) -> Geometry:

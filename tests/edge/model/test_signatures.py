@@ -62,7 +62,7 @@ def test_whatever_is_altered_the_signature_no_longer_fits(laboratory: Path, memb
     if member == "flatbuffer":
         flatbuffer = flatbuffer[:-1] + bytes([flatbuffer[-1] ^ 1])
     elif member == "manifest.json":
-        members[member] = members[member].replace(b'"refer_below": 0.755', b'"refer_below": 0.000')
+        members[member] = members[member].replace(b'"temperature": ', b'"temperature": 1')
         assert members[member] != model.members[member]
     elif member == "signature":
         members[member] = members[member].replace(b'"counter":7', b'"counter":8')

@@ -184,6 +184,7 @@ def test_mixup_mixes_images_and_targets_alike() -> None:
         "augment.shear_deg=0.0",
         "camera=",
         "fit.mixup_alpha=1.0",
+        "model.cell_mean=",
     ]
     recipe = recipes.changed(OURS, plain)
     inputs, targets = TrainingBatches(crops, cells, recipe, epoch=0)[0]
