@@ -87,7 +87,9 @@ def begun(data: Path, out: Path, limit: int | None = None) -> Run:
     run = Run.create(out, recipe, divided, {"limit": limit, "data": [str(data)], "weights": "none"})
     row = {"loss": 1.0, "val_loss": 1.0, "seconds": 1.0}
     progress = Progress(epoch=1, learning_rate=0.001, best_epoch=1, best_val_loss=1.0, history=[row])
-    run.save(training.new_model(recipe, "none", 1), progress, better=True)
+    model = training.new_model(recipe, "none", 1)
+    model.optimizer.build(model.trainable_variables)  # as after its first step
+    run.save(model, progress, better=True)
     return run
 
 
