@@ -10,6 +10,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
+from edge.imaging.balance import balanced
 from edge.imaging.files import read_image
 from edge.imaging.preprocess import prepare
 from edge.model.classifier import Classifier
@@ -47,6 +48,14 @@ def pixels_by_hand(manifest: dict[str, Any], image: Path) -> np.ndarray:
     return np.floor(np.einsum("ay,yxc,bx->abc", weights, cut, weights, optimize=True) + 0.5)
 
 
+def balanced_by_hand(manifest: dict[str, Any], pixels: np.ndarray) -> np.ndarray:
+    """(size, size, 3): each channel scaled so that the mean of the cell, on half the side, is the manifest's."""
+    height, width, _ = pixels.shape
+    half = np.floor(pixels.reshape(height // 2, 2, width // 2, 2, 3).mean(axis=(1, 3)) + 0.5)
+    mean = half[half.max(axis=2) > 40].mean(axis=0)
+    return np.clip(np.rint(pixels * (np.array(manifest["input"]["cell_mean"]) / mean)), 0, 255)
+
+
 def probability_by_hand(model: Path, manifest: dict[str, Any], pixels: np.ndarray) -> float:
     """Probability of ALL from pixels, with TFLite alone and the manifest's temperature."""
     interpreter = Interpreter(model_path=str(model))
@@ -78,7 +87,9 @@ def test_the_classifier_says_what_the_flatbuffer_says_by_hand(cnmc: Path, shippe
         allowed = ONE_LEVEL_APART[model.manifest.geometry.interpolation]
         assert apart.max() <= 1 and (apart > 0).mean() < allowed, image.name
         ours = classifier.classify(read_image(image)).probabilities["ALL"]
-        by_hand = probability_by_hand(shipped_model, manifest, prepared)
+        seen = balanced(prepared, model.manifest.input.cell_mean)
+        assert np.abs(seen - balanced_by_hand(manifest, prepared)).max() <= 1, image.name
+        by_hand = probability_by_hand(shipped_model, manifest, seen)
         assert ours == pytest.approx(by_hand, abs=1.5 / 256), image.name
 
 

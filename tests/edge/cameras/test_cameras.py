@@ -287,7 +287,9 @@ def test_what_cannot_be_opened_says_why(
 def test_a_source_that_nothing_reads_is_a_fault_of_the_settings(source: str, tmp_path: Path) -> None:
     file = tmp_path / "leukoscope.toml"
     file.write_text(f'[camera]\nsource = "{source}"\n')
-    with pytest.raises(InputError, match=r"line 2: \[camera\] source names no kind .*; give picamera2:N, "):
+    with pytest.raises(
+        InputError, match=r"line 2: \[camera\] source is not a known kind .*; give picamera2:N, "
+    ):
         load(file)
 
 
@@ -427,5 +429,5 @@ def test_settings_say_which_crop() -> None:
     assert CameraSettings(scale=1.5).crop_px(320, 0.0) == 480
     assert CameraSettings(microns_per_pixel=0.05).crop_px(320, 0.1) == 640
     assert CameraSettings(crop=100, scale=3.0).crop_px(320, 0.0) == 100
-    with pytest.raises(InputError, match="does not tell its own scale"):
+    with pytest.raises(InputError, match="does not give its own scale"):
         CameraSettings(microns_per_pixel=0.05).crop_px(320, 0.0)

@@ -69,5 +69,5 @@ def test_verdicts_of_old_frames_are_not_drawn(watched) -> None:
     views.request(ViewRequest(seconds=4.0, per_second=5))
     views.judged(frame(), make_record())
     time.sleep(2.5)
-    assert sent[0]["cells"]
+    assert any(view["cells"] for view in sent)
     assert sent[-1]["cells"] == []

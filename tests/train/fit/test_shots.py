@@ -78,7 +78,14 @@ def test_the_cell_becomes_larger_by_the_drawn_factor_and_stays_where_it_is() -> 
 def test_a_batch_holds_pictures_as_the_camera_table_says() -> None:
     cells = [Cell(f"{i}", "ALL" if i % 2 else "HEM", str(i), "fold_0") for i in range(64)]
     crops = np.full((64, 32, 32, 3), 100, np.uint8)
-    plain = ["model.size=32", "fit.batch=64", "augment=", "camera=", "model.input_low=0.0"]
+    plain = [
+        "model.size=32",
+        "fit.batch=64",
+        "augment=",
+        "camera=",
+        "model.input_low=0.0",
+        "model.cell_mean=",
+    ]
     recipe = recipes.changed(recipes.load("leukoscope"), plain)
     clean, _ = TrainingBatches(crops, cells, recipe, 0)[0]
     assert np.ptp(clean) == 0

@@ -72,7 +72,7 @@ def test_pre_trained_convolutions_see_what_they_were_trained_on(tmp_path: Path) 
     expected = theirs(keras.applications.vgg16.preprocess_input(pixels.astype(np.float32)))
     recipe = recipe_of("vgg16")
     ours = network(recipe, str(file))
-    convolutions = keras.Model(ours.input, ours.get_layer("flatten").input)
+    convolutions = keras.Model(ours.inputs[0], ours.get_layer("flatten").input)
     found = convolutions(scale_pixels(pixels, recipe))
     assert float(np.abs(expected).max()) > 0.1
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
