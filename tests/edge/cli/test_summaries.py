@@ -62,7 +62,7 @@ def test_a_check_of_a_data_set_that_is_stopped_says_how_far_it_came(tmp_path: Pa
     pytest.importorskip("sklearn")
     check = started("-c", SLOW_READ, "dataset", "verify", SAMPLES)
     assert check.stdout is not None
-    assert check.stdout.readline() == "started\n"
+    assert check.stdout.readline().startswith("started")  # several threads read at once
     check.send_signal(signal.SIGINT)
     _, error = check.communicate(timeout=30)
     assert check.returncode == 130
