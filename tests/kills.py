@@ -9,11 +9,9 @@ in the database or missing at the witness, or if the two differ.
 
 import argparse
 import json
-import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +21,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE / "support")]
 
-from soak import DEVICE, DRAIN_TIMEOUT_S, Soak  # noqa: E402
+from soak import DEVICE, DRAIN_TIMEOUT_S, Soak, run_folder  # noqa: E402
 
 LONGEST_PAUSE_S = 3.0
 """Between two kills: long enough for a daemon to begin its work, short enough that some come before that."""
@@ -156,13 +154,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave logs and databases there")
     options = parser.parse_args()
-    folder = options.keep or Path(tempfile.mkdtemp(prefix="leukoscope-kills-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
+    with run_folder(options.keep, "leukoscope-kills-") as folder:
         _, wrong = kill(folder, options.seed, options.kills)
-    finally:
-        if options.keep is None:
-            shutil.rmtree(folder, ignore_errors=True)
     return 1 if wrong else 0
 
 

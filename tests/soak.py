@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -228,6 +230,8 @@ class Soak:
         self.daemon.terminate()
         assert self.daemon.wait(60) == 0, "the daemon did not end with 0"
         outbox = Outbox(self.disk / "outbox.db")
+        # As each new connection does. Here before it: an outbox in which nothing waits would count as drained at once.
+        outbox.resend()
         publisher = Publisher(MqttSettings(port=self.broker.port), DEVICE, outbox)
         publisher.start()
         assert publisher.wait_drained(DRAIN_TIMEOUT_S), f"not drained: {publisher.state()}"
@@ -291,6 +295,18 @@ def soak(folder: Path, seed: int, seconds: float, rounds: int) -> tuple[Soak, li
         run.close()
 
 
+@contextmanager
+def run_folder(keep: Path | None, prefix: str) -> Iterator[Path]:
+    """The folder of a run: `keep`, or one that is gone afterwards."""
+    folder = keep or Path(tempfile.mkdtemp(prefix=prefix))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    finally:
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=0.0)
@@ -298,13 +314,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave logs and databases there")
     options = parser.parse_args()
-    folder = options.keep or Path(tempfile.mkdtemp(prefix="leukoscope-soak-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
+    with run_folder(options.keep, "leukoscope-soak-") as folder:
         _, wrong = soak(folder, options.seed, options.seconds, options.rounds)
-    finally:
-        if options.keep is None:
-            shutil.rmtree(folder, ignore_errors=True)
     return 1 if wrong else 0
 
 
