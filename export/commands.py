@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
-from edge.imaging.balance import balanced
-from edge.imaging.frame import Pixels
 from edge.model.file import (
     InputFormat,
     Manifest,
@@ -37,6 +34,7 @@ from train.data.dataset import LABELS, Cell, Data, DataSet, cells_of, data_root
 from train.data.split import SIDES, Split, evenly
 from train.evaluate.evaluation import int8_scorer, patients_of, score_cells
 from train.evaluate.report import make_folder
+from train.fit.batches import balanced_crops
 from train.fit.recipe import MOBILENET_M, ModelRecipe, Recipe
 from train.fit.run import Run, environment
 from train.fit.start import check_writable
@@ -143,7 +141,7 @@ def _convert(
     cells, crops = load_side(data, run.split(), "train", recipe, run.environment().get("limit"))
     sample = representative_sample([(cell.label, cell.subject) for cell in cells], options.representative)
     log.info("converting, calibrated on %d of %d training crops", len(sample), len(cells))
-    calibrating, model = _balanced(crops[sample], recipe), run.best_model()
+    calibrating, model = balanced_crops(crops[sample], recipe.model), run.best_model()
     if options.plain:
         flatbuffer = plain_int8(model, calibrating, recipe.model)
     else:
@@ -185,18 +183,13 @@ def _calibration(
     return None, {"temperature": 1.0, "refer_below": 0.0, "why_not": why_not}
 
 
-def _balanced(crops: Pixels, recipe: Recipe) -> Pixels:
-    """The crops as they stand before the network's input, (N, size, size, 3) uint8 RGB."""
-    return np.stack([balanced(crop, recipe.model.cell_mean) for crop in crops])
-
-
 def _layer_errors(
     run: Run, recipe: Recipe, manifest: Manifest, flatbuffer: bytes, data: Data, judged: CellSet, shift: float
 ) -> list[LayerError]:
     if recipe.model.network != MOBILENET_M:
         return []
     some = judged.cells[:: max(1, len(judged.cells) // _LAYER_CELLS)][:_LAYER_CELLS]
-    crops = _balanced(crop_cache.load(data_root(data), some, recipe.model.geometry), recipe)
+    crops = balanced_crops(crop_cache.load(data_root(data), some, recipe.model.geometry), recipe.model)
     graph = shifted(deploy_graph(run.best_model(), recipe.model), shift)
     return layer_errors(graph, flatbuffer, manifest.input, crops)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.bench.delivery import started_delivery
+from edge.daemon.judge import reference_of
 from edge.daemon.pipeline import Pipeline
 from edge.health.report import Health
 from edge.health.runlog import Restarts
@@ -16,7 +17,6 @@ from edge.imaging.frame import Frame, Pixels
 from edge.model.classifier import Classifier
 from edge.model.file import ModelFile
 from edge.outbox.queue import Outbox
-from edge.records import ModelReference
 
 CLASSIFIED_EACH = 200
 """The network runs once per this many results; the others repeat its last verdict, to save time."""
@@ -63,7 +63,7 @@ def flat_memory(
         started_delivery(Path(folder), address) as (outbox, _),
     ):
         pipeline = Pipeline(Classifier(model), model, "bench", "0" * 64)
-        reference = ModelReference(name=model.manifest.name, sha256=model.sha256)
+        reference = reference_of(model)
         health = Health(outbox, Path(folder), reference, Restarts())
         samples = []
         done = 0

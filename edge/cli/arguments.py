@@ -7,9 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge.host.text import harmless
+from edge.notice import NOTICE
 
 Add = Callable[[str, str, str, str], argparse.ArgumentParser]
 """Adds a command: its name, `module:function`, what it does, an example."""
+
+AddAction = Callable[[str, str, str], argparse.ArgumentParser]
+"""Adds an action of a command: its name, what it does, an example without `leukoscope COMMAND`."""
 
 LARGEST_COUNT = 10**9
 LONGEST_S = 10 * 365 * 86400.0
@@ -128,3 +132,37 @@ def _whole(text: str, least: int, most: int) -> int:
             f"{harmless(text, _SHOWN_CHARACTERS)}: give a whole number from {least} to {most}"
         )
     return value
+
+
+def actions_of(
+    add: Add,
+    command: str,
+    text: str,
+    example: str,
+    function: str,
+    options: Callable[[argparse.ArgumentParser], None],
+) -> AddAction:
+    """Add a command that has actions of its own.
+
+    Args:
+        text, example: of the command.
+        function: `module:function` of an action, with `{}` for its name.
+        options: adds what all actions take.
+
+    Returns:
+        What adds an action; its other options follow.
+    """
+    actions = add(command, "", text, example).add_subparsers(title="actions", required=True, metavar="ACTION")
+
+    def add_action(name: str, text: str, example: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = actions.add_parser(
+            name,
+            help=text,
+            description=f"{text}. {NOTICE.capitalize()}.",
+            epilog=f"example: leukoscope {command} {example}",
+        )
+        added.set_defaults(command=function.format(name), parser=added)
+        options(added)
+        return added
+
+    return add_action

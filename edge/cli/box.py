@@ -6,6 +6,7 @@ from pathlib import Path
 from edge.cli import laboratory
 from edge.cli.arguments import (
     Add,
+    actions_of,
     config_option,
     count,
     json_option,
@@ -17,7 +18,6 @@ from edge.cli.arguments import (
     threads,
     whole,
 )
-from edge.notice import NOTICE
 
 SHELLS = ("bash", "zsh", "tcsh")
 
@@ -199,21 +199,7 @@ def _bench_instead(p: argparse.ArgumentParser) -> None:
 
 def _model(add: Add) -> None:
     text = "List, show or verify model files"
-    actions = add("model", "", text, "model list").add_subparsers(
-        title="actions", required=True, metavar="ACTION"
-    )
-
-    def add_action(name: str, text: str, example: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = actions.add_parser(
-            name,
-            help=text,
-            description=f"{text}. {NOTICE.capitalize()}.",
-            epilog=f"example: leukoscope model {example}",
-        )
-        added.set_defaults(command=f"edge.cli.model:{name}_command", parser=added)
-        json_option(added)
-        return added
-
+    add_action = actions_of(add, "model", text, "model list", "edge.cli.model:{}_command", json_option)
     add_action("list", "List the installed models", "list")
     for name, text in (
         ("show", "Show the model card and the main facts of a model file"),

@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from edge.cli.arguments import Add, count, out_file, points, share, whole
-from edge.notice import NOTICE
+from edge.cli.arguments import Add, actions_of, count, json_option, out_file, points, share, whole
 
 NOISE_LEVELS = "0,2,5,8,10"
 """The paper's."""
@@ -65,16 +64,9 @@ def _evaluate(add: Add) -> None:
         action="store_true",
         help="also under other light, white balance, focus, size, noise and compression; on new patients if possible",
     )
-    p.add_argument(
-        "--noise",
-        default=NOISE_LEVELS,
-        metavar="0,2,5",
-        help="sigma of test noise, 8-bit levels (default: %(default)s)",
-    )
+    _noise_option(p)
     p.add_argument("--out", type=Path, metavar="DIR", help="write report.html, figures, predictions, plots")
-    p.add_argument(
-        "--json", action="store_true", help="one object per noise level; with --camera each has the suite"
-    )
+    json_option(p, "one object per noise level; with --camera each has the suite")
 
 
 def _compare(add: Add) -> None:
@@ -87,15 +79,10 @@ def _compare(add: Add) -> None:
     )
     p.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="the others are compared with the first")
     _data_option(p)
-    p.add_argument(
-        "--noise",
-        default=NOISE_LEVELS,
-        metavar="0,2,5",
-        help="sigma of test noise, 8-bit levels (default: %(default)s)",
-    )
+    _noise_option(p)
     p.add_argument("--limit", type=count, metavar="N", help="judge at most N cells of each set (quick trial)")
     p.add_argument("--out", type=Path, metavar="DIR", help="write compare.html, compare.json and plots")
-    p.add_argument("--json", action="store_true", help="one document instead of tables")
+    json_option(p, "one document instead of tables")
 
 
 def _ensemble(add: Add) -> None:
@@ -153,23 +140,23 @@ def _export(add: Add) -> None:
     p.add_argument("--plain", action="store_true", help="TFLite's own conversion, to compare with")
 
 
-def _dataset(add: Add) -> None:
-    text, example = "Verify or split a data set", "dataset verify C-NMC"
-    actions = add("dataset", "", text, example).add_subparsers(
-        title="actions", required=True, metavar="ACTION"
+def _noise_option(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--noise",
+        default=NOISE_LEVELS,
+        metavar="0,2,5",
+        help="sigma of test noise, 8-bit levels (default: %(default)s)",
     )
 
-    def add_action(name: str, text: str, example: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = actions.add_parser(
-            name,
-            help=text,
-            description=f"{text}. {NOTICE.capitalize()}.",
-            epilog=f"example: leukoscope dataset {example}",
-        )
-        added.set_defaults(command=f"train.commands:dataset_{name}", parser=added)
-        added.add_argument("directory", type=Path, metavar="DIR|CSV")
-        _positive_option(added)
-        return added
+
+def _data_set_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("directory", type=Path, metavar="DIR|CSV")
+    _positive_option(p)
+
+
+def _dataset(add: Add) -> None:
+    text, example = "Verify or split a data set", "dataset verify C-NMC"
+    add_action = actions_of(add, "dataset", text, example, "train.commands:dataset_{}", _data_set_options)
 
     text = "Report missing, altered and duplicate images; exit status 1 if there is any problem"
     p = add_action("verify", text, "verify C-NMC")

@@ -1,11 +1,18 @@
 """Options of the commands with which a laboratory makes a model its own: adapt, review, and those of `model`."""
 
-import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-from edge.cli.arguments import Add, config_option, json_option, model_option, out_file, quiet_option, whole
-from edge.notice import NOTICE
+from edge.cli.arguments import (
+    Add,
+    AddAction,
+    actions_of,
+    config_option,
+    json_option,
+    model_option,
+    out_file,
+    quiet_option,
+    whole,
+)
 
 SOURCE = "sqlite:///results.db"
 
@@ -48,25 +55,9 @@ def _adapt(add: Add) -> None:
 
 
 def _review(add: Add) -> None:
-    text, example = (
-        "Take reviewed cells to another place, or bring verdicts back",
-        "review export --to reviewed",
-    )
-    actions = add("review", "", text, example).add_subparsers(
-        title="actions", required=True, metavar="ACTION"
-    )
-
-    def add_action(name: str, text: str, example: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = actions.add_parser(
-            name,
-            help=text,
-            description=f"{text}. {NOTICE.capitalize()}.",
-            epilog=f"example: leukoscope review {example}",
-        )
-        added.set_defaults(command=f"train.laboratory:review_{name}", parser=added)
-        json_option(added)
-        return added
-
+    text = "Take reviewed cells to another place, or bring verdicts back"
+    example = "review export --to reviewed"
+    add_action = actions_of(add, "review", text, example, "train.laboratory:review_{}", json_option)
     text = "Write reviewed cells into a folder in the layout of C-NMC, with a table of all reviews"
     p = add_action("export", text, "export --to reviewed")
     p.add_argument(
@@ -94,7 +85,7 @@ def _review(add: Add) -> None:
     p.add_argument("--reviewer", default="", metavar="NAME", help="who has moved pictures to another class")
 
 
-def add_model_actions(add: Callable[[str, str, str], argparse.ArgumentParser]) -> None:
+def add_model_actions(add: AddAction) -> None:
     """model keygen, sign, install and back."""
     module = "edge.laboratory.command"
     p = add("keygen", "Make a pair of keys to sign models with", "keygen laboratory.key")

@@ -7,20 +7,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edge.daemon.fields import FieldPipeline
+from edge.daemon.judge import classifier_of, judge_of
 from edge.daemon.pipeline import Pipeline
 from edge.daemon.specimens import Specimens
 from edge.errors import LeukoscopeError
 from edge.health.report import Health
-from edge.model.classifier import Classifier, Prediction
+from edge.model.classifier import Prediction
 from edge.model.drift import Drift
 from edge.model.file import ModelFile
 from edge.model.installation import install as installation
 from edge.model.installation.trial import SLOW_MS, SLOWER
 from edge.mqtt.commands import ModelBackRequest, ModelInstallRequest
-from edge.records import ModelReference, fitting
 from edge.settings import Settings
-from edge.specimen.counting import Classes
-from edge.specimen.summary import errors_in
 
 log = logging.getLogger(__name__)
 
@@ -142,21 +140,13 @@ class Models:
         return {"model": more, "drift": self._drift.report()}
 
     def _take(self, model: ModelFile) -> None:
-        settings = self._settings
-        classifier = Classifier(
-            model, settings.model.threads, settings.model.refer_below, self._crop_px, settings.quality
-        )
+        classifier = classifier_of(model, self._settings, self._crop_px)
         self._pipeline.use(classifier, model)
         if self._fields is not None:
             self._fields.use(classifier)
-        reference = ModelReference(name=fitting(model.manifest.name), sha256=model.sha256)
-        self._specimens.use(
-            reference,
-            errors_in(model.manifest.calibration, model.manifest.adaptation),
-            model.adaptation is not None,
-            Classes(*model.manifest.classes()),
-        )
-        self._health.use(reference)
+        judge = judge_of(model)
+        self._specimens.use(judge)
+        self._health.use(judge.model)
         self._model, self._drift = model, Drift(model.summary())
         self._results, self._invoke_ms = 0, 0.0
         log.info("model %s taken", model.sha256[:12])

@@ -10,6 +10,7 @@ from edge.cameras.capture import Capture
 from edge.cameras.preparation import Preparation
 from edge.cameras.sources import make_camera
 from edge.daemon.fields import FieldPipeline, FieldStream
+from edge.daemon.judge import classifier_of, judge_of
 from edge.daemon.models import Models
 from edge.daemon.pipeline import Pipeline
 from edge.daemon.progress import Progress
@@ -17,14 +18,10 @@ from edge.daemon.specimens import Specimens
 from edge.daemon.trigger import Gate
 from edge.health.report import Health
 from edge.health.runlog import RunLog
-from edge.model.classifier import Classifier
 from edge.model.installation import install as installation
 from edge.outbox.archive import Archive
 from edge.outbox.queue import Outbox
-from edge.records import ModelReference
 from edge.settings import Settings
-from edge.specimen.counting import Classes
-from edge.specimen.summary import errors_in
 
 
 @dataclass
@@ -63,9 +60,7 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
     model = installation.of_settings(settings.model)
     manifest = model.manifest
     crop_px = settings.camera.crop_px(manifest.geometry.crop, manifest.microns_per_pixel)
-    classifier = Classifier(
-        model, settings.model.threads, settings.model.refer_below, crop_px, settings.quality
-    )
+    classifier = classifier_of(model, settings, crop_px)
     whole = settings.camera.view == "field"
     region_px = 0 if whole else crop_px  # side of the square that is used of a frame; 0 for all of it
     preparation = None if whole else Preparation(settings.camera, crop_px)
@@ -94,19 +89,10 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
     runs = RunLog(folder)
     restarts = runs.begin()
     opened.callback(runs.end)  # a start that fails is not a crash
-    reference = ModelReference(name=manifest.name, sha256=model.sha256)
+    judge = judge_of(model)
     gate = Gate(settings.camera, crop_px)
-    health = Health(outbox, folder, reference, restarts)
-    errors, adapted = errors_in(manifest.calibration, manifest.adaptation), manifest.adaptation is not None
-    specimens = Specimens(
-        outbox,
-        reference,
-        errors,
-        adapted,
-        settings.specimen.target,
-        gate.set_specimen,
-        Classes(*manifest.classes()),
-    )
+    health = Health(outbox, folder, judge.model, restarts)
+    specimens = Specimens(outbox, judge, settings.specimen.target, gate.set_specimen)
     models = Models(settings, model, crop_px, pipeline, fields, specimens, health)
     return Parts(
         pipeline=pipeline,

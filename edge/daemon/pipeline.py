@@ -4,12 +4,13 @@ import math
 import time
 
 from edge.cameras.preparation import Preparation
+from edge.daemon.judge import reference_of
 from edge.host import clock
 from edge.host.machine import software_version
 from edge.imaging.frame import Frame, Pixels
 from edge.model.classifier import Classifier, Prediction
 from edge.model.file import ModelFile
-from edge.records import TEXT_LENGTH, ModelReference, Record, fitting, rfc3339, uuid7
+from edge.records import TEXT_LENGTH, Record, fitting, rfc3339, uuid7
 
 CLOCK_INTERVAL_S = 1.0
 """Interval at which the kernel is asked whether its clock follows a time source."""
@@ -34,7 +35,7 @@ class Pipeline:
         self._preparation = preparation
         self._device = device
         self._settings_sha256 = settings_sha256
-        self._model = ModelReference(name=fitting(model.manifest.name), sha256=model.sha256)
+        self._model = reference_of(model)
         self._software = software_version()
         self._clock: bool | None = None
         self._ask_clock_at_s = 0.0
@@ -42,7 +43,7 @@ class Pipeline:
     def use(self, classifier: Classifier, model: ModelFile) -> None:
         """From the next frame on, another model file."""
         self._classifier = classifier
-        self._model = ModelReference(name=fitting(model.manifest.name), sha256=model.sha256)
+        self._model = reference_of(model)
 
     def record(self, frame: Frame) -> Record:
         """The record of one frame, its sequence still 0."""

@@ -8,14 +8,13 @@ from typing import Protocol
 
 import msgspec
 
+from edge.daemon.judge import Judge
 from edge.errors import LeukoscopeError
 from edge.host import threads
 from edge.mqtt.commands import SpecimenStartRequest, SpecimenStopRequest
 from edge.outbox.queue import Outbox
-from edge.records import ModelReference, rfc3339
+from edge.records import rfc3339
 from edge.specimen import tally as tallies
-from edge.specimen.counting import SHIPPED, Classes
-from edge.specimen.summary import ModelErrors
 from edge.specimen.tally import SpecimenMessage
 
 # Shortest interval between announcements of the count, and longest delay after a new connection.
@@ -40,11 +39,9 @@ class Specimens:
 
     Args:
         outbox: keeps the tally.
-        model, errors: the model file, and its error rates from its card.
-        checked_here: whether the model file was adapted to this laboratory.
+        judge: what the count tells of the model file that judges.
         target: white cells to count, unless a command says otherwise.
         set_specimen: names the specimen of all frames from now on; None for the one of the settings.
-        classes: of the model that judges.
 
     Attributes:
         frame: held from the naming of a frame until its record is accepted: between two frames a count begins and
@@ -54,28 +51,21 @@ class Specimens:
     def __init__(
         self,
         outbox: Outbox,
-        model: ModelReference,
-        errors: ModelErrors | None,
-        checked_here: bool,
+        judge: Judge,
         target: int,
         set_specimen: Callable[[str | None], None],
-        classes: Classes = SHIPPED,
     ):
-        self._outbox, self._model, self._errors = outbox, model, errors
-        self._checked_here, self._target, self._set_specimen = checked_here, target, set_specimen
-        self._classes = classes
+        self._outbox, self._judge = outbox, judge
+        self._target, self._set_specimen = target, set_specimen
         self.frame = threading.Lock()
         self._announced: tuple[bytes, int] = b"", 0
         tally = tallies.read(outbox.tally())
         if tally is not None and tally.state == "counting":  # it goes on after a restart
             set_specimen(tally.specimen)
 
-    def use(
-        self, model: ModelReference, errors: ModelErrors | None, checked_here: bool, classes: Classes
-    ) -> None:
-        """From now on another model file judges; see the arguments of the class."""
-        self._model, self._errors, self._checked_here = model, errors, checked_here
-        self._classes, self._announced = classes, (b"", 0)
+    def use(self, judge: Judge) -> None:
+        """From now on another model file judges."""
+        self._judge, self._announced = judge, (b"", 0)
 
     def start(self, request: SpecimenStartRequest) -> SpecimenMessage:
         """`specimen_start`: a count begins at 0, with the next frame.
@@ -84,7 +74,7 @@ class Specimens:
             LeukoscopeError: it is not on the disk yet; it will be once the disk takes it.
         """
         target = self._target if request.target is None else request.target
-        change = tallies.start(request.specimen, target, rfc3339(time.time_ns()), self._classes)
+        change = tallies.start(request.specimen, target, rfc3339(time.time_ns()), self._judge.classes)
         return self._change(change, request.specimen)
 
     def stop(self, _request: SpecimenStopRequest) -> SpecimenMessage:
@@ -102,7 +92,8 @@ class Specimens:
         tally = tallies.read(self._outbox.tally())
         if tally is None:
             return None
-        return tallies.message(tally, self._model, self._errors, self._checked_here)
+        judge = self._judge
+        return tallies.message(tally, judge.model, judge.errors, judge.checked_here)
 
     def announce(self, announcer: Announcer, stopping: threading.Event) -> threading.Thread:
         """Publish the count whenever it has changed or after a new connection, in its own thread, until a stop."""

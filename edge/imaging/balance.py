@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from edge.imaging.frame import Pixels
+from edge.imaging.quality import halved
 
 Level = Annotated[int, msgspec.Meta(ge=1, le=254)]
 
@@ -24,13 +25,16 @@ of sigma 10 stays under it, and the darkest nuclei of C-NMC are above it."""
 _BLACK, _BACKGROUND = (0, 0, 0), (BACKGROUND_LEVELS,) * 3
 
 
-def balanced(crop: Pixels, cell_mean: CellMean | None, out: Pixels | None = None) -> Pixels:
+def balanced(
+    crop: Pixels, cell_mean: CellMean | None, out: Pixels | None = None, half: Pixels | None = None
+) -> Pixels:
     """The crop with that mean colour of its cell; as it is without one, or where there is no cell.
 
     Args:
         crop: (S, S, 3) uint8 RGB, a cell on black.
         cell_mean: see `CellMean`.
         out: (S, S, 3) uint8 to write into, where given; may be `crop`.
+        half: `edge.imaging.quality.halved(crop)`, where the caller has it.
 
     Returns:
         (S, S, 3) uint8 RGB.
@@ -38,8 +42,7 @@ def balanced(crop: Pixels, cell_mean: CellMean | None, out: Pixels | None = None
     if cell_mean is None:
         return crop
     # On half the side this takes a third of the time, and the mean is the same within a hundredth.
-    side = max(crop.shape[0] // 2, 1)
-    half = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
+    half = halved(crop) if half is None else half
     cell = cv2.bitwise_not(cv2.inRange(half, _BLACK, _BACKGROUND))
     factors = np.zeros((3, 3))
     for channel, (wanted, mean) in enumerate(zip(cell_mean, cv2.mean(half, cell), strict=False)):

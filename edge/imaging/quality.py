@@ -30,13 +30,14 @@ to one side."""
 DEFAULT = QualitySettings()
 
 
-def measure(crop: Pixels) -> dict[str, float]:
+def measure(crop: Pixels, half: Pixels | None = None) -> dict[str, float]:
     """Quality metrics of a crop that need no knowledge of the cell.
 
     Green is what a Giemsa or Leishman stain absorbs most.
 
     Args:
         crop: (S, S, 3) uint8 RGB, as `edge.imaging.preprocess.prepare` gives it.
+        half: `halved(crop)`, where the caller has it.
 
     Returns:
         contrast: standard deviation of the coarse green plane, in levels (0…255).
@@ -47,10 +48,10 @@ def measure(crop: Pixels) -> dict[str, float]:
             its contrast. No unit; 2 for pure noise.
         saturated: share of the pixels with any channel at 255, 0…1.
     """
-    half = _halved(crop)  # halving by averages is by far the cheapest
-    coarse = quarter = _halved(half)
+    half = halved(crop) if half is None else half  # halving by averages is by far the cheapest
+    coarse = quarter = halved(half)
     while coarse.shape[0] >= 2 * COARSE_SIDE:
-        coarse = _halved(coarse)
+        coarse = halved(coarse)
     red, green, blue = cv2.split(coarse)
     stained = cv2.threshold(cv2.subtract(blue, green), STAINED_LEVELS, 255, cv2.THRESH_BINARY)[1]
     margin = coarse.shape[0] // 4
@@ -65,7 +66,8 @@ def measure(crop: Pixels) -> dict[str, float]:
     }
 
 
-def _halved(picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def halved(picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A square picture at half its side, each pixel the mean of four."""
     side = max(picture.shape[0] // 2, 1)
     return cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
 

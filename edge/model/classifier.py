@@ -204,8 +204,9 @@ class Classifier:
 
     def _measure_and_quantise(self, crop: Pixels) -> dict[str, float]:
         """The quality of the crop, whose pixels then become quantised values in their place."""
-        measured = quality.measure(crop)
-        balanced(crop, self._cell_mean, out=crop)
+        half = quality.halved(crop)
+        measured = quality.measure(crop, half)
+        balanced(crop, self._cell_mean, crop, half)
         if self._table is None:
             np.bitwise_xor(crop, 0x80, out=crop)
         else:

@@ -39,9 +39,18 @@ def network_input(pixels: Pixels, recipe: ModelRecipe) -> Floats:
     Args:
         pixels: (N, S, S, 3) uint8 RGB.
     """
-    if recipe.cell_mean is not None:
-        pixels = np.stack([balanced(crop, recipe.cell_mean) for crop in pixels])
-    return scale_pixels(pixels, recipe)
+    return scale_pixels(balanced_crops(pixels, recipe), recipe)
+
+
+def balanced_crops(pixels: Pixels, recipe: ModelRecipe) -> Pixels:
+    """Crops with their cells' mean colour as the recipe has it, as they stand before the network's input.
+
+    Args:
+        pixels: (N, S, S, 3) uint8 RGB.
+    """
+    if recipe.cell_mean is None:
+        return np.asarray(pixels)
+    return np.stack([balanced(crop, recipe.cell_mean) for crop in pixels])
 
 
 def one_hot(cells: Sequence[Cell]) -> Floats:
