@@ -198,7 +198,7 @@ def _bench_instead(p: argparse.ArgumentParser) -> None:
 
 
 def _model(add: Add) -> None:
-    text = "List, show or verify model files"
+    text = "List, show, verify, sign and install model files"
     add_action = actions_of(add, "model", text, "model list", "edge.cli.model:{}_command", json_option)
     add_action("list", "List the installed models", "list")
     for name, text in (
