@@ -74,6 +74,16 @@ def interrupt_on_signal() -> None:
         raise KeyboardInterrupt
 
     _on_signals(interrupt)
+    sys.unraisablehook = _interrupt_again
+
+
+def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """A stop that came while Python ran a destructor, where an exception is ignored: it is raised once more."""
+    if ignored.exc_type is KeyboardInterrupt:
+        again = (threading.main_thread().ident, signal.SIGINT)
+        threading.Timer(0.05, signal.pthread_kill, again).start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def _on_signals(handler: Any) -> None:

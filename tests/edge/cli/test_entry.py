@@ -176,6 +176,27 @@ def test_ctrl_c_in_bench_is_130(tmp_path: Path) -> None:
     assert "of 4 are measured" in err
 
 
+def test_a_stop_in_a_destructor_is_not_lost() -> None:
+    program = """
+import signal, time
+from edge.cli.main import interrupt_on_signal
+
+class Held:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0)  # the handler runs before the destructor ends
+
+interrupt_on_signal()
+try:
+    Held()
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+    ran = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, timeout=50)
+    assert (ran.stdout, ran.stderr) == ("stopped\n", "")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
