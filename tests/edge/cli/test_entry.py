@@ -193,7 +193,9 @@ try:
 except KeyboardInterrupt:
     print("stopped")
 """
-    ran = subprocess.run([sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, timeout=50)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env=ENVIRONMENT, capture_output=True, text=True, timeout=50
+    )
     assert (ran.stdout, ran.stderr) == ("stopped\n", "")
 
 
