@@ -81,7 +81,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """One epoch of training batches.
 
     Args:
-        crops: (N, S, S, 3) uint8 RGB.
+        crops: (N, S, S, 3) uint8 RGB, cut by the recipe's `training_geometry`.
         cells: the N cells of the crops.
         recipe: batch size, balancing, noise and augmentation.
         epoch: counts from 0.
@@ -146,7 +146,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         pixels = add_noise(pixels, self._sigmas[position], rng)
         camera = self._recipe.camera
         pixels = augment(pixels, self._recipe.augment, rng, cell_size(camera, rng))
-        return shot(pixels, camera, rng)
+        return shot(pixels, camera, self._recipe.model.geometry, rng)
 
 
 def _each(cells: Sequence[Cell]) -> npt.NDArray[np.intp]:

@@ -37,6 +37,9 @@ MOBILENET_M = "mobilenet_m"
 PRE_TRAINED = frozenset({MOBILENET_M, "vgg16", "resnet50"})
 """Networks that Keras has ImageNet weights of; the others start at random unless a file is given."""
 
+_AROUND = 1.25
+"""Sides of the crop that are kept for pictures that are altered before resizing: turned, a corner shows what lies there."""
+
 _FOLDER = Path(__file__).resolve().parents[1] / "recipes"
 
 
@@ -110,6 +113,8 @@ class AugmentRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         hue_deg, saturation: rotation of the colours about grey, and factor on their distance from grey.
         stain: each channel's optical density is multiplied by 1 ± this (Beer–Lambert: more or less dye).
         blur_sigma_pixels: Gaussian, of the network's input; 0 to this.
+        before_resizing: pictures are turned and altered in the camera's own pixels, with what lies around the crop, and
+            then cut and made small as on the box; else they are made small first, and turning smooths them.
     """
 
     rotation_deg: NotNegative = 0.0
@@ -126,6 +131,7 @@ class AugmentRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     saturation: tuple[NotNegative, NotNegative] = (1.0, 1.0)
     stain: Share = 0.0
     blur_sigma_pixels: NotNegative = 0.0
+    before_resizing: bool = False
 
 
 class CameraRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -229,7 +235,20 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     camera: CameraRecipe = CameraRecipe()
     distil: DistilRecipe = DistilRecipe()
 
+    @property
+    def training_geometry(self) -> Geometry:
+        """How the pictures that training alters are cut; what comes of them is cut by `model.geometry`."""
+        if not self.augment.before_resizing:
+            return self.model.geometry
+        side = round(_AROUND * self.model.crop)
+        return Geometry(crop=side, size=side, interpolation=self.model.interpolation)
+
     def __post_init__(self) -> None:
+        if self.augment.before_resizing and (self.distil.variants or self.noise.sigma_levels):
+            raise ValueError(
+                "augment.before_resizing: it does not go with distil.variants or noise.sigma_levels; "
+                "leave it out, or those (camera.noise_sigma_levels goes with it)"
+            )
         if self.distil.variants and self.balance.grey_copies_of:
             raise ValueError(
                 "distil.variants: a teacher does not see grey copies; leave balance.grey_copies_of out"

@@ -1,7 +1,7 @@
 """Alterations of a training picture by another camera: focus, light, white balance, noise, compression.
 
-In a camera's order, after the picture is turned and on the network's own pixels: what is put on before is smoothed
-away again by the turning.
+After the picture is turned: what is put on before is smoothed away again by the turning. Noise is put on the network's own
+pixels, as in the paper.
 """
 
 from functools import lru_cache
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.imaging.frame import Pixels
+from edge.imaging.preprocess import Geometry, prepare
 from train.fit.recipe import CameraRecipe
 
 _BANK_SIZE = 1 << 22
@@ -27,24 +28,29 @@ def cell_size(recipe: CameraRecipe, rng: np.random.Generator) -> float:
     return rng.uniform(*recipe.size) if rng.random() < recipe.size_share else 1.0
 
 
-def shot(pixels: Pixels, recipe: CameraRecipe, rng: np.random.Generator) -> Pixels:
-    """The picture as another camera might have taken it; black stays black but for the noise.
+def shot(pixels: Pixels, recipe: CameraRecipe, geometry: Geometry, rng: np.random.Generator) -> Pixels:
+    """The picture as another camera might have taken it, cut and made small; black stays black but for the noise.
 
     Args:
-        pixels: (S, S, 3) uint8 RGB, as large as the network's input.
+        pixels: (S, S, 3) uint8 RGB, in the camera's pixels, or already as large as the network's input.
+        geometry: of the network's input.
 
     Returns:
-        (S, S, 3) uint8 RGB.
+        (size, size, 3) uint8 RGB.
     """
+    small = pixels.shape[0] == geometry.size
     if rng.random() < recipe.blur_share:
         sigma = max(_LEAST_SIGMA, rng.uniform(0, recipe.blur_sigma_pixels))
-        pixels = cv2.GaussianBlur(pixels, (7, 7), sigma)  # type: ignore[assignment]
+        sigma *= 1.0 if small else geometry.crop / geometry.size
+        pixels = cv2.GaussianBlur(pixels, (0, 0), sigma)  # type: ignore[assignment]
     pixels = _toned(pixels, recipe, rng)
-    if rng.random() < recipe.noise_share:
-        pixels = noisy(pixels, rng.uniform(0, recipe.noise_sigma_levels), rng)
     if rng.random() < recipe.jpeg_share:
         low, high = recipe.jpeg_quality
         pixels = compressed(pixels, int(rng.integers(low, high + 1)))
+    if not small:
+        pixels = prepare(pixels, geometry)
+    if rng.random() < recipe.noise_share:
+        pixels = noisy(pixels, rng.uniform(0, recipe.noise_sigma_levels), rng)
     return pixels
 
 

@@ -37,7 +37,8 @@ def load_side(
     """
     cells = cells_of(data, split.side(side))
     cells = [cells[i] for i in evenly(len(cells), limit)]
-    return cells, crop_cache.load(data_root(data), cells, recipe.model.geometry, progress=_cropping)
+    geometry = recipe.training_geometry if side == "train" else recipe.model.geometry
+    return cells, crop_cache.load(data_root(data), cells, geometry, progress=_cropping)
 
 
 def _cropping(done: int, of: int) -> None:

@@ -1,19 +1,25 @@
 """What another camera does to a training picture: each alteration as often and as far as the recipe says."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from edge.errors import InputError
+from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
+from edge.imaging.preprocess import Geometry, prepare
 from train.data.dataset import Cell
 from train.fit import recipe as recipes
 from train.fit.augment import augment
-from train.fit.batches import TrainingBatches
+from train.fit.batches import TrainingBatches, network_input
 from train.fit.recipe import AugmentRecipe, CameraRecipe
-from train.fit.shots import cell_size, noisy, shot
+from train.fit.shots import cell_size, compressed, noisy, shot
 
 GREY = np.full((32, 32, 3), 100, np.uint8)
 DRAWS = 400
+SAMPLES = Path(__file__).resolve().parents[3] / "samples" / "cells"
+SAME = Geometry(crop=32, size=32)
 
 
 def disc(side: int = 64) -> Pixels:
@@ -24,7 +30,7 @@ def disc(side: int = 64) -> Pixels:
 
 
 def shots(recipe: CameraRecipe, picture: Pixels = GREY) -> list[Pixels]:
-    return [shot(picture, recipe, np.random.default_rng([7, number])) for number in range(DRAWS)]
+    return [shot(picture, recipe, SAME, np.random.default_rng([7, number])) for number in range(DRAWS)]
 
 
 @pytest.mark.parametrize(
@@ -92,6 +98,39 @@ def test_a_batch_holds_pictures_as_the_camera_table_says() -> None:
     darker = recipes.changed(recipe, ["camera.light_share=0.5", "camera.light=[0.5, 0.5]"])
     inputs, _ = TrainingBatches(crops, cells, darker, 0)[0]
     assert np.mean(inputs[:, 0, 0, 0] < 0.3) == pytest.approx(0.5, abs=0.2)
+
+
+def test_a_picture_that_is_altered_before_resizing_reaches_the_network_as_on_the_box() -> None:
+    keys = ["augment=", "camera=", "augment.before_resizing=true", "fit.batch=4"]
+    recipe = recipes.changed(recipes.load("leukoscope"), keys)
+    paths = sorted(SAMPLES.rglob("*.png"))[:4]
+    pictures = [read_image(path) for path in paths]
+    cells = [Cell(path.name, "ALL", "1", "fold_0") for path in paths]
+    crops = np.stack([prepare(picture, recipe.training_geometry) for picture in pictures])
+    assert crops.shape[1] == 320
+    batches = TrainingBatches(crops, cells, recipe, 0)
+    on_the_box = np.stack([prepare(picture, recipe.model.geometry) for picture in pictures])
+    expected = network_input(on_the_box, recipe.model)
+    made, _ = batches[0]
+    assert len(made) == 4
+    for one in made:  # in the order of the epoch
+        assert any(np.array_equal(one, other) for other in expected)
+
+
+def test_blur_and_compression_before_resizing_are_of_the_cameras_pixels() -> None:
+    picture = read_image(min(SAMPLES.rglob("*.png")))
+    geometry = Geometry(crop=256, size=128, interpolation="area")
+    large = prepare(picture, Geometry(crop=320, size=320))
+    recipe = CameraRecipe(jpeg_share=1.0, jpeg_quality=(50, 50))
+    made = shot(large, recipe, geometry, np.random.default_rng(0))
+    assert np.array_equal(made, prepare(compressed(large, 50), geometry))
+    recipe = CameraRecipe(blur_share=1.0, blur_sigma_pixels=1e-6)
+    assert np.array_equal(shot(large, recipe, geometry, np.random.default_rng(0)), prepare(large, geometry))
+
+
+def test_what_is_altered_before_resizing_has_no_teacher() -> None:
+    with pytest.raises(InputError, match="before_resizing"):
+        recipes.changed(recipes.load("leukoscope"), ["augment.before_resizing=true", "distil.variants=4"])
 
 
 def test_a_quality_that_is_none_is_refused() -> None:
