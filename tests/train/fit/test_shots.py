@@ -105,7 +105,7 @@ def test_a_picture_that_is_altered_before_resizing_reaches_the_network_as_on_the
     recipe = recipes.changed(recipes.load("leukoscope"), keys)
     paths = sorted(SAMPLES.rglob("*.png"))[:4]
     pictures = [read_image(path) for path in paths]
-    cells = [Cell(path.name, "ALL", "1", "fold_0") for path in paths]
+    cells = [Cell(path.name, "ALL" if i % 2 else "HEM", str(i), "fold_0") for i, path in enumerate(paths)]
     crops = np.stack([prepare(picture, recipe.training_geometry) for picture in pictures])
     assert crops.shape[1] == 320
     batches = TrainingBatches(crops, cells, recipe, 0)
