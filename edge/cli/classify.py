@@ -5,6 +5,7 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from edge import settings as settings_file
 from edge.cameras.preparation import Preparation
 from edge.cli.contact_sheet import Tile, contact_sheet, thumbnail
 from edge.errors import LeukoscopeError
+from edge.host.ahead import ahead
 from edge.host.durable import replace_file
 from edge.host.journal import safe_lines
 from edge.host.terminal import console
@@ -55,9 +57,12 @@ def command(options: argparse.Namespace) -> int:
     if not (options.json or options.quiet):
         console.note(f"{reader.model.manifest.name}: {NOTICE}")
     try:
-        with progress("classify", len(paths), not options.quiet) as (step, show):
-            for path in paths:
-                line, picture = reader.classify(path)
+        with (
+            progress("classify", len(paths), not options.quiet) as (step, show),
+            closing(ahead(read_or_fault, paths)) as pictures,
+        ):
+            for path, read in zip(paths, pictures, strict=True):
+                line, picture = reader.classify(path, read)
                 report.add(line, picture)
                 report.show(line, show)
                 step()
@@ -68,6 +73,14 @@ def command(options: argparse.Namespace) -> int:
     if not (options.json or options.quiet):
         report.summary.show(sys.stderr)
     return 1 if report.summary.failed else 0
+
+
+def read_or_fault(path: Path) -> Pixels | LeukoscopeError:
+    """The image of a file, or why it cannot be read."""
+    try:
+        return read_image(path)
+    except LeukoscopeError as error:
+        return error
 
 
 def _model(options: argparse.Namespace, settings: settings_file.Settings) -> ModelFile:
@@ -98,10 +111,17 @@ class Reader:
             Explanations(self._classifier, manifest, options.explain) if options.explain else None
         )
 
-    def classify(self, path: Path) -> tuple[Line, Pixels | None]:
-        """The line of one image, and the image itself; an unreadable one gives its error."""
+    def classify(self, path: Path, read: Pixels | LeukoscopeError) -> tuple[Line, Pixels | None]:
+        """The line of one image, and the image itself; an unreadable one gives its error.
+
+        Args:
+            path: of the image.
+            read: what `read_or_fault` gave.
+        """
         try:
-            pixels = read_image(path)
+            if isinstance(read, LeukoscopeError):
+                raise read
+            pixels = read
             if self._preparation is not None:
                 pixels = self._preparation.input(self._preparation.picture(pixels))
             prediction = self._classifier.classify(pixels)
@@ -213,22 +233,28 @@ def _classify_fields(options: argparse.Namespace) -> int:
     failed = 0
     if not (options.json or options.quiet):
         print(f"{model.manifest.name}: {NOTICE}", file=sys.stderr)
-    for path in find_images(options.paths)[: options.limit]:
-        line = _field_line(path, fields, model)
-        failed += "error" in line
-        if options.json:
-            print(msgspec.json.encode(line).decode(), flush=True)
-        elif "error" in line:
-            print(f"leukoscope: {line['error']}", file=sys.stderr)
-        else:
-            print("\n".join(_for_people(line)), flush=True)
+    paths = find_images(options.paths)[: options.limit]
+    with closing(ahead(read_or_fault, paths)) as pictures:
+        for path, read in zip(paths, pictures, strict=True):
+            line = _field_line(path, read, fields, model)
+            failed += "error" in line
+            if options.json:
+                print(msgspec.json.encode(line).decode(), flush=True)
+            elif "error" in line:
+                print(f"leukoscope: {line['error']}", file=sys.stderr)
+            else:
+                print("\n".join(_for_people(line)), flush=True)
     return 1 if failed else 0
 
 
-def _field_line(path: Path, fields: FieldClassifier, model: ModelFile) -> dict[str, Any]:
+def _field_line(
+    path: Path, read: Pixels | LeukoscopeError, fields: FieldClassifier, model: ModelFile
+) -> dict[str, Any]:
     fields.forget()  # files need not be of one specimen
     try:
-        judged = fields.judge(read_image(path))
+        if isinstance(read, LeukoscopeError):
+            raise read
+        judged = fields.judge(read)
     except LeukoscopeError as error:
         return {"source": shown(path), "error": str(error).replace(str(path), shown(path))}
     return {
