@@ -4,9 +4,8 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from edge.daemon.fields import FieldPipeline
 from edge.daemon.judge import classifier_of, judge_of
 from edge.daemon.pipeline import Pipeline
 from edge.daemon.specimens import Specimens
@@ -19,6 +18,9 @@ from edge.model.installation import install as installation
 from edge.model.installation.trial import SLOW_MS, SLOWER
 from edge.mqtt.commands import ModelBackRequest, ModelInstallRequest
 from edge.settings import Settings
+
+if TYPE_CHECKING:
+    from edge.daemon.fields import FieldPipeline
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class Models:
         model: ModelFile,
         crop_px: int,
         pipeline: Pipeline,
-        fields: FieldPipeline | None,
+        fields: "FieldPipeline | None",
         specimens: Specimens,
         health: Health,
     ):

@@ -130,7 +130,7 @@ def test_the_daemon_loads_nothing_that_it_does_not_need() -> None:
     program = (
         "import sys, edge.cli.main, edge.cli.parser, edge.cli.run, edge.daemon.daemon\n"
         "print([name for name in ('sqlalchemy', 'psycopg', 'rich', 'amqtt', 'asyncio', 'matplotlib', 'onnx',"
-        " 'edge.demo.command', 'edge.logger.subscriber', 'edge.logger.stores.sinks', 'edge.bench') if name in sys.modules])"
+        " 'PIL', 'edge.model.fields', 'edge.imaging.field', 'edge.demo.command', 'edge.logger.subscriber', 'edge.logger.stores.sinks', 'edge.bench') if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
