@@ -136,7 +136,7 @@ def test_the_daemon_starts_with_little_more_than_its_libraries(
         results = start_and_idle(model, images, starts=3, idle_seconds=0.1)
         return results["cpu_s"]["min"] / min(_cpu_s("import numpy, cv2, msgspec") for _ in range(3))
 
-    expect_at_most(5.0, ratio)  # 2.5; 3.5 where Python may not keep its bytecode
+    expect_at_most(3.5, ratio)  # 1.3 to 1.7
 
 
 def _cpu_s(program: str) -> float:
@@ -155,7 +155,7 @@ def test_a_field_takes_about_six_networks_a_cell(model: ModelFile) -> None:
         each = [field["stages_ms"]["total"]["min"] / field["cells"] for field in (small, large)]
         return max(each) / (bare_s * 1e3)
 
-    expect_at_most(10.0, ratio)  # 6.4
+    expect_at_most(10.0, ratio)  # 6.9
 
 
 def test_to_the_acknowledgement_it_is_a_plain_script_and_the_disk(
@@ -180,7 +180,7 @@ def test_decoding_ahead_costs_nothing() -> None:
         )
         return ahead_of_use / one_by_one
 
-    expect_at_most(1.3, ratio)  # 0.6 with two free cores, 1 with one
+    expect_at_most(1.3, ratio)  # 0.95 to 1 beside other work
 
 
 def test_the_daemon_loads_nothing_that_it_does_not_need() -> None:
