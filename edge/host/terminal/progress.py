@@ -18,7 +18,8 @@ Show = Callable[[str], None]
 class Step(Protocol):
     """Counts steps; `what` is from then on what stands before the bar."""
 
-    def __call__(self, what: str = "", times: int = 1) -> None: ...
+    def __call__(self, what: str = "", times: int = 1) -> None:
+        """See the class."""
 
 
 @contextmanager
@@ -50,7 +51,7 @@ def progress(
         task = bars.add_task(what, total=total)
 
         def step(what: str = "", times: int = 1) -> None:
-            bars.update(task, advance=times, **({"description": what} if what else {}))
+            bars.update(task, advance=times, description=what or None)
             if not by_itself:
                 bars.refresh()
 
