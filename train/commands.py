@@ -202,12 +202,13 @@ def evaluate(options: argparse.Namespace) -> int:
         predictions=predictions,
         new_patients=new_patients,
         seen_name="Image split" if split.method == "image" else "Perhaps trained on",
-        fold=split.fold if split.method == "image" else None,
+        fold=split.fold if split.method == "image" and data.has_folds() else None,
         notes=notes,
         facts=evaluation.facts(options.subject, scorer, split, _evaluate_command(options)),
         histories=evaluation.histories(subject),
         classes=scorer.classes,
         layout=data.layout,
+        images=data.root,
         camera_suite=suite,
         camera_cells=suite_cells,
     )
@@ -329,6 +330,7 @@ def _cross_validate(options: argparse.Namespace) -> int:
         histories=curves,
         classes=data.classes,
         layout=data.layout,
+        images=data.root,
     )
     last = "no patient was both trained on and evaluated"
     return _finish(made, options.out, as_json=options.json, last=last)
@@ -379,6 +381,7 @@ def _joined_evaluations(options: argparse.Namespace) -> int:
         facts=evaluation.how_made(["leukoscope", *sys.argv[1:]]),
         classes=data.classes,
         layout=data.layout,
+        images=data.root,
     )
     return _finish(made, options.out, as_json=False, last="members joined")
 
