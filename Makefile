@@ -10,6 +10,9 @@ APT := apt-get -qq -o=Dpkg::Use-Pty=0
 .PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams chromium prometheus family rivals long-test arm64-parity bundle deb deb-test board board-test
 
 demo: $(VENV)/.demo
+ifeq ($(IMAGES),)
+	$(BIN)/leukoscope classify samples/fields --field --html demo-fields.html
+endif
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
 
 # Percent of the branches that the tests run, in their own process; it may only rise.
