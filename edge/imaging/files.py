@@ -40,6 +40,14 @@ def read_image(path: Path, *, cut_allowed: bool = False) -> Pixels:
         raise ImageError(f"{path}: {error}") from error
 
 
+def read_or_fault(path: Path) -> Pixels | LeukoscopeError:
+    """The image of a file, or why it cannot be read."""
+    try:
+        return read_image(path)
+    except LeukoscopeError as error:
+        return error
+
+
 def read_bytes(path: Path) -> bytes:
     """The content of an image file; a pipe, a device or a huge file is refused before anything is read.
 
