@@ -98,7 +98,7 @@ class Models:
     def judged(self, prediction: Prediction) -> None:
         """One more result."""
         if not prediction.reasons or prediction.reasons[0].startswith(_LOW_CONFIDENCE):
-            self._drift.add(prediction.features)
+            self._drift.add(prediction.features, prediction.colours)
         self._results += 1
         self._invoke_ms += prediction.timings_ms.get("invoke", 0.0)
         if self._results < PROVEN_RESULTS:

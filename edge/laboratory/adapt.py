@@ -72,7 +72,7 @@ class Outcome:
 def try_out(seen: Seen, reviewed: Reviewed) -> Outcome:
     """Fit, and compare with the base on cells that were held back."""
     held, by_specimen = fit.held_back(seen)
-    base = seen.base[:, 0]
+    base = seen.before()
     judged = Judged(seen.positive, fit.groups(seen), base, held)
     layer, choice = fit.fit(seen)
     temperature = fit.temperature(held, seen.positive)
@@ -144,6 +144,7 @@ def write(base: ModelFile, outcome: Outcome, seen: Seen, file: Path) -> ModelFil
             signature=base.members.get(SIGNATURE, b"").decode(),
         ),
         made=facts(outcome, manifest) | {"at": rfc3339(time.time_ns())},
-        summary=summarise(np.asarray(seen.features[:, 0])),
+        summary=summarise(np.asarray(seen.features[:, 0]), seen.colours),
+        tone=list(seen.tone),
     )
     return write_model(file, base.flatbuffer, manifest, base.card, adaptation)

@@ -201,7 +201,7 @@ def test_an_altered_adaptation_is_refused(adapted, tmp_path: Path) -> None:
     adaptation = json.loads(members["adaptation.json"])
     cases = {
         "short": adaptation | {"weights": adaptation["weights"][:-1]},
-        "newer": adaptation | {"schema": 2},
+        "newer": adaptation | {"schema": 3},
         "infinite": adaptation | {"bias": 1e300},
     }
     for name, changed in cases.items():
@@ -211,7 +211,7 @@ def test_an_altered_adaptation_is_refused(adapted, tmp_path: Path) -> None:
     (tmp_path / "lost.tflite").write_bytes(bundle.append(model.flatbuffer, lost))
     for name, words in (
         ("short", "255 weights"),
-        ("newer", "schema 2"),
+        ("newer", "schema 3"),
         ("infinite", "bias"),
         ("lost", "only manifest.json tells"),
     ):
