@@ -32,7 +32,7 @@ class Outcome:
 
     Attributes:
         reviewed: the cells.
-        before, after: the base, and the new layer on cells that were held back.
+        before, after: the base on the cells as they are, and the new layer on cells that were held back.
         by_specimen: whether whole specimens were held back; else cells.
         chance_of_gain: share of the draws in which it is better.
         gain: mean of AUC and balanced accuracy, after less before.
@@ -40,6 +40,7 @@ class Outcome:
         layer, choice: what was fitted to all cells.
         temperature: what the layer's log-odds were divided by.
         refer_below, band: below which probability cells are referred, and what that does.
+        tone: see `Seen`.
     """
 
     reviewed: Reviewed
@@ -54,6 +55,7 @@ class Outcome:
     temperature: float
     refer_below: float
     band: dict[str, Any]
+    tone: tuple[float, ...] = ()
 
     @property
     def taken(self) -> bool:
@@ -91,6 +93,7 @@ def try_out(seen: Seen, reviewed: Reviewed) -> Outcome:
         temperature=temperature,
         refer_below=refer_below,
         band=band,
+        tone=seen.tone,
     )
 
 
@@ -114,6 +117,7 @@ def facts(outcome: Outcome, manifest: Manifest) -> dict[str, Any]:
         "temperature": round(outcome.temperature, 4),
         "strength": outcome.choice.strength,
         "base_weight": outcome.choice.base_weight,
+        "tone": list(outcome.tone),
         "reviewers": {harmless(name, 60): number for name, number in people.most_common(_MOST_NAMES)},
         "reviewed_from": moments[0] if moments else "",
         "reviewed_to": moments[-1] if moments else "",
@@ -145,6 +149,6 @@ def write(base: ModelFile, outcome: Outcome, seen: Seen, file: Path) -> ModelFil
         ),
         made=facts(outcome, manifest) | {"at": rfc3339(time.time_ns())},
         summary=summarise(np.asarray(seen.features[:, 0]), seen.colours),
-        tone=list(seen.tone),
+        tone=list(outcome.tone),
     )
     return write_model(file, base.flatbuffer, manifest, base.card, adaptation)

@@ -152,12 +152,10 @@ def of_crops(
         untoned.append(as_it_is.log_odds)
         if as_it_is.colours is not None:
             shown.append(as_it_is.colours)
-        if table is not None:
-            crop = toned(crop, table)
-        views = [as_it_is] if table is None else [_look(classifier, crop, model)]
-        views += [
-            _look(classifier, np.ascontiguousarray(np.rot90(crop, turn)), model) for turn in range(1, turns)
-        ]
+        shown_as = crop if table is None else toned(crop, table)
+        views = [as_it_is if table is None else _look(classifier, shown_as, model)]
+        turned = (np.ascontiguousarray(np.rot90(shown_as, turn)) for turn in range(1, turns))
+        views += [_look(classifier, each, model) for each in turned]
         features.append([view.features for view in views])
         base.append([view.log_odds for view in views])
     return Seen(

@@ -125,4 +125,3 @@ def _checked(file: Path) -> None:
 
 def _higher(here: dict[str, int], there: dict[str, int]) -> dict[str, int]:
     return {key: counter for key, counter in here.items() if counter > there.get(key, 0)}
-

@@ -22,7 +22,7 @@ from edge.host.durable import READABLE, replace_file
 from edge.logger.addresses import database, words_of
 from edge.logger.queries import Results
 from edge.logger.stores.sinks import open_sink
-from edge.settings import Settings, load
+from edge.settings import load
 from edge.upkeep import erasures
 from edge.upkeep.backup import (
     BLOCK_BYTES,

@@ -140,7 +140,10 @@ def distances(own: Shown, patients: npt.NDArray[np.str_], seen: Shown, seed: int
         found[str(patient)] = Distances(
             np.array([distance(others, seen.features[window].mean(axis=0)) for window in windows]),
             np.array(
-                [colour_distances(others, np.nanmean(seen.colours[window], axis=0)).max() for window in windows]
+                [
+                    colour_distances(others, np.nanmean(seen.colours[window], axis=0)).max()
+                    for window in windows
+                ]
             ),
         )
     return found

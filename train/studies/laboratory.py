@@ -121,7 +121,6 @@ class Cells(NamedTuple):
     positive: npt.NDArray[np.bool_]
     specimen: npt.NDArray[np.str_]
 
-
     def seen(self, model: ModelFile) -> Seen:
         """As they are."""
         return of_crops(model, self.crops, self.positive, self.specimen)

@@ -102,8 +102,15 @@ def _parts(address: str) -> _Address:
         raise InputError("address: it cannot be read; give http:// or https:// and a host") from None
     shown = harmless(shown_address(address), 200)
     if split.username is not None or split.password is not None:
-        raise InputError(f"{shown}: give the address without user and password; the hash and the signature decide")
-    if split.scheme not in _SCHEMES or not split.hostname or not address.isascii() or not address.isprintable():
+        raise InputError(
+            f"{shown}: give the address without user and password; the hash and the signature decide"
+        )
+    if (
+        split.scheme not in _SCHEMES
+        or not split.hostname
+        or not address.isascii()
+        or not address.isprintable()
+    ):
         raise InputError(f"{shown}: give http:// or https:// and a host, without spaces")
     target = (split.path or "/") + (f"?{split.query}" if split.query else "")
     secure = split.scheme == "https"
@@ -124,7 +131,9 @@ def _download(wanted: _Address, out: IO[bytes], whole_s: float, silence_s: float
     with raw, _clock(raw, whole_s, overtime), contextlib.closing(_connection(wanted)) as connection:
         with _network_faults(wanted.shown, overtime, whole_s):
             connection.sock = _secured(raw, wanted.host) if wanted.secure else raw
-            connection.request("GET", wanted.target, headers={"User-Agent": _USER_AGENT, "Connection": "close"})
+            connection.request(
+                "GET", wanted.target, headers={"User-Agent": _USER_AGENT, "Connection": "close"}
+            )
             response = connection.getresponse()
         _check_answer(wanted.shown, response)
         while True:
@@ -179,7 +188,9 @@ def _check_answer(shown: str, response: http.client.HTTPResponse) -> None:
             f"{shown}: the server sends to another address ({response.status}), which is not followed; give that address"
         )
     if response.status != http.client.OK:
-        raise LeukoscopeError(f"{shown}: the server answers {response.status} {harmless(response.reason, 80)}")
+        raise LeukoscopeError(
+            f"{shown}: the server answers {response.status} {harmless(response.reason, 80)}"
+        )
     if response.length is not None and response.length > MAX_FILE_BYTES:
         raise InputError(_too_large(shown))
 
@@ -190,8 +201,14 @@ def _network_faults(shown: str, overtime: threading.Event, whole_s: float) -> It
     try:
         yield
     except ssl.SSLCertVerificationError as error:
-        raise LeukoscopeError(f"{shown}: certificate refused: {harmless(error.verify_message, 200)}") from None
-    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: of a chunk's or a length's number
+        raise LeukoscopeError(
+            f"{shown}: certificate refused: {harmless(error.verify_message, 200)}"
+        ) from None
+    except (
+        OSError,
+        http.client.HTTPException,
+        ValueError,
+    ) as error:  # ValueError: of a chunk's or a length's number
         if overtime.is_set():
             raise LeukoscopeError(_too_slow(shown, whole_s)) from None
         if isinstance(error, TimeoutError):

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from other_laboratory import review, write_cells, write_database
 
+from edge.imaging.colours import tone_table, toned
 from edge.imaging.files import read_image
 from edge.imaging.preprocess import prepare
 from edge.model.classifier import Classifier
 from edge.model.explain import Explainer
 from edge.model.file import read_model, write_model
+from edge.model.installation.base import base_of
 from edge.model.installed import default_model
 
 pytest.importorskip("sklearn")
@@ -75,6 +77,24 @@ def test_the_archive_of_the_file_tells_of_it(adapted) -> None:
     assert manifest["adaptation"]["after"] == told["after"]
     assert member["base"]["sha256"] == read_model(default_model()).sha256
     assert len(member["weights"]) == 256
+
+
+def test_the_stain_is_brought_to_that_of_the_training(adapted) -> None:
+    """The cells' dyes are 0.70, 1.15 and 1.45 times as dense; exponents undo that, for the base's own layer too."""
+    folder, told, file = adapted
+    assert told["tone"] == pytest.approx([1 / 0.70, 1 / 1.15, 1 / 1.45], rel=0.1)
+    model = read_model(file)
+    adaptation = model.adaptation
+    assert adaptation is not None and adaptation.tone == told["tone"]
+    table, base = tone_table(adaptation.tone), Classifier(base_of(model))
+    for picture in sorted((folder / "cells").rglob("*.png"))[::8]:
+        crop = prepare(read_image(picture), model.manifest.geometry)
+        own = Classifier(model).classify_crop(crop)
+        shown = base.classify_crop(toned(crop, table))
+        np.testing.assert_array_equal(own.features, shown.features)
+        np.testing.assert_array_equal(
+            own.colours, base.classify_crop(crop).colours
+        )  # of the camera's picture
 
 
 def test_the_map_follows_the_new_layer(adapted) -> None:

@@ -112,10 +112,15 @@ def test_another_hash_is_refused_before_anything_reads_it(
         (lambda connection: connection.sendall(HEAD % len(DATA) + DATA[:-1]), "cut off after"),
         (chunked_but_cut_off, "cut off"),
         (lambda connection: connection.sendall(HEAD % 10**9), "larger than 64 MiB"),
-        (lambda connection: connection.sendall(b"220 mail.example ESMTP\r\n"), "cannot be fetched: BadStatusLine"),
+        (
+            lambda connection: connection.sendall(b"220 mail.example ESMTP\r\n"),
+            "cannot be fetched: BadStatusLine",
+        ),
         (lambda connection: None, "cannot be fetched"),
         (
-            lambda connection: connection.sendall(b"HTTP/1.1 404 \x1b[2J Not here\r\nContent-Length: 0\r\n\r\n"),
+            lambda connection: connection.sendall(
+                b"HTTP/1.1 404 \x1b[2J Not here\r\nContent-Length: 0\r\n\r\n"
+            ),
             "answers 404",
         ),
     ],
@@ -174,7 +179,10 @@ def test_a_query_is_sent_and_never_shown(tmp_path: Path) -> None:
 
 def test_only_where_the_settings_allow_it_and_only_signed_ones(tmp_path: Path) -> None:
     with server(whole) as address:
-        for changes, words in (({"fetch": False}, "fetches no models"), ({"trusted_keys": ""}, "needs .* trusted_keys")):
+        for changes, words in (
+            ({"fetch": False}, "fetches no models"),
+            ({"trusted_keys": ""}, "needs .* trusted_keys"),
+        ):
             with (
                 pytest.raises(LeukoscopeError, match=words),
                 fetched(address, SHA256, settings_of(tmp_path, **changes)),
@@ -230,7 +238,9 @@ def test_installed_from_an_address_by_the_command_line(tmp_path: Path) -> None:
     command = ("model", "install", "--config", config)
     with server(lambda connection: connection.sendall(HEAD % len(data) + data)) as address:
         assert "needs --sha256" in clean(leukoscope(*command, address, cwd=tmp_path), 2)
-        assert "not 64 hexadecimal digits" in clean(leukoscope(*command, address, "--sha256", "abc", cwd=tmp_path), 2)
+        assert "not 64 hexadecimal digits" in clean(
+            leukoscope(*command, address, "--sha256", "abc", cwd=tmp_path), 2
+        )
         wrong = leukoscope(*command, address, "--sha256", SHA256, cwd=tmp_path)
         assert "removed without being read" in clean(wrong, 2)
         clean(leukoscope(*command, address, "--sha256", new.sha256, cwd=tmp_path), 0)
