@@ -22,6 +22,7 @@ from edge.records import rfc3339
 SURE = 0.9
 """In so large a share of bootstrap draws the new layer must be better than the old one to be taken."""
 
+_CHANCE = 0.5
 _MOST_NAMES = 20
 _DIGITS = 7
 
@@ -59,11 +60,21 @@ class Outcome:
 
     @property
     def taken(self) -> bool:
-        """Whether it is better, and surely enough."""
-        return self.gain > 0 and self.chance_of_gain >= SURE
+        """Whether it is better, and surely enough, and surely better than chance."""
+        return self.gain > 0 and self.chance_of_gain >= SURE and self._above_chance
+
+    @property
+    def _above_chance(self) -> bool:
+        return self.after.intervals["auc"][0] > _CHANCE
 
     def reason(self) -> str:
         """Why it is not taken."""
+        if self.gain > 0 and self.chance_of_gain >= SURE:
+            low, high = self.after.intervals["auc"]
+            return (
+                f"not better than chance: AUC {self.after.auc:.3f} after ({low:.2f}–{high:.2f}); do the labels fit the "
+                "pictures? review more cells"
+            )
         return (
             f"not better: AUC {self.before.auc:.3f} before, {self.after.auc:.3f} after, better in "
             f"{100 * self.chance_of_gain:.0f} % of the draws (at least {100 * SURE:.0f} are needed); review more cells, "

@@ -44,6 +44,7 @@ class Seen:
         colours: (M, 6) float32, the colour figures of those that have any, as the camera shows them.
         tone: the exponents with which they were shown, see `edge.imaging.colours`; empty for as they are.
         untoned: (N,) float64, the base's log-odds of each as it is; None where `tone` is empty.
+        trained: (F,) float64, the mean features of what the base was trained on; None where they are not known.
     """
 
     features: npt.NDArray[np.float32]
@@ -53,6 +54,7 @@ class Seen:
     colours: npt.NDArray[np.float32] | None = None
     tone: tuple[float, ...] = ()
     untoned: npt.NDArray[np.float64] | None = None
+    trained: npt.NDArray[np.float64] | None = None
 
     def of(self, rows: npt.NDArray[np.intp]) -> "Seen":
         """Some of the cells."""
@@ -166,6 +168,7 @@ def of_crops(
         np.asarray(shown, np.float32),
         tone,
         np.asarray(untoned, np.float64) if tone else None,
+        np.asarray(summary.mean) if (summary := model.manifest.drift) is not None else None,
     )
 
 

@@ -138,6 +138,7 @@ def test_no_file_and_1_where_it_is_not_better(tmp_path: Path) -> None:
     assert done.returncode == 1
     told = json.loads(done.stdout)
     assert told["taken"] is False and "not better" in told["reason"]
+    assert told["specimens"] == 1 and told["held_back"] == "cells"  # folders named by class tell no patients
     assert "not better" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "ours.tflite").exists()
 
