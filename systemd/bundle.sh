@@ -1,7 +1,8 @@
 #!/bin/bash
 # Collects all that a box without internet needs into one archive: the project, its model and the wheels for
 # 64-bit ARM of Python 3.10 (JetPack 6), 3.11 (Debian 12) and 3.13 (Debian 13).
-#   systemd/bundle.sh FOLDER      gives FOLDER/leukoscope-VERSION-arm64.tar.gz
+#   systemd/bundle.sh FOLDER      gives FOLDER/leukoscope-VERSION-arm64.tar.gz and its .sha256
+# With RELEASE_KEY=FILE (a private key of `leukoscope model keygen`) its signature too, for upgrade.sh: .sha256.sig
 set -euo pipefail
 SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 OUT=$(mkdir -p "${1:?usage: bundle.sh FOLDER}" && cd "$1" && pwd)
@@ -48,4 +49,8 @@ NAME=leukoscope-$VERSION-arm64
 mkdir "$WORK/$NAME"
 cp -r "$WORK/source/." "$WORK/wheels" "$WORK/wheels.sha256" "$WORK/$NAME/"
 tar -C "$WORK" --owner=0 --group=0 -czf "$OUT/$NAME.tar.gz" "$NAME"
+(cd "$OUT" && sha256sum "$NAME.tar.gz") >"$OUT/$NAME.tar.gz.sha256"
+rm -f "$OUT/$NAME.tar.gz.sha256.sig"   # of an archive before
+[ -z "${RELEASE_KEY:-}" ] || openssl pkeyutl -sign -inkey "$RELEASE_KEY" -rawin -in "$OUT/$NAME.tar.gz.sha256" \
+  -out "$OUT/$NAME.tar.gz.sha256.sig"
 echo "bundle: $OUT/$NAME.tar.gz, $(du -m "$OUT/$NAME.tar.gz" | cut -f1) MB"

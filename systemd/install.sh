@@ -124,7 +124,7 @@ make_version() {
   "$PYTHON" -m venv --system-site-packages "$NEW/venv"
   pip=("$NEW/venv/bin/python" -m pip install "${options[@]}")
   say "installing the packages of $(basename "$lock"): 1 to 5 minutes"
-  "${pip[@]}" --require-hashes --requirement "$lock"
+  "${pip[@]}" --require-hashes --only-binary=:all: --requirement "$lock"   # no package's own code runs here as root
   "${pip[@]}" --no-deps --no-build-isolation "$project"   # setuptools is in the lock
   install -m 644 "$SOURCE"/models/*.tflite "$NEW/models/"
   install -d "$NEW/models/field"
