@@ -15,7 +15,7 @@ from edge.daemon.specimens import Specimens
 from edge.errors import InputError, LeukoscopeError
 from edge.health.report import Health
 from edge.host import threads
-from edge.model.classifier import Prediction
+from edge.model.classifier import LOW_CONFIDENCE, Prediction
 from edge.model.drift import Drift
 from edge.model.file import ModelFile
 from edge.model.installation import install as installation
@@ -33,7 +33,6 @@ PROVEN_RESULTS = 20
 """After this many results a model on trial has shown that the box works with it."""
 
 _FAULTS = (RuntimeError, ValueError, LeukoscopeError)
-_LOW_CONFIDENCE = "low confidence"
 
 Made = TypeVar("Made")
 
@@ -97,7 +96,7 @@ class Models:
 
     def judged(self, prediction: Prediction) -> None:
         """One more result."""
-        if not prediction.reasons or prediction.reasons[0].startswith(_LOW_CONFIDENCE):
+        if not prediction.reasons or prediction.reasons[0].startswith(LOW_CONFIDENCE):
             self._drift.add(prediction.features, prediction.colours)
         self._results += 1
         self._invoke_ms += prediction.timings_ms.get("invoke", 0.0)

@@ -1,8 +1,10 @@
 """What the network sees in reviewed cells: pooled features and the base's log-odds, of each cell in four positions, with
 the strength of the laboratory's stain brought to that of the training."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +17,7 @@ from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import prepare
 from edge.imaging.quality import halved
-from edge.laboratory.cells import Reviewed, ReviewedCell
+from edge.laboratory.cells import Reviewed
 from edge.model.classifier import Classifier
 from edge.model.file import ModelFile
 
@@ -101,18 +103,24 @@ def look(
         )
     geometry = model.manifest.geometry
 
-    def crop_of(cell: ReviewedCell) -> Pixels:
+    def crop_of(picture: Path) -> Pixels:
         if reviewed.square:
-            return archived_crop(cell.picture, geometry, black)
-        return prepare(read_image(cell.picture), geometry)
+            return archived_crop(picture, geometry, black)
+        return prepare(read_image(picture), geometry)
 
     def crops() -> Iterator[Pixels]:
         for cell in reviewed.cells:
-            yield crop_of(cell)
+            yield crop_of(cell.picture)
             step()
 
-    every = max(1, len(reviewed.cells) // TONED_BY)
-    tone = tone_for(model, (crop_of(cell) for cell in reviewed.cells[::every]))
+    def of_the_stain() -> Iterator[Pixels]:
+        every = max(1, len(reviewed.cells) // TONED_BY)
+        yield from (crop_of(cell.picture) for cell in reviewed.cells[::every])
+        for picture in reviewed.unreviewed:
+            with contextlib.suppress(InputError):  # the archive has removed it meanwhile
+                yield crop_of(picture)
+
+    tone = tone_for(model, of_the_stain())
     positive = np.array([cell.positive for cell in reviewed.cells])
     specimen = np.array([cell.specimen for cell in reviewed.cells])
     return of_crops(model, crops(), positive, specimen, threads, tone)

@@ -22,6 +22,9 @@ from edge.model.interpreter import Positions
 Verdict = str
 """A label of the model, or "refer"."""
 
+LOW_CONFIDENCE = "low confidence"
+"""So begins the reason of a cell that is referred for nothing else."""
+
 PROBABILITY_FLOOR = 1e-6
 """No probability is reported nearer to 0 or 1: eight bits of output cannot carry such certainty."""
 
@@ -305,5 +308,5 @@ def judge(
             likelier = label
     highest = probabilities[likelier]
     if highest < refer_below:
-        reasons.append(f"low confidence: {likelier} {highest:.2f} (limit {refer_below:g})")
+        reasons.append(f"{LOW_CONFIDENCE}: {likelier} {highest:.2f} (limit {refer_below:g})")
     return (REFER if reasons else likelier), reasons

@@ -125,11 +125,11 @@ class Cells(NamedTuple):
         """As they are."""
         return of_crops(model, self.crops, self.positive, self.specimen)
 
-    def look(self, model: ModelFile) -> Look:
-        """With the tone that the reviewed cells alone ask for, as `leukoscope adapt` does."""
+    def look(self, model: ModelFile, unreviewed: bool) -> Look:
+        """With the tone that the reviewed cells ask for, or these and all others, whose labels are not used."""
 
         def look(rows: fit.Rows) -> Seen:
-            tone = tone_for(model, self.crops[rows])
+            tone = tone_for(model, self.crops if unreviewed else self.crops[rows])
             return of_crops(model, self.crops, self.positive, self.specimen, tone=tone)
 
         return look
@@ -248,6 +248,11 @@ def main() -> int:
         default="patients",
         help="cells: those that are judged may be of patients that were reviewed, which flatters",
     )
+    parser.add_argument(
+        "--unreviewed",
+        action="store_true",
+        help="the strength of the stain is taken of all cells, as of a box that has seen them, not of the reviewed alone",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if (options.data is None) == (options.typed is None):
@@ -269,7 +274,7 @@ def main() -> int:
         return error.exit_status
     for name, each in cells.items():
         seen = each.seen(model)
-        draws = study(seen, options.draws, look=each.look(model))
+        draws = study(seen, options.draws, look=each.look(model, options.unreviewed))
         title = "the same laboratory" if name == CLEAN else name
         print(
             json.dumps({title: as_json(draws)}) if options.json else table(title, seen, draws) + "\n",

@@ -15,6 +15,7 @@ from other_laboratory import review, write_cells, write_database
 from edge.imaging.colours import tone_table, toned
 from edge.imaging.files import read_image
 from edge.imaging.preprocess import prepare
+from edge.laboratory.stored import reviewed_in
 from edge.model.classifier import Classifier
 from edge.model.explain import Explainer
 from edge.model.file import read_model, write_model
@@ -201,6 +202,20 @@ def test_reviews_of_a_database_with_the_archive(tmp_path: Path) -> None:
     assert any("no picture" in note for note in told["notes"])
     assert any("1 other" in note for note in told["notes"])
     assert set(told["reviewers"]) == {"Ana", "Ben"}
+
+
+def test_cells_that_nobody_has_reviewed_tell_the_stain_too(tmp_path: Path) -> None:
+    """As many of each specimen; those that the model was not asked about, or that are gone, take no part."""
+    database, records = write_database(tmp_path)
+    reviewed = {record.id: "ALL" if "/all/" in record.source else "HEM" for record in records[:20]}
+    review(database, "Ana", reviewed)
+    gone = records[30]
+    (tmp_path / "archive" / gone.image.name).unlink()
+    found = reviewed_in(database, tmp_path / "archive", read_model(default_model()).manifest)
+    left = {record.id: record.specimen for record in records[20:] if record is not gone}
+    assert {picture.stem for picture in found.unreviewed} == set(left)
+    assert len({left[picture.stem] for picture in found.unreviewed[:4]}) == 4
+    assert len(found.cells) == 20
 
 
 def test_people_who_disagree_on_many_cells_are_refused(tmp_path: Path) -> None:
