@@ -79,7 +79,8 @@ def tone_of(trained: Sequence[float], shown: Sequence[float]) -> tuple[float, fl
 def tone_table(exponents: Sequence[float]) -> npt.NDArray[np.uint8]:
     """(1, 256, 3) uint8, for `toned`: 255 · (level / 255) to the exponent of each channel, red first."""
     light = np.arange(256)[:, np.newaxis] / 255
-    return np.rint(255 * light ** np.asarray(exponents))[np.newaxis].astype(np.uint8)
+    levels: npt.NDArray[np.uint8] = np.rint(255 * light ** np.asarray(exponents))[np.newaxis].astype(np.uint8)
+    return levels
 
 
 def toned(crop: Pixels, table: npt.NDArray[np.uint8], out: Any = None) -> Pixels:
