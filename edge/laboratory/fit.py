@@ -3,6 +3,7 @@
 After the head of LP-FT (Kumar et al. 2022, arXiv:2202.10054): the features stay as they are, the layer on them is new.
 """
 
+import itertools
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ is best, by up to 9 points of AUC; on more cells of the same patients it loses t
 
 BASE_WEIGHTS = (20.0, 5.0, 1.0)
 """How readily the base's own log-odds are used: a coefficient on them is penalised by one over the square of this."""
+
+AS_BEFORE = (1e-5, 20.0)
+"""Strength and base weight with which the layer says what the base says, of the cells in the training's tone."""
 
 CAUTIOUS = (0.001, 5.0)
 """Strength and base weight where no specimen can be held back to choose them: a choice over cells of the same specimens
@@ -162,7 +166,8 @@ def _chosen(seen: Seen) -> Choice:
     known, few = by_specimen(seen), min(seen.positive.sum(), (~seen.positive).sum()) < 3
     if few or (not known and len(set(seen.specimen)) > 1):
         return Choice(*CAUTIOUS)
-    choices = [Choice(strength, base) for strength in STRENGTHS for base in BASE_WEIGHTS]
+    every = [AS_BEFORE, *itertools.product(STRENGTHS, BASE_WEIGHTS)]
+    choices = [Choice(strength, base) for strength, base in every]
     scores = np.zeros((len(choices), len(seen)))
     for train, test in folds(seen):
         inner, held = seen.of(train), seen.of(test)
@@ -175,8 +180,9 @@ def _chosen(seen: Seen) -> Choice:
     best = int(means.argmin())
     if not known:
         return choices[best]
-    beside = losses - losses[best]
-    errors = beside.std(axis=1) * np.sqrt(len(seen))
+    names, place = np.unique(seen.specimen, return_inverse=True)
+    beside = (losses - losses[best]) @ np.eye(len(names))[place]  # cells of one specimen err together
+    errors = np.sqrt(np.square(beside).sum(axis=1))
     return choices[int(np.flatnonzero(beside.sum(axis=1) <= errors)[0])]
 
 
