@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from edge.errors import ImageError, InputError
+from edge.errors import ImageError, InputError, LeukoscopeError
 from edge.imaging.decode import COPY_AGAIN, decode
 from edge.imaging.frame import Pixels
 
