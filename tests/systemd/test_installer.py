@@ -133,6 +133,15 @@ def test_install_upgrade_refuse_and_remove(source: Path, tmp_path: Path) -> None
     assert {first, second} <= set((root / "opt/leukoscope/versions").iterdir())
     assert not (root / "opt/leukoscope/untried").exists()
 
+    settings.write_text('[device]\nid = "ward-7"\n')
+    whole = (source / "models" / DEFAULT_MODEL).read_bytes()
+    (source / "models" / DEFAULT_MODEL).write_bytes(whole[:-1000])
+    refused = run(install, root)
+    (source / "models" / DEFAULT_MODEL).write_bytes(whole)
+    assert refused.returncode == 2
+    assert DEFAULT_MODEL in refused.stderr
+    assert (root / "opt/leukoscope/current").resolve() == second
+
     removed = run(uninstall, root)
     assert removed.returncode == 0, removed.stderr
     assert tree(root / "opt") == set()
@@ -142,6 +151,23 @@ def test_install_upgrade_refuse_and_remove(source: Path, tmp_path: Path) -> None
     assert run(uninstall, root, "--purge").returncode == 0
     assert not state.exists()
     assert not settings.exists()
+
+
+def test_a_damaged_wheel_of_an_archive_is_refused(source: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    for name in ("models", "systemd"):
+        (archive / name).symlink_to(source / name)
+    (archive / "pyproject.toml").symlink_to(source / "pyproject.toml")
+    wheel = write_wheel(archive / "wheels")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    (archive / "wheels.sha256").write_text(f"{digest}  wheels/{wheel.name}\n")
+    wheel.write_bytes(wheel.read_bytes() + b"x")
+    root = tmp_path / "root"
+    refused = run(archive / "systemd/install.sh", root)
+    assert refused.returncode == 1
+    assert "a wheel of the archive is damaged" in refused.stderr
+    assert not (root / "opt/leukoscope/current").exists()
 
 
 @pytest.mark.parametrize("script", ["install.sh", "uninstall.sh"])

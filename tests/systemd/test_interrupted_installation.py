@@ -24,6 +24,10 @@ SYSTEMCTL = """#!/bin/sh
 echo "$*" >>"$SYSTEMCTL_LOG"
 case "$*" in *MainPID*) echo 7 ;; *--version*) echo systemd 255 ;; esac
 """
+# What is synced, and which version is the current one at that moment.
+SYNC = """#!/bin/sh
+echo "$(readlink "$DESTDIR/opt/leukoscope/current") $*" >>"$SYSTEMCTL_LOG.sync"
+"""
 # Bash reads this before the script: it kills itself with -9 before its Nth command.
 KILL = """set -T
 commands=0
@@ -44,7 +48,7 @@ class Box:
             ("python3", PYTHON),
             ("systemctl", SYSTEMCTL),
             ("sleep", "#!/bin/sh\n"),
-            ("sync", "#!/bin/sh\n"),
+            ("sync", SYNC),
         ):
             (self.tools / name).write_text(text)
             (self.tools / name).chmod(0o755)
@@ -81,6 +85,7 @@ class Box:
         assert (self.opt / "models").resolve() == self.current() / "models"
 
 
+@pytest.mark.timeout(600)  # about 200 installations
 def test_killed_at_any_step_the_box_boots_with_a_whole_version_and_installs_again(tmp_path: Path) -> None:
     box = Box(tmp_path)
     assert box.install() == 0
@@ -116,6 +121,20 @@ def test_killed_at_any_step_the_box_boots_with_a_whole_version_and_installs_agai
     assert killed > 20
     assert went_back > 3
     assert box.current() != first
+
+
+def test_a_version_is_on_the_disk_before_it_is_the_current_one(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    assert box.install() == 0
+    first = f"versions/{box.current().name}"
+    log = box.tools / "log.sync"
+    log.unlink()
+    assert box.install() == 0
+    version, new = str(box.current()), f"versions/{box.current().name}"
+    synced = [line.split(" ", 1) for line in log.read_text().splitlines()]
+    assert [first, f"--file-system {version}"] in synced
+    assert any(now == first and f"{version}/.complete" in what for now, what in synced)
+    assert any(now == new and what == str(box.opt) for now, what in synced)
 
 
 def test_two_installers_at_once_do_not_meet(tmp_path: Path) -> None:

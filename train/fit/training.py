@@ -1,8 +1,6 @@
 """Training: epoch after epoch, each ending with a checkpoint from which a killed run continues."""
 
-import contextlib
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +9,9 @@ import keras
 import numpy as np
 
 from edge.errors import LeukoscopeError
+from edge.host.terminal import progress as bars
 from edge.imaging.frame import Pixels
+from edge.imaging.preprocess import Geometry
 from train.data import crops as crop_cache
 from train.data.dataset import LABELS, Cell, Data, cells_of, data_root
 from train.data.split import Side, Split, evenly
@@ -28,22 +28,23 @@ log = logging.getLogger(__name__)
 
 
 def load_side(
-    data: Data, split: Split, side: Side, recipe: Recipe, limit: int | None = None
+    data: Data,
+    split: Split,
+    side: Side,
+    recipe: Recipe,
+    limit: int | None = None,
+    *,
+    geometry: Geometry | None = None,
 ) -> tuple[list[Cell], Pixels]:
     """The cells of one list of a split and their crops, from the cache if they are there.
 
     Args:
+        geometry: of the crops; None for the network's input.
         limit: at most this many, evenly spread, for a quick trial.
     """
     cells = cells_of(data, split.side(side))
     cells = [cells[i] for i in evenly(len(cells), limit)]
-    geometry = recipe.training_geometry if side == "train" else recipe.model.geometry
-    return cells, crop_cache.load(data_root(data), cells, geometry, progress=_cropping)
-
-
-def _cropping(done: int, of: int) -> None:
-    if done % 1000 == 0:
-        log.info("cropping: %d of %d images", done, of)
+    return cells, crop_cache.load(data_root(data), cells, geometry or recipe.model.geometry)
 
 
 def train(
@@ -70,7 +71,7 @@ def train(
         return progress
     refuse_what_does_not_fit(run.folder, recipe, split, teacher)
     _use_every_gpu()
-    cells, crops = load_side(data, split, "train", recipe, limit)
+    cells, crops = load_side(data, split, "train", recipe, limit, geometry=recipe.training_geometry)
     taught = _taught(run, Run(teacher), cells, data, recipe) if teacher else None
     validation = None
     if split.val:
@@ -87,9 +88,11 @@ def train(
     else:
         model = run.checkpoint(progress)
     _build_loss_and_metrics(model)
-    while not progress.stopped:
-        batches = TrainingBatches(crops, cells, recipe, progress.epoch, taught=taught)
-        _one_epoch(run, model, batches, validation, recipe.fit, progress)
+    steps = len(TrainingBatches(crops, cells, recipe, 0)) + (len(validation) if validation else 0)
+    with bars.progress("training", steps * (recipe.fit.epochs - progress.epoch)) as (step, _):
+        while not progress.stopped:
+            batches = TrainingBatches(crops, cells, recipe, progress.epoch, taught=taught)
+            _one_epoch(run, model, batches, validation, recipe.fit, progress, step)
     run.finish(progress)
     return progress
 
@@ -137,9 +140,10 @@ def _one_epoch(
     validation: PlainBatches | None,
     fit: FitRecipe,
     progress: Progress,
+    step: bars.Step,
 ) -> None:
     """Train one epoch, take its figures into the progress and keep both."""
-    row = _fitted(model, batches, validation, fit, progress)
+    row = _fitted(model, batches, validation, fit, progress, step)
     better = progress.advance(row, fit)
     try:
         run.save(model, progress, better)
@@ -157,6 +161,7 @@ def _fitted(
     validation: PlainBatches | None,
     fit: FitRecipe,
     progress: Progress,
+    step: bars.Step,
 ) -> dict[str, float]:
     started = time.monotonic()
     keras.utils.set_random_seed(fit.seed + progress.epoch)  # what PyTorch draws its dropout from
@@ -165,14 +170,13 @@ def _fitted(
             generator.state.assign(np.array([fit.seed, progress.epoch], "uint32"))
     if fit.schedule == "plateau":
         model.optimizer.learning_rate = progress.learning_rate
-    with contextlib.redirect_stdout(sys.stderr):  # results alone go to standard output
-        history = model.fit(
-            batches,
-            validation_data=validation,
-            epochs=1,
-            shuffle=False,
-            verbose="auto" if sys.stderr.isatty() else 0,
-        ).history
+    what = f"epoch {progress.epoch + 1} of {fit.epochs}"
+    count = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: step(what), on_test_batch_end=lambda batch, logs: step(what)
+    )
+    history = model.fit(
+        batches, validation_data=validation, epochs=1, shuffle=False, verbose=0, callbacks=[count]
+    ).history
     row = {name: float(values[-1]) for name, values in history.items()}
     if not np.isfinite(row["loss"]):
         raise LeukoscopeError("the loss became NaN; lower fit.learning_rate and train again")
