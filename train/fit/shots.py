@@ -1,7 +1,7 @@
 """Alterations of a training picture by another camera: focus, light, white balance, noise, compression.
 
-After the picture is turned: what is put on before is smoothed away again by the turning. Noise is put on the network's own
-pixels, as in the paper.
+After the picture is turned: what is put on before is smoothed away again by the turning. In a camera's order, but that
+noise is always put on the network's own pixels, as in the paper: making a picture small would average it away.
 """
 
 from functools import lru_cache
@@ -38,20 +38,33 @@ def shot(pixels: Pixels, recipe: CameraRecipe, geometry: Geometry, rng: np.rando
     Returns:
         (size, size, 3) uint8 RGB.
     """
-    small = pixels.shape[0] == geometry.size
-    if rng.random() < recipe.blur_share:
-        sigma = max(_LEAST_SIGMA, rng.uniform(0, recipe.blur_sigma_pixels))
-        sigma *= 1.0 if small else geometry.crop / geometry.size
-        pixels = cv2.GaussianBlur(pixels, (0, 0), sigma)  # type: ignore[assignment]
-    pixels = _toned(pixels, recipe, rng)
-    if rng.random() < recipe.jpeg_share:
-        low, high = recipe.jpeg_quality
-        pixels = compressed(pixels, int(rng.integers(low, high + 1)))
-    if not small:
-        pixels = prepare(pixels, geometry)
-    if rng.random() < recipe.noise_share:
-        pixels = noisy(pixels, rng.uniform(0, recipe.noise_sigma_levels), rng)
-    return pixels
+    if pixels.shape[0] == geometry.size:
+        pixels = _toned(_blurred(pixels, recipe, 1.0, rng), recipe, rng)
+        return _coded(_noised(pixels, recipe, rng), recipe, rng)
+    pixels = _toned(_blurred(pixels, recipe, geometry.crop / geometry.size, rng), recipe, rng)
+    return _noised(prepare(_coded(pixels, recipe, rng), geometry), recipe, rng)
+
+
+def _blurred(pixels: Pixels, recipe: CameraRecipe, scale: float, rng: np.random.Generator) -> Pixels:
+    """Out of focus; `scale`: pixels of the picture to one of the network's."""
+    if rng.random() >= recipe.blur_share:
+        return pixels
+    sigma = scale * max(_LEAST_SIGMA, rng.uniform(0, recipe.blur_sigma_pixels))
+    side = 2 * round(3 * scale) + 1
+    return cv2.GaussianBlur(pixels, (side, side), sigma)  # type: ignore[return-value]
+
+
+def _noised(pixels: Pixels, recipe: CameraRecipe, rng: np.random.Generator) -> Pixels:
+    if rng.random() >= recipe.noise_share:
+        return pixels
+    return noisy(pixels, rng.uniform(0, recipe.noise_sigma_levels), rng)
+
+
+def _coded(pixels: Pixels, recipe: CameraRecipe, rng: np.random.Generator) -> Pixels:
+    if rng.random() >= recipe.jpeg_share:
+        return pixels
+    low, high = recipe.jpeg_quality
+    return compressed(pixels, int(rng.integers(low, high + 1)))
 
 
 def _toned(pixels: Pixels, recipe: CameraRecipe, rng: np.random.Generator) -> Pixels:
