@@ -39,6 +39,11 @@ FIND_RED_PX = 16.0
 """Width of red cells in the picture that white cells are looked for in: in a larger one lobed nuclei are taken for two
 cells, in a smaller one platelets for cells."""
 
+SECOND_HEAT_LOGIT, SECOND_WIDTH_IN_REDS = 0.2, 1.1
+"""A field in which nothing is found at that scale is searched again in the picture of the ruler, where pale cells stand
+out more; so that grains of stain and platelets do not, more is asked of a centre (a probability of 0.55) and of a cell's
+width and height (in widths of a red cell)."""
+
 MAX_SIDE_PX = 1280
 COARSE_ENLARGED, MAX_ENLARGED = 1.4, 1.7
 """A coarse field is enlarged at least so much: its ruler may be half as long again as it should be."""
@@ -108,7 +113,12 @@ class CellFinder:
         maps, _, width, height = self._look(self._network, field, lamp, scale)
         finer = (look.maps, look.scale) if look.scale > scale else None
         threshold = COARSE_HEAT_LOGIT if coarse else HEAT_LOGIT
-        return find_cells(maps, width, height, scale, red_px * scale, threshold, finer)
+        cells = find_cells(maps, width, height, scale, red_px * scale, threshold, finer)
+        if cells or finer is None:
+            return cells
+        width, height = (max(8, round(side * look.scale)) for side in (field.shape[1], field.shape[0]))
+        cells = find_cells(look.maps, width, height, look.scale, red_px * look.scale, SECOND_HEAT_LOGIT)
+        return [cell for cell in cells if min(cell.box[2:]) >= SECOND_WIDTH_IN_REDS * red_px]
 
     def _look(
         self, network: Network, field: Pixels, lamp: Lamp, scale: float

@@ -1,5 +1,8 @@
 """The finder's training: what is composed, what is asked of the network, and what the box reads back of it."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
@@ -11,7 +14,7 @@ from train.fields.compose import SIDE_PX, Composer, Cut
 from train.fields.finder import finder, targets
 from train.fields.fit_finder import _mirrored
 from train.fields.kind import MARGIN_LOGITS, thresholds
-from train.fields.kind_cells import KindCell
+from train.fields.kind_cells import KindCell, another_camera, training_patients
 from train.fields.labelled import Field, Listed, outline, side_of
 from train.fields.lymphocytes import lymphocytes
 
@@ -110,3 +113,27 @@ def test_no_cell_is_both_a_lymphocyte_and_unsure() -> None:
         yes, unsure = lymphocytes(name)
         assert len(yes) > 50
         assert not yes & unsure
+
+
+def test_the_threshold_keeps_the_share_of_each_set() -> None:
+    empty = np.zeros((1, 1, 3), np.uint8)
+    cells = [KindCell(empty, empty[..., 0], 0.0, "typed", "lymphocyte") for _ in range(100)]
+    cells += [KindCell(empty, empty[..., 0], 0.0, "pasted", "hem") for _ in range(10)]
+    logits = np.array([*range(100), *range(200, 210)], np.float32)
+    assert thresholds(logits, cells, 0.9)["lymphoid_below"] == pytest.approx(208 + MARGIN_LOGITS)
+
+
+def test_the_gate_does_not_learn_from_the_patients_kept_apart() -> None:
+    files = [Path(f"c/fold_1/all/UID_{p}_1_1_all.png") for p in ("2", "23", "34")]
+    files.append(Path("c/fold_0/all/UID_11_1_1_all.png"))
+    assert [file.name for file in training_patients(files)] == ["UID_23_1_1_all.png"]
+
+
+def test_another_camera_changes_size_and_light_but_not_the_picture() -> None:
+    field = fields()[0].picture
+    seen = [another_camera(field, np.random.default_rng(seed)) for seed in range(8)]
+    assert len({picture.shape for picture in seen}) > 4
+    for picture in seen:
+        again = cv2.resize(picture, field.shape[1::-1])
+        assert np.corrcoef(again.ravel(), field.ravel())[0, 1] > 0.9
+    assert np.std([picture.mean() for picture in seen]) > 3

@@ -99,3 +99,13 @@ def test_masks_keep_their_place_at_every_size() -> None:
         rows, columns = np.nonzero(mask)
         assert (columns.mean() + 0.5) * 320 / size == pytest.approx(140, abs=3)
         assert (rows.mean() + 0.5) * 320 / size == pytest.approx(180, abs=3)
+
+
+def test_a_piece_apart_counts_neither_in_the_area_nor_as_outside() -> None:
+    said = drawn_maps([(70, 90, 44)])
+    said[:, 17:18, : m.MASK[1]] = -1.0
+    (cell,) = find_cells(said, SIDE, SIDE, 1.0, RED_PX)
+    whole = np.pi * 22**2
+    assert area_px(cell) < 0.8 * whole
+    covered = (cell.outline > -2.5).mean() * cell.outline_box[2] * cell.outline_box[3]
+    assert covered == pytest.approx(whole, rel=0.15)

@@ -1,7 +1,7 @@
 """C-NMC cells on real fields, where the truth is known: is the verdict on the cut-out that on the original, and does
 the lamp change it?
 
-    python -m train.fields.studies.pasted --data ../shared [--model FILE] [--cells 300]
+    python -m train.fields.studies.pasted --data ../shared [--model FILE] [--cells 300] [--images DIR]
 
 A cell is pasted at the scale of the field's red cells and under the field's lamp ("lamp"), or with its own pixels
 as they are ("raw"), away from the field's own white cells.
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from edge.imaging.field.lamp import WHITE_LEVELS
 from edge.imaging.field.ruler import model_red_cell_px
-from edge.imaging.files import read_image
+from edge.imaging.files import find_images, read_image
 from edge.imaging.frame import Pixels
 from edge.model.classifier import Classifier, Prediction
 from edge.model.fields import FieldClassifier, JudgedCell, JudgedField
@@ -44,11 +44,10 @@ class Pasted:
 
 
 def pasted(
-    folders: Folders, classifier: Classifier, model_red_px: float, count: int, mode: str
+    folders: Folders, classifier: Classifier, model_red_px: float, count: int, mode: str, images: Path
 ) -> Iterator[Pasted]:
-    """`count` cells, evenly over those of C-NMC, on the validation fields of three sets in turn."""
-    assert folders.cells is not None
-    files = sorted((folders.cells / "training_data").rglob("*.png"))
+    """`count` cells, evenly over those of a folder, on the validation fields of three sets in turn."""
+    files = find_images([images / "training_data" if (images / "training_data").is_dir() else images])
     files = files[:: max(1, len(files) // count)][:count]
     fields = [f for f in side_of(folders.listed(), "validation") if f.set in SETS]
     random = np.random.default_rng(0)
@@ -120,35 +119,36 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR")
     parser.add_argument("--model", type=Path, metavar="FILE")
     parser.add_argument("--cells", type=int, default=300, metavar="N")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="cells; default: C-NMC's of --data")
     parser.add_argument("--modes", nargs="+", default=["lamp", "raw"], choices=("lamp", "raw"))
     options = parser.parse_args()
     folders = Folders.below(options.data)
+    images = options.images or folders.cells
+    if images is None:
+        parser.error("no C-NMC below --data; give --images")
     model = read_model(find_model(options.model))
     classifier = Classifier(model)
     fields = FieldClassifier(model, classifier)
     for mode in options.modes:
-        print(
-            json.dumps(
-                {
-                    "model": model.manifest.name,
-                    "mode": mode,
-                    **study(
-                        folders, classifier, fields, model.manifest.microns_per_pixel, options.cells, mode
-                    ),
-                }
-            ),
-            flush=True,
-        )
+        microns = model.manifest.microns_per_pixel
+        result = study(folders, classifier, fields, microns, options.cells, mode, images)
+        print(json.dumps({"model": model.manifest.name, "mode": mode, **result}), flush=True)
 
 
 def study(
-    folders: Folders, classifier: Classifier, fields: FieldClassifier, microns: float, count: int, mode: str
+    folders: Folders,
+    classifier: Classifier,
+    fields: FieldClassifier,
+    microns: float,
+    count: int,
+    mode: str,
+    images: Path,
 ) -> dict[str, Any]:
     """Agreement with the original, kinds, and agreement of altered with unaltered fields."""
     tally: dict[str, Any] = {"cells": 0, "found": 0, "same_class": 0, "same_verdict": 0, "kinds": {}}
     altered: dict[str, list[bool]] = {name: [] for name in alterations()}
     off: list[float] = []
-    for one in pasted(folders, classifier, model_red_cell_px(microns), count, mode):
+    for one in pasted(folders, classifier, model_red_cell_px(microns), count, mode, images):
         tally["cells"] += 1
         cell = _judged(fields, one.picture, one.box)
         if cell is None:
