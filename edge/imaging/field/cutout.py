@@ -56,12 +56,18 @@ def cut_out(field: Pixels, lamp: Lamp, cell: Cell, side_px: float, size: int) ->
     left, top = round(x - side / 2), round(y - side / 2)
     crop = resized(_square(field, left, top, side), size, size)
     crop = lamp.neutral(crop, (left, top, left + side, top + side))
-    tight = _without_background(crop, mask_of(cell, left, top, side, size))
-    return crop, tight, mask_of(cell, left, top, side, size, ROOM_LOGIT)
+    outline = _outline(cell, left, top, side, size)
+    tight = _without_background(crop, (outline > 0).astype(np.uint8))
+    return crop, tight, (outline > ROOM_LOGIT).astype(np.uint8)
 
 
-def mask_of(cell: Cell, left: float, top: float, side: float, size: int, level: float = 0.0) -> Mask:
+def mask_of(cell: Cell, left: float, top: float, side: float, size: int) -> Mask:
     """(size, size) uint8: 1 on the cell, in the square of the field at `left`, `top`; 0 elsewhere."""
+    return (_outline(cell, left, top, side, size) > 0).astype(np.uint8)
+
+
+def _outline(cell: Cell, left: float, top: float, side: float, size: int) -> npt.NDArray[np.float32]:
+    """(size, size) float32: the cell's outline in that square."""
     outline_left, outline_top, width, height = cell.outline_box
     rows, columns = cell.outline.shape
     across, down = width / columns * size / side, height / rows * size / side
@@ -69,7 +75,7 @@ def mask_of(cell: Cell, left: float, top: float, side: float, size: int, level: 
     x = (outline_left - left) * size / side + across / 2 - 0.5
     y = (outline_top - top) * size / side + down / 2 - 0.5
     matrix = np.array([[across, 0, x], [0, down, y]])
-    outline = cv2.warpAffine(
+    return cv2.warpAffine(  # type: ignore[return-value]
         cell.outline,
         matrix,
         (size, size),
@@ -77,7 +83,6 @@ def mask_of(cell: Cell, left: float, top: float, side: float, size: int, level: 
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=float(NOTHING),
     )
-    return (outline > level).astype(np.uint8)
 
 
 def _without_background(crop: Pixels, mask: Mask) -> Mask:
