@@ -171,6 +171,18 @@ def test_to_the_acknowledgement_it_is_a_plain_script_and_the_disk(
     expect_at_most(4.0, ratio)  # 2.0 beside other work, which each change of threads waits for
 
 
+def test_training_is_about_as_fast_as_keras_fit() -> None:
+    pytest.importorskip("tensorflow")
+    from train.fit import recipe as recipes
+    from train.studies.throughput import measure_fit
+
+    def ratio() -> float:
+        ours, plain = measure_fit(recipes.load("leukoscope"), rounds=3)
+        return max(plain) / max(ours)
+
+    expect_at_most(1.5, ratio)  # 1.03
+
+
 def test_decoding_ahead_costs_nothing() -> None:
     paths = find_images([ROOT / "samples"])[:40]
 
