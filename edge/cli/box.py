@@ -109,7 +109,7 @@ def _calibrate(add: Add) -> None:
 
 def _classify(add: Add) -> None:
     text = "Classify image files or folders"
-    p = add("classify", "edge.cli.classify:command", text, "classify cells/ --html sheet.html")
+    p = add("classify", "edge.classify.command:command", text, "classify cells/ --html sheet.html")
     p.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     model_option(p)
     p.add_argument(
