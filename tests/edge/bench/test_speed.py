@@ -146,7 +146,7 @@ def _cpu_s(program: str) -> float:
     return after.children_user + after.children_system - before.children_user - before.children_system
 
 
-def test_a_field_takes_about_six_networks_a_cell(model: ModelFile) -> None:
+def test_a_field_takes_some_networks_a_cell(model: ModelFile) -> None:
     classifier = Classifier(model)
 
     def ratio() -> float:
@@ -155,7 +155,7 @@ def test_a_field_takes_about_six_networks_a_cell(model: ModelFile) -> None:
         each = [field["stages_ms"]["total"]["min"] / field["cells"] for field in (small, large)]
         return max(each) / (bare_s * 1e3)
 
-    expect_at_most(9.0, ratio)  # 5.8
+    expect_at_most(14.0, ratio)  # 9.3, of it 3.5 for the outline by colours
 
 
 def test_to_the_acknowledgement_it_is_a_plain_script_and_the_disk(
