@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import cycle, zip_longest
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import msgspec
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from edge.bench import DRAWN_SIDE_PX, WARM_UP_RUNS, drawn_images, percentiles
+from edge.bench import DRAWN_SIDE_PX, drawn_images, percentiles
 from edge.bench.command import asked_images, asked_models
 from edge.bench.delivery import one_frame, started_delivery
 from edge.bench.machine import conditions, machine
@@ -41,6 +41,10 @@ from export.engines import Engine, engines
 
 SYNCED_BYTES = 8192
 """What SQLite writes for one record: two pages."""
+
+TURN_RUNS, SETTLING_RUNS = 20, 5
+"""So many frames of one way follow each other, after some that are not counted: engines leave threads that wait busily for a
+while, and what the one before has queued is still being written."""
 
 TOOL = "litert-benchmark"
 TOOL_TIMEOUT_S = 60.0
@@ -101,11 +105,10 @@ def compare(
         found, missing = engines(model, threads)
         with _ways(model, images, threads, address, Path(folder), found) as ways:
             times: dict[str, list[float]] = {way.name: [] for way in ways}
-            for run in range(-WARM_UP_RUNS, runs):
+            for done in range(0, runs, TURN_RUNS):
                 for way in ways:
-                    duration_ms = way.run()
-                    if run >= 0:
-                        times[way.name].append(duration_ms)
+                    own = [way.run() for _ in range(SETTLING_RUNS + min(TURN_RUNS, runs - done))]
+                    times[way.name] += own[SETTLING_RUNS:]
         figures = {name: percentiles(own) for name, own in times.items()}
         rows = [
             {"way": way.name, "ms": figures[way.name], "leaves_out": way.leaves_out} for way in ways
@@ -148,23 +151,15 @@ def _ways(
             ]
             synced = _Script(model, images, found[0], client, file.fileno())
             box = Way("leukoscope: frame, disk, PUBACK", "", lambda: one_frame(*parts)[1])
-            yield _apart(
-                [
-                    box,
-                    Way("the first plain script, a line synced to a file first", _NO_NUMBERS, synced.run),
-                    Way("one fdatasync of 8 KB", "all but the disk", lambda: _sync_ms(file.fileno())),
-                ],
-                scripts,
-            )
+            yield [
+                box,
+                *scripts,
+                Way("the first plain script, a line synced to a file first", _NO_NUMBERS, synced.run),
+                Way("one fdatasync of 8 KB", "all but the disk", lambda: _sync_ms(file.fileno())),
+            ]
         finally:
             client.disconnect()
             client.loop_stop()
-
-
-def _apart(with_disk: list[Way], without: list[Way]) -> list[Way]:
-    """In turn: a disk that has just written takes longer."""
-    pairs = zip_longest(with_disk, without)
-    return [way for pair in pairs for way in pair if way is not None]
 
 
 class _Script:
@@ -247,7 +242,7 @@ def format_table(results: dict[str, Any]) -> str:
     """For people."""
     lines = [
         f"{results['model']} on {results['machine']}, threads: {results['threads']}; milliseconds, {results['runs']} "
-        "runs of each in turn",
+        "runs of each, a score at a time",
         f"{'':<54}{'min':>8}{'p50':>8}{'p95':>8}  p50 / ours  leaves out",
     ]
     for row in results["ways"]:

@@ -51,7 +51,7 @@ def measure(crop: Pixels, half: Pixels | None = None) -> dict[str, float]:
     half = halved(crop) if half is None else half  # halving by averages is by far the cheapest
     quarter = halved(half)
     red, green, blue = cv2.split(quarter)
-    sharpness = _sharpness(cv2.extractChannel(half, 1), green)
+    detail = _sharpness(cv2.extractChannel(half, 1), green)
     while red.shape[0] >= 2 * COARSE_SIDE:
         red, green, blue = halved(red), halved(green), halved(blue)
     stained = cv2.threshold(cv2.subtract(blue, green), STAINED_LEVELS, 255, cv2.THRESH_BINARY)[1]
@@ -62,9 +62,15 @@ def measure(crop: Pixels, half: Pixels | None = None) -> dict[str, float]:
         "contrast": round(float(cv2.meanStdDev(green)[1][0, 0]), 2),
         "stained": round(cv2.countNonZero(middle) / middle.size, 4),
         "brightness": round(cv2.mean(brightest, stained)[0], 1),
-        "sharpness": round(sharpness, 4),
+        "sharpness": round(detail, 4),
         "saturated": round(_saturated(crop), 5),
     }
+
+
+def sharpness(crop: Pixels) -> float:
+    """As `measure` gives it, alone."""
+    half = halved(crop)
+    return round(_sharpness(cv2.extractChannel(half, 1), cv2.extractChannel(halved(half), 1)), 4)
 
 
 def halved(picture: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -14,6 +14,7 @@ from edge.imaging.field.cells import Cell
 from edge.imaging.field.cutout import area_px, blackened, cut_out
 from edge.imaging.field.lamp import find_lamp, small_look
 from edge.imaging.field.outline import Mask
+from edge.imaging.field.resize import Halves
 from edge.imaging.field.ruler import MIN_CELL_PX, RANGE_PX, Ruler, model_red_cell_px
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import expect_rgb
@@ -154,18 +155,19 @@ class FieldClassifier:
         """
         expect_rgb(field)
         watch = _Watch()
-        look = small_look(field)
+        halves = Halves(field)
+        look = small_look(halves)
         reasons = fieldquality.reasons(look)
         if reasons:
             return JudgedField([], 0.0, 0.0, reasons, watch.times_ms())
         lamp = find_lamp(field, look)
         watch.note("lamp")
         ruler = self._ruler
-        seen = self._finder.look(field, lamp, ruler.known_px(specimen))
+        seen = self._finder.look(halves, lamp, ruler.known_px(specimen))
         red_px = ruler.fixed_px or ruler.measured(seen.red_px, specimen)
         scale = red_px / self._model_red_px
         watch.note("ruler")
-        found = self._finder.find(field, lamp, seen, red_px)
+        found = self._finder.find(halves, lamp, seen, red_px)
         watch.note("find")
         side_px = self._geometry.crop * scale
         cuts = [cut_out(field, lamp, cell, side_px, self._geometry.size) for cell in found]

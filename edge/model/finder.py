@@ -16,7 +16,7 @@ from edge.imaging.field.cells import (
 )
 from edge.imaging.field.lamp import WHITE_LEVELS, Lamp
 from edge.imaging.field.maps import CELL_STRIDE_PX, SIDE_MULTIPLE_PX
-from edge.imaging.field.resize import resized
+from edge.imaging.field.resize import Halves, resized
 from edge.imaging.frame import Pixels
 from edge.model.network import Network, NetworkFile
 
@@ -79,11 +79,11 @@ class CellFinder:
         # One for each of the two sizes that a field is shown at: a change of size costs some milliseconds.
         self._ruler, self._network = Network(file, threads), Network(file, threads)
 
-    def look(self, field: Pixels, lamp: Lamp, about_px: float = 0.0) -> Look:
+    def look(self, field: Pixels | Halves, lamp: Lamp, about_px: float = 0.0) -> Look:
         """How large the red cells of a field are.
 
         Args:
-            field: (H, W, 3) uint8 RGB.
+            field: (H, W, 3) uint8 RGB, or with its halves.
             lamp: of this field.
             about_px: width of the red cells in the fields before, pixels of the field; 0 if there were none.
         """
@@ -98,11 +98,11 @@ class CellFinder:
         red = RULER_RED_PX * (reads / RULER_READS_PX) ** (1 / RULER_SLOPE)
         return Look(maps, scale, float(red / scale))
 
-    def find(self, field: Pixels, lamp: Lamp, look: Look, red_px: float = 0.0) -> list[Cell]:
+    def find(self, field: Pixels | Halves, lamp: Lamp, look: Look, red_px: float = 0.0) -> list[Cell]:
         """Every white cell of a field, the surest first.
 
         Args:
-            field: (H, W, 3) uint8 RGB.
+            field: (H, W, 3) uint8 RGB, or with its halves.
             lamp: of this field.
             look: at this field.
             red_px: width of a red cell, pixels of the field, if it is known better than by this look.
@@ -121,7 +121,7 @@ class CellFinder:
         return [cell for cell in cells if min(cell.box[2:]) >= SECOND_WIDTH_IN_REDS * red_px]
 
     def _look(
-        self, network: Network, field: Pixels, lamp: Lamp, scale: float
+        self, network: Network, field: Pixels | Halves, lamp: Lamp, scale: float
     ) -> tuple[Maps, npt.NDArray[np.bool_], int, int]:
         """The network's output for the field at a scale, where the field is lit, and its width and height there."""
         picture, width, height = self._picture(field, lamp, scale)
@@ -132,7 +132,7 @@ class CellFinder:
         lit[:, -(-width // s) :] = False
         return maps, lit, width, height
 
-    def _picture(self, field: Pixels, lamp: Lamp, scale: float) -> tuple[Pixels, int, int]:
+    def _picture(self, field: Pixels | Halves, lamp: Lamp, scale: float) -> tuple[Pixels, int, int]:
         """The field at a scale, neutral, padded with white to the sides that the network takes; its own size."""
         width, height = (max(8, round(side * scale)) for side in (field.shape[1], field.shape[0]))
         small = resized(field, width, height)
@@ -142,6 +142,6 @@ class CellFinder:
         return canvas, width, height
 
 
-def _within(field: Pixels, scale: float) -> float:
+def _within(field: Pixels | Halves, scale: float) -> float:
     """The scale, but no picture larger than the network can be shown, and none enlarged beyond what is in it."""
     return float(min(scale, MAX_SIDE_PX / max(field.shape[:2]), MAX_ENLARGED))

@@ -1,12 +1,13 @@
 """Whether training waits for its input. `python -m train.studies.throughput`: images per second of batches and of
-training.
+training; with `--fit` of whole epochs, beside Keras' own `fit` on the same images, ready in memory.
 
 Both are timed in turn, since machines are noisy; only the ratio counts.
 """
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,6 +21,8 @@ from train.fit.model import NO_WEIGHTS
 from train.fit.recipe import Recipe
 from train.fit.training import new_model
 
+IMAGES = 512
+
 
 def measure(recipe: Recipe, seconds: float, rounds: int) -> tuple[list[float], list[float]]:
     """Images per second of the input pipeline alone and of training steps alone, alternately.
@@ -29,12 +32,7 @@ def measure(recipe: Recipe, seconds: float, rounds: int) -> tuple[list[float], l
         seconds: of each measurement.
         rounds: measurements of each kind.
     """
-    size = recipe.model.size
-    cells = [Cell(str(i), "ALL" if i % 3 else "HEM", str(i % 9), "fold_0") for i in range(512)]
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "crops.npy"
-        np.save(file, np.random.default_rng(0).integers(0, 256, (len(cells), size, size, 3), np.uint8))
-        batches = TrainingBatches(np.load(file, mmap_mode="r"), cells, recipe, epoch=0)
+    with _random_batches(recipe) as batches:
         model = new_model(recipe, NO_WEIGHTS, len(batches))
         inputs, targets = batches[0]
         model.train_on_batch(inputs, targets)
@@ -48,6 +46,45 @@ def measure(recipe: Recipe, seconds: float, rounds: int) -> tuple[list[float], l
             rates[0].append(_rate(lambda turn: len(batches[turn % len(batches)][0]), seconds))
             rates[1].append(_rate(train_step, seconds))
     return rates
+
+
+def measure_fit(recipe: Recipe, rounds: int) -> tuple[list[float], list[float]]:
+    """Images per second of epochs as `train` runs them, and of Keras' `fit` on the very same images, alternately.
+
+    Args:
+        recipe: as in `measure`; its noise and augmentation are drawn anew for the first, and lie ready for the second.
+        rounds: epochs of each, after one of each that is not counted.
+    """
+    with _random_batches(recipe) as batches:
+        model = new_model(recipe, NO_WEIGHTS, len(batches))
+        made = [batches[number] for number in range(len(batches))]
+        inputs, targets = (np.concatenate(part) for part in zip(*made, strict=True))
+
+        def ours() -> None:
+            model.fit(batches, epochs=1, shuffle=False, verbose=0)
+
+        def plain() -> None:
+            model.fit(inputs, targets, batch_size=recipe.fit.batch, epochs=1, verbose=0)
+
+        rates: tuple[list[float], list[float]] = ([], [])
+        for number in range(rounds + 1):
+            for epoch, own in zip((ours, plain), rates, strict=True):
+                started = time.monotonic()
+                epoch()
+                if number:
+                    own.append(len(inputs) / (time.monotonic() - started))
+    return rates
+
+
+@contextmanager
+def _random_batches(recipe: Recipe) -> Iterator[TrainingBatches]:
+    """One epoch of random pixels, read through a memory map as from the crop cache."""
+    size = recipe.model.size
+    cells = [Cell(str(i), "ALL" if i % 3 else "HEM", str(i % 9), "fold_0") for i in range(IMAGES)]
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "crops.npy"
+        np.save(file, np.random.default_rng(0).integers(0, 256, (len(cells), size, size, 3), np.uint8))
+        yield TrainingBatches(np.load(file, mmap_mode="r"), cells, recipe, epoch=0)
 
 
 def _rate(step: Callable[[int], int], seconds: float) -> float:
@@ -64,8 +101,16 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--fit", action="store_true", help="whole epochs, beside Keras' own fit")
     options = parser.parse_args()
     recipe = recipes.changed(recipes.load(options.recipe), options.set)
+    if options.fit:
+        ours, plain = (np.median(rates) for rates in measure_fit(recipe, options.rounds))
+        print(
+            f"{recipe.model.alpha:g}/{recipe.model.size}: train {ours:.0f} images/s, Keras' fit {plain:.0f}"
+        )
+        print(f"ratio {ours / plain:.2f}")
+        return
     pipeline, network = measure(recipe, options.seconds, options.rounds)
     shown = f"{options.recipe} at {recipe.model.alpha:g}/{recipe.model.size}, {keras.backend.backend()}"
     print(

@@ -36,7 +36,7 @@ def sharpness(crop: Pixels, crop_px: int) -> float:
     side = max(8, round(crop_px / SHARPNESS_PX_OF_TRAINING))
     if side != crop.shape[0]:
         crop = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    return quality.measure(crop)["sharpness"]
+    return quality.sharpness(crop)
 
 
 def reasons(look: Pixels) -> list[str]:

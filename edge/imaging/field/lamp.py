@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.imaging.field.resize import resized
+from edge.imaging.field.resize import Halves, resized
 from edge.imaging.frame import Pixels
 
 WHITE_LEVELS = 220.0
@@ -32,6 +32,8 @@ MAX_GAIN = 4.0
 
 Surface = npt.NDArray[np.float64]
 
+_STEPS = np.arange(8.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Lamp:
@@ -49,9 +51,12 @@ class Lamp:
 
     def gain(self, left: float, top: float, right: float, bottom: float) -> npt.NDArray[np.float32]:
         """(8, 8, 3) float32: what the pixels of a part of the field are multiplied by."""
-        x = np.linspace(left, right, 8) / self.width * 2 - 1
-        y = np.linspace(top, bottom, 8) / self.height * 2 - 1
-        white = np.exp(_basis(*np.meshgrid(x, y)) @ self.terms)
+        x = _eight(left, right) / self.width * 2 - 1
+        y = (_eight(top, bottom) / self.height * 2 - 1)[:, None]
+        basis = np.empty((8, 8, 6))  # as `_basis` of their mesh, in a third of the time: every cell needs one
+        for term, values in enumerate((np.ones(1), x, y, x * x, x * y, y * y)):
+            basis[..., term] = values
+        white = np.exp(basis @ self.terms)
         return np.minimum(WHITE_LEVELS / white, MAX_GAIN).astype(np.float32)
 
     def neutral(self, picture: Pixels, part: tuple[float, float, float, float] | None = None) -> Pixels:
@@ -68,6 +73,13 @@ class Lamp:
         height, width = picture.shape[:2]
         spread = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
         return cv2.multiply(picture, spread, dtype=cv2.CV_8U)  # type: ignore[return-value]
+
+
+def _eight(first: float, last: float) -> npt.NDArray[np.float64]:
+    """`np.linspace(first, last, 8)`."""
+    numbers = _STEPS * ((last - first) / 7) + first
+    numbers[-1] = last
+    return numbers
 
 
 def find_lamp(field: Pixels, look: Pixels | None = None) -> Lamp:
@@ -99,11 +111,11 @@ def find_lamp(field: Pixels, look: Pixels | None = None) -> Lamp:
     return Lamp(terms, width, height)
 
 
-def small_look(field: Pixels) -> Pixels:
+def small_look(field: Pixels | Halves) -> Pixels:
     """The field with about `LOOK_SIDE_PX` along its longer side, as whole blocks.
 
     Args:
-        field: (H, W, 3) uint8 RGB.
+        field: (H, W, 3) uint8 RGB, or with its halves.
     """
     height, width = field.shape[:2]
     longer = max(height, width)

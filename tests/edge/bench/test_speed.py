@@ -146,7 +146,7 @@ def _cpu_s(program: str) -> float:
     return after.children_user + after.children_system - before.children_user - before.children_system
 
 
-def test_a_field_takes_about_six_networks_a_cell(model: ModelFile) -> None:
+def test_a_field_takes_some_networks_a_cell(model: ModelFile) -> None:
     classifier = Classifier(model)
 
     def ratio() -> float:
@@ -155,7 +155,7 @@ def test_a_field_takes_about_six_networks_a_cell(model: ModelFile) -> None:
         each = [field["stages_ms"]["total"]["min"] / field["cells"] for field in (small, large)]
         return max(each) / (bare_s * 1e3)
 
-    expect_at_most(10.0, ratio)  # 6.9
+    expect_at_most(14.0, ratio)  # 9.3, of it 3.5 for the outline by colours
 
 
 def test_to_the_acknowledgement_it_is_a_plain_script_and_the_disk(
@@ -165,10 +165,23 @@ def test_to_the_acknowledgement_it_is_a_plain_script_and_the_disk(
     from export.rivals import compare
 
     def ratio() -> float:
-        ours, plain, _, _, disk, *_ = (row["ms"]["min"] for row in compare(model, images, runs=40)["ways"])
-        return ours / (plain + disk)
+        ways = {row["way"]: row["ms"]["min"] for row in compare(model, images, runs=40)["ways"]}
+        ours, plain, *_ = ways.values()
+        return ours / (plain + ways["one fdatasync of 8 KB"])
 
     expect_at_most(4.0, ratio)  # 2.0 beside other work, which each change of threads waits for
+
+
+def test_training_is_about_as_fast_as_keras_fit() -> None:
+    pytest.importorskip("tensorflow")
+    from train.fit import recipe as recipes
+    from train.studies.throughput import measure_fit
+
+    def ratio() -> float:
+        ours, plain = measure_fit(recipes.load("leukoscope"), rounds=3)
+        return max(plain) / max(ours)
+
+    expect_at_most(1.5, ratio)  # 1.03
 
 
 def test_decoding_ahead_costs_nothing() -> None:

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.imaging.field.lamp import WHITE_LEVELS, find_lamp
+from edge.imaging.field.lamp import MAX_GAIN, WHITE_LEVELS, Lamp, find_lamp
+from edge.imaging.field.resize import Halves, resized
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
 
@@ -64,3 +65,21 @@ def test_the_black_rim_of_an_eyepiece_is_no_background() -> None:
 def test_a_black_field_stays_black(level: int) -> None:
     picture = np.full((480, 640, 3), level, np.uint8)
     assert find_lamp(picture).neutral(picture).max() <= 4 * level
+
+
+def test_a_field_and_its_halves_are_resized_alike() -> None:
+    picture = np.random.default_rng(3).integers(0, 256, (301, 457, 3), np.uint8)
+    halves = Halves(picture)
+    for width, height in ((457, 301), (300, 200), (114, 75), (60, 40), (600, 400)):
+        np.testing.assert_array_equal(resized(halves, width, height), resized(picture, width, height))
+
+
+def test_the_gain_of_a_part_is_that_of_its_places() -> None:
+    terms = np.array(
+        [[5.3, 5.2, 5.1], [0.02, 0, 0.01], [0.01, 0.03, 0], [0, 0.02, 0], [0.01, 0, 0], [0, 0, 0.02]]
+    )
+    lamp = Lamp(terms, 640, 480)
+    gain = lamp.gain(100, 50, 400, 310)
+    x, y = 100 / 640 * 2 - 1, 310 / 480 * 2 - 1  # the left bottom corner
+    white = np.exp(np.array([1, x, y, x * x, x * y, y * y]) @ terms)
+    np.testing.assert_allclose(gain[-1, 0], np.minimum(WHITE_LEVELS / white, MAX_GAIN), rtol=1e-6)
