@@ -141,8 +141,10 @@ def of_folder(folder: Path, base: ModelFile, positive: str | None = None) -> Rev
             raise LeukoscopeError(f"{error}: review cells of the other one too") from error
         raise
     root = data_root(data)
+    # Where nobody tells the patients, folders named by class stand for them: then no specimen is known.
+    untold = all(cell.subject.lower() == Path(cell.path).parent.name.lower() for cell in data.cells)
     cells = [
-        ReviewedCell(root / cell.path, cell.label == "ALL", subject_group(cell.subject))
+        ReviewedCell(root / cell.path, cell.label == "ALL", "" if untold else subject_group(cell.subject))
         for cell in data.cells
     ]
     return collect(cells, str(folder), (expected.positive, expected.negative), data.notes)

@@ -5,6 +5,7 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from edge.cameras.preparation import Preparation
 from edge.classify.contact_sheet import Tile, contact_sheet, thumbnail
 from edge.classify.fields import OTHER, Line, classify_fields
 from edge.errors import LeukoscopeError
+from edge.host.ahead import ahead
 from edge.host.durable import replace_file
 from edge.host.journal import safe_lines
 from edge.host.terminal import console
 from edge.host.terminal.progress import progress
 from edge.host.text import spreadsheet_cell
 from edge.imaging.cores import use_cores
-from edge.imaging.files import find_images, read_image, shown
+from edge.imaging.files import find_images, read_or_fault, shown
 from edge.imaging.frame import Pixels
 from edge.model.classifier import Classifier, Prediction
 from edge.model.explain import Explanations
@@ -59,9 +61,12 @@ def command(options: argparse.Namespace) -> int:
     if not (options.json or options.quiet):
         console.note(f"{reader.model.manifest.name}: {NOTICE}")
     try:
-        with progress("classify", len(paths), not options.quiet) as (step, show):
-            for path in paths:
-                line, picture = reader.classify(path)
+        with (
+            progress("classify", len(paths), not options.quiet) as (step, show),
+            closing(ahead(read_or_fault, paths)) as pictures,
+        ):
+            for path, read in zip(paths, pictures, strict=True):
+                line, picture = reader.classify(path, read)
                 report.add(line, picture)
                 report.show(line, show)
                 step()
@@ -102,10 +107,17 @@ class Reader:
             Explanations(self._classifier, manifest, options.explain) if options.explain else None
         )
 
-    def classify(self, path: Path) -> tuple[Line, Pixels | None]:
-        """The line of one image, and the image itself; an unreadable one gives its error."""
+    def classify(self, path: Path, read: Pixels | LeukoscopeError) -> tuple[Line, Pixels | None]:
+        """The line of one image, and the image itself; an unreadable one gives its error.
+
+        Args:
+            path: of the image.
+            read: what `read_or_fault` gave.
+        """
         try:
-            pixels = read_image(path)
+            if isinstance(read, LeukoscopeError):
+                raise read
+            pixels = read
             if self._preparation is not None:
                 pixels = self._preparation.input(self._preparation.picture(pixels))
             prediction = self._classifier.classify(pixels)

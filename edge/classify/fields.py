@@ -4,6 +4,7 @@ import argparse
 import csv
 import io
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ import msgspec
 from edge import settings as settings_file
 from edge.classify.contact_sheet import FieldTile, boxed, field_sheet
 from edge.errors import LeukoscopeError
+from edge.host.ahead import ahead
 from edge.host.durable import replace_file
 from edge.host.journal import safe_lines
 from edge.host.terminal import console
 from edge.host.terminal.progress import Show, progress
 from edge.host.text import spreadsheet_cell
 from edge.imaging.cores import use_cores
-from edge.imaging.files import find_images, read_image, shown
+from edge.imaging.files import find_images, read_or_fault, shown
+from edge.imaging.frame import Pixels
 from edge.model.classifier import Classifier
 from edge.model.explain import Explanations
 from edge.model.fields import FieldClassifier, JudgedCell, JudgedField
@@ -54,9 +57,12 @@ def classify_fields(
     if talks:
         console.note(f"{model.manifest.name}: {NOTICE}")
     try:
-        with progress("classify", len(paths), not options.quiet) as (step, show):
-            for path in paths:
-                report.add(*reader.judge(path))
+        with (
+            progress("classify", len(paths), not options.quiet) as (step, show),
+            closing(ahead(read_or_fault, paths)) as pictures,
+        ):
+            for path, read in zip(paths, pictures, strict=True):
+                report.add(*reader.judge(path, read))
                 report.show(show)
                 step()
     except KeyboardInterrupt:
@@ -84,11 +90,17 @@ class _FieldReader:
             Explanations(self._classifier, model.manifest, options.explain) if options.explain else None
         )
 
-    def judge(self, path: Path) -> tuple[Line, str]:
-        """The line of one field and its picture, a data: address; "" if none is wanted."""
+    def judge(self, path: Path, field: Pixels | LeukoscopeError) -> tuple[Line, str]:
+        """The line of one field and its picture, a data: address; "" if none is wanted.
+
+        Args:
+            path: of the image.
+            field: what `read_or_fault` gave.
+        """
         self._fields.forget()  # files need not be of one specimen
         try:
-            field = read_image(path)
+            if isinstance(field, LeukoscopeError):
+                raise field
             judged = self._fields.judge(field)
         except LeukoscopeError as error:
             return {"source": shown(path), "error": str(error).replace(str(path), shown(path))}, ""

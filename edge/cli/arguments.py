@@ -49,6 +49,13 @@ def whole(text: str) -> int:
     return _whole(text, 0, LARGEST_SEED)
 
 
+def sha256(text: str) -> str:
+    """A sha256 as `sha256sum` prints it."""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text}: not 64 hexadecimal digits, as sha256sum prints them")
+    return text.lower()
+
+
 def counts(text: str) -> list[int]:
     """Whole numbers from 1 up, with commas between them."""
     return [count(part) for part in text.split(",")]

@@ -170,6 +170,13 @@ def _bench(add: Add) -> None:
         const="export.engines:command",
         help="run the same network on LiteRT, ONNX Runtime and OpenVINO: pip install 'leukoscope[bench]'",
     )
+    p.add_argument(
+        "--rivals",
+        action="store_const",
+        dest="command",
+        const="export.rivals:command",
+        help="from a frame to the broker's acknowledgement beside plain scripts that one would write instead",
+    )
     _bench_instead(p)
     p.add_argument("--plot", type=out_file, metavar="FILE.png", help="draw the stages; needs matplotlib")
     json_option(p, "print one JSON line per model and number of threads")

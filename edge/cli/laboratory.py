@@ -11,6 +11,7 @@ from edge.cli.arguments import (
     model_option,
     out_file,
     quiet_option,
+    sha256,
     whole,
 )
 
@@ -108,7 +109,12 @@ def add_model_actions(add: AddAction) -> None:
         "install ours.tflite",
     )
     p.set_defaults(command=f"{module}:install_command")
-    p.add_argument("file", metavar="NAME|FILE")
+    p.add_argument(
+        "file", metavar="NAME|FILE|ADDRESS", help="http(s)://… only where the setting [model] fetch allows it"
+    )
+    p.add_argument(
+        "--sha256", type=sha256, metavar="HASH", help="of the file; with an ADDRESS it must be given"
+    )
     config_option(p)
     p = add("back", "Go back to the model that ran before", "back")
     p.set_defaults(command=f"{module}:back_command")

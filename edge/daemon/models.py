@@ -1,24 +1,30 @@
 """The model at work: another one is taken between two frames, and given back if the box does not work with it."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from edge.daemon.fields import FieldPipeline
 from edge.daemon.judge import classifier_of, judge_of
 from edge.daemon.pipeline import Pipeline
 from edge.daemon.specimens import Specimens
-from edge.errors import LeukoscopeError
+from edge.errors import InputError, LeukoscopeError
 from edge.health.report import Health
-from edge.model.classifier import Prediction
+from edge.host import threads
+from edge.model.classifier import LOW_CONFIDENCE, Prediction
 from edge.model.drift import Drift
 from edge.model.file import ModelFile
 from edge.model.installation import install as installation
+from edge.model.installation.fetch import fetched
 from edge.model.installation.trial import SLOW_MS, SLOWER
 from edge.mqtt.commands import ModelBackRequest, ModelInstallRequest
 from edge.settings import Settings
+
+if TYPE_CHECKING:
+    from edge.daemon.fields import FieldPipeline
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +35,6 @@ PROVEN_RESULTS = 20
 """After this many results a model on trial has shown that the box works with it."""
 
 _FAULTS = (RuntimeError, ValueError, LeukoscopeError)
-_LOW_CONFIDENCE = "low confidence"
 
 Made = TypeVar("Made")
 
@@ -50,7 +55,7 @@ class Models:
         model: ModelFile,
         crop_px: int,
         pipeline: Pipeline,
-        fields: FieldPipeline | None,
+        fields: "FieldPipeline | None",
         specimens: Specimens,
         health: Health,
     ):
@@ -58,6 +63,7 @@ class Models:
         self._pipeline, self._fields = pipeline, fields
         self._specimens, self._health = specimens, health
         self._store = installation.store_of(settings.model)
+        self._fetching = threading.Lock()
         self._stamp = self._store.stamp()
         self._look_at_s = 0.0
         self._drift = Drift(model.summary())
@@ -92,8 +98,8 @@ class Models:
 
     def judged(self, prediction: Prediction) -> None:
         """One more result."""
-        if not prediction.reasons or prediction.reasons[0].startswith(_LOW_CONFIDENCE):
-            self._drift.add(prediction.features)
+        if not prediction.reasons or prediction.reasons[0].startswith(LOW_CONFIDENCE):
+            self._drift.add(prediction.features, prediction.colours)
         self._results += 1
         self._invoke_ms += prediction.timings_ms.get("invoke", 0.0)
         if self._results < PROVEN_RESULTS:
@@ -108,16 +114,38 @@ class Models:
             self._on_trial, self._usual_ms = False, mean_ms
             log.info("model %s works", self._model.sha256[:12])
 
-    def install(self, request: ModelInstallRequest) -> dict[str, Any]:
-        """`model_install`: a file on this box.
+    def install(self, request: ModelInstallRequest) -> "dict[str, Any] | Future[dict[str, Any]]":
+        """`model_install`: a file on this box, at once; from a network address, when it is here.
 
         Raises:
             LeukoscopeError: it is refused; the model that runs goes on.
         """
+        if bool(request.file) == bool(request.address):
+            raise InputError("give either a file on this box or an address")
+        if request.file:
+            return self._install(Path(request.file), request.sha256)
+        if self._fetching.locked():
+            raise LeukoscopeError("another model is being fetched; wait for it")
+        answer: Future[dict[str, Any]] = Future()
+        threads.start("model", lambda: self._fetch(request, answer))
+        return answer
+
+    def _fetch(self, request: ModelInstallRequest, answer: "Future[dict[str, Any]]") -> None:
+        """In a thread of its own: a server may take minutes, and the next command must be heard."""
+        try:
+            with self._fetching, fetched(request.address, request.sha256, self._settings.model) as file:
+                answer.set_result(self._install(file, request.sha256))
+        except LeukoscopeError as error:
+            log.warning("model_install: %s", error)
+            answer.set_exception(error)
+        except Exception as error:  # a thread's top: the box goes on, and whoever asked is answered
+            log.exception("model_install failed by an unexpected error")
+            answer.set_exception(LeukoscopeError(f"unexpected error: {type(error).__name__}"))
+
+    def _install(self, file: Path, sha256: str) -> dict[str, Any]:
         settings = self._settings
         archive, black = Path(settings.archive.directory), settings.camera.background == "black"
-        done = installation.install(Path(request.file), settings.model, archive, black, request.sha256)
-        return done.facts()
+        return installation.install(file, settings.model, archive, black, sha256).facts()
 
     def back(self, _request: ModelBackRequest) -> dict[str, Any]:
         """`model_back`: what ran before.

@@ -98,6 +98,8 @@ def drift(settings: Settings) -> Finding:
     seen = (
         f"distance {found['distance']:.2f} of the last {found['cells']} cells, limit {found['threshold']:.2f}"
     )
+    if colour := found.get("colour"):
+        seen += f"; of their colours {colour['distance']:.2f} ({colour['figure']}), limit {colour['threshold']:.2f}"
     return warning("drift", f"{seen}; {found['advice']}") if found["moved"] else ok("drift", seen)
 
 

@@ -40,6 +40,10 @@ def _model(settings: Settings) -> Iterator[Finding]:
     from edge.model.installation.install import of_settings
 
     key = ("model", "file")
+    if settings.model.fetch and not settings.model.trusted_keys:
+        yield failed(
+            "model", "[model] fetch needs trusted_keys", "leukoscope model keygen", ("model", "fetch")
+        )
     try:
         manifest = of_settings(settings.model).manifest
     except LeukoscopeError as error:

@@ -22,6 +22,7 @@ from edge.records import rfc3339
 SURE = 0.9
 """In so large a share of bootstrap draws the new layer must be better than the old one to be taken."""
 
+_CHANCE = 0.5
 _MOST_NAMES = 20
 _DIGITS = 7
 
@@ -32,7 +33,7 @@ class Outcome:
 
     Attributes:
         reviewed: the cells.
-        before, after: the base, and the new layer on cells that were held back.
+        before, after: the base on the cells as they are, and the new layer on cells that were held back.
         by_specimen: whether whole specimens were held back; else cells.
         chance_of_gain: share of the draws in which it is better.
         gain: mean of AUC and balanced accuracy, after less before.
@@ -40,6 +41,7 @@ class Outcome:
         layer, choice: what was fitted to all cells.
         temperature: what the layer's log-odds were divided by.
         refer_below, band: below which probability cells are referred, and what that does.
+        tone: see `Seen`.
     """
 
     reviewed: Reviewed
@@ -54,14 +56,25 @@ class Outcome:
     temperature: float
     refer_below: float
     band: dict[str, Any]
+    tone: tuple[float, ...] = ()
 
     @property
     def taken(self) -> bool:
-        """Whether it is better, and surely enough."""
-        return self.gain > 0 and self.chance_of_gain >= SURE
+        """Whether it is better, and surely enough, and surely better than chance."""
+        return self.gain > 0 and self.chance_of_gain >= SURE and self._above_chance
+
+    @property
+    def _above_chance(self) -> bool:
+        return self.after.intervals["auc"][0] > _CHANCE
 
     def reason(self) -> str:
         """Why it is not taken."""
+        if self.gain > 0 and self.chance_of_gain >= SURE:
+            low, high = self.after.intervals["auc"]
+            return (
+                f"not better than chance: AUC {self.after.auc:.3f} after ({low:.2f}–{high:.2f}); do the labels fit the "
+                "pictures? review more cells"
+            )
         return (
             f"not better: AUC {self.before.auc:.3f} before, {self.after.auc:.3f} after, better in "
             f"{100 * self.chance_of_gain:.0f} % of the draws (at least {100 * SURE:.0f} are needed); review more cells, "
@@ -72,7 +85,7 @@ class Outcome:
 def try_out(seen: Seen, reviewed: Reviewed) -> Outcome:
     """Fit, and compare with the base on cells that were held back."""
     held, by_specimen = fit.held_back(seen)
-    base = seen.base[:, 0]
+    base = seen.before()
     judged = Judged(seen.positive, fit.groups(seen), base, held)
     layer, choice = fit.fit(seen)
     temperature = fit.temperature(held, seen.positive)
@@ -91,6 +104,7 @@ def try_out(seen: Seen, reviewed: Reviewed) -> Outcome:
         temperature=temperature,
         refer_below=refer_below,
         band=band,
+        tone=seen.tone,
     )
 
 
@@ -114,6 +128,7 @@ def facts(outcome: Outcome, manifest: Manifest) -> dict[str, Any]:
         "temperature": round(outcome.temperature, 4),
         "strength": outcome.choice.strength,
         "base_weight": outcome.choice.base_weight,
+        "tone": list(outcome.tone),
         "reviewers": {harmless(name, 60): number for name, number in people.most_common(_MOST_NAMES)},
         "reviewed_from": moments[0] if moments else "",
         "reviewed_to": moments[-1] if moments else "",
@@ -144,6 +159,7 @@ def write(base: ModelFile, outcome: Outcome, seen: Seen, file: Path) -> ModelFil
             signature=base.members.get(SIGNATURE, b"").decode(),
         ),
         made=facts(outcome, manifest) | {"at": rfc3339(time.time_ns())},
-        summary=summarise(np.asarray(seen.features[:, 0])),
+        summary=summarise(np.asarray(seen.features[:, 0]), seen.colours),
+        tone=list(outcome.tone),
     )
     return write_model(file, base.flatbuffer, manifest, base.card, adaptation)

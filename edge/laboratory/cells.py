@@ -46,6 +46,7 @@ class Reviewed:
         notes: what was left out, and why.
         others: how many cells were called neither ALL nor HEM.
         square: the pictures are those of a box's archive: the whole square shows the cell.
+        unreviewed: pictures of more cells of this laboratory, which nobody need have reviewed.
     """
 
     cells: Sequence[ReviewedCell]
@@ -53,6 +54,7 @@ class Reviewed:
     notes: list[str] = field(default_factory=list)
     others: int = 0
     square: bool = False
+    unreviewed: Sequence[Path] = ()
 
     def count(self, positive: bool) -> int:
         """Cells of one class."""

@@ -1,18 +1,21 @@
 """`leukoscope model keygen|sign|install|back`."""
 
 import argparse
+import contextlib
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from edge import settings as settings_file
 from edge.doctor.checks import in_use
-from edge.errors import LeukoscopeError
+from edge.errors import InputError, LeukoscopeError
 from edge.host.terminal import console
 from edge.model.file import ModelFile
 from edge.model.installation import install as installation
 from edge.model.installation import signature
+from edge.model.installation.fetch import fetched
 from edge.model.installed import find_model
 from edge.notice import NOTICE
 from edge.settings import Settings
@@ -58,12 +61,14 @@ def install_command(options: argparse.Namespace) -> int:
         LeukoscopeError: it is refused; what ran before still does.
     """
     settings = settings_file.load(settings_file.find(options.config))
-    done = installation.install(
-        Path(find_model(options.file)),
-        settings.model,
-        Path(settings.archive.directory),
-        settings.camera.background == "black",
-    )
+    with _brought(options, settings) as file:
+        done = installation.install(
+            file,
+            settings.model,
+            Path(settings.archive.directory),
+            settings.camera.background == "black",
+            options.sha256 or "",
+        )
     if not options.json:
         console.note(done.comparison.words())
     runs = _wait(settings, done.model)
@@ -73,6 +78,20 @@ def install_command(options: argparse.Namespace) -> int:
         print(f"{done.model.manifest.name}, sha256 {done.model.sha256}: installed; {runs}")
         print(f"to take it back: leukoscope model back; {NOTICE}", file=sys.stderr)
     return 0
+
+
+@contextlib.contextmanager
+def _brought(options: argparse.Namespace, settings: Settings) -> Iterator[Path]:
+    """The file to install: of this machine, or from a network address."""
+    if not options.file.startswith(("http://", "https://")):
+        yield Path(find_model(options.file))
+        return
+    if not options.sha256:
+        raise InputError(
+            "a model from a network address needs --sha256, so that exactly this file is meant; `sha256sum` tells it"
+        )
+    with fetched(options.file, options.sha256, settings.model) as file:
+        yield file
 
 
 def back_command(options: argparse.Namespace) -> int:

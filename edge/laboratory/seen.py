@@ -1,16 +1,22 @@
-"""What the network sees in reviewed cells: pooled features and the base's log-odds, of each cell in four positions."""
+"""What the network sees in reviewed cells: pooled features and the base's log-odds, of each cell in four positions, with
+the strength of the laboratory's stain brought to that of the training."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from edge.errors import InputError
 from edge.imaging.archived import archived_crop
+from edge.imaging.colours import Colours, colours, tone_of, tone_table, toned
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import prepare
+from edge.imaging.quality import halved
 from edge.laboratory.cells import Reviewed
 from edge.model.classifier import Classifier
 from edge.model.file import ModelFile
@@ -20,6 +26,12 @@ TURNS = 4
 
 TURNED_UP_TO = 500
 """Of more cells, each is shown once: there is enough to see."""
+
+TONED_BY = 300
+"""So many cells, evenly drawn, tell the strength of the stain; each is read once more for it."""
+
+_SAME_TONE = 0.02
+"""Exponents nearer to 1 than this are left out."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +43,35 @@ class Seen:
         base: (N, V) float64, the base's log-odds of the positive class.
         positive: (N,) bool.
         specimen: (N,) str.
+        colours: (M, 6) float32, the colour figures of those that have any, as the camera shows them.
+        tone: the exponents with which they were shown, see `edge.imaging.colours`; empty for as they are.
+        untoned: (N,) float64, the base's log-odds of each as it is; None where `tone` is empty.
+        trained: (F,) float64, the mean features of what the base was trained on; None where they are not known.
     """
 
     features: npt.NDArray[np.float32]
     base: npt.NDArray[np.float64]
     positive: npt.NDArray[np.bool_]
     specimen: npt.NDArray[np.str_]
+    colours: npt.NDArray[np.float32] | None = None
+    tone: tuple[float, ...] = ()
+    untoned: npt.NDArray[np.float64] | None = None
+    trained: npt.NDArray[np.float64] | None = None
 
     def of(self, rows: npt.NDArray[np.intp]) -> "Seen":
         """Some of the cells."""
-        return Seen(self.features[rows], self.base[rows], self.positive[rows], self.specimen[rows])
+        return replace(
+            self,
+            features=self.features[rows],
+            base=self.base[rows],
+            positive=self.positive[rows],
+            specimen=self.specimen[rows],
+            untoned=None if self.untoned is None else self.untoned[rows],
+        )
+
+    def before(self) -> npt.NDArray[np.float64]:
+        """(N,) log-odds of the base on each cell as it is: what runs without an adaptation."""
+        return self.base[:, 0] if self.untoned is None else self.untoned
 
     def __len__(self) -> int:
         return len(self.positive)
@@ -72,17 +103,46 @@ def look(
         )
     geometry = model.manifest.geometry
 
+    def crop_of(picture: Path) -> Pixels:
+        if reviewed.square:
+            return archived_crop(picture, geometry, black)
+        return prepare(read_image(picture), geometry)
+
     def crops() -> Iterator[Pixels]:
         for cell in reviewed.cells:
-            if reviewed.square:
-                yield archived_crop(cell.picture, geometry, black)
-            else:
-                yield prepare(read_image(cell.picture), geometry)
+            yield crop_of(cell.picture)
             step()
 
+    def of_the_stain() -> Iterator[Pixels]:
+        every = max(1, len(reviewed.cells) // TONED_BY)
+        yield from (crop_of(cell.picture) for cell in reviewed.cells[::every])
+        for picture in reviewed.unreviewed:
+            with contextlib.suppress(InputError):  # the archive has removed it meanwhile
+                yield crop_of(picture)
+
+    tone = tone_for(model, of_the_stain())
     positive = np.array([cell.positive for cell in reviewed.cells])
     specimen = np.array([cell.specimen for cell in reviewed.cells])
-    return of_crops(model, crops(), positive, specimen, threads)
+    return of_crops(model, crops(), positive, specimen, threads, tone)
+
+
+def tone_for(model: ModelFile, crops: Iterable[Pixels]) -> tuple[float, ...]:
+    """The exponents that bring the stain of some cells to that of the model's training; nobody need have reviewed them.
+
+    Args:
+        crops: (size, size, 3) uint8 RGB each.
+
+    Returns:
+        Three; none where the model does not tell the colours of its training, or they are those of these cells.
+    """
+    summary = model.manifest.drift
+    if summary is None or not summary.colour_mean:
+        return ()
+    shown = [found for crop in crops if (found := colours(halved(crop))) is not None]
+    if not shown:
+        return ()
+    tone = tone_of(summary.colour_mean, np.mean(shown, axis=0).tolist())
+    return tone if max(abs(exponent - 1) for exponent in tone) > _SAME_TONE else ()
 
 
 def of_crops(
@@ -91,21 +151,43 @@ def of_crops(
     positive: npt.NDArray[np.bool_],
     specimen: npt.NDArray[np.str_],
     threads: int = 1,
+    tone: tuple[float, ...] = (),
 ) -> Seen:
-    """Show the network N crops, (size, size, 3) uint8 RGB each; see `look`."""
+    """Show the network N crops, (size, size, 3) uint8 RGB each, with a tone; see `look`."""
     classifier, turns = Classifier(model, threads), TURNS if len(positive) <= TURNED_UP_TO else 1
-    features, base = [], []
+    table = tone_table(tone) if tone else None
+    features, base, untoned, shown = [], [], [], []
     for crop in crops:
-        views = [
-            _look(classifier, np.ascontiguousarray(np.rot90(crop, turn)), model) for turn in range(turns)
-        ]
-        features.append([view[0] for view in views])
-        base.append([view[1] for view in views])
-    return Seen(np.asarray(features, np.float32), np.asarray(base, np.float64), positive, specimen)
+        as_it_is = _look(classifier, crop, model)
+        untoned.append(as_it_is.log_odds)
+        if as_it_is.colours is not None:
+            shown.append(as_it_is.colours)
+        shown_as = crop if table is None else toned(crop, table)
+        views = [as_it_is if table is None else _look(classifier, shown_as, model)]
+        turned = (np.ascontiguousarray(np.rot90(shown_as, turn)) for turn in range(1, turns))
+        views += [_look(classifier, each, model) for each in turned]
+        features.append([view.features for view in views])
+        base.append([view.log_odds for view in views])
+    return Seen(
+        np.asarray(features, np.float32),
+        np.asarray(base, np.float64),
+        positive,
+        specimen,
+        np.asarray(shown, np.float32),
+        tone,
+        np.asarray(untoned, np.float64) if tone else None,
+        np.asarray(summary.mean) if (summary := model.manifest.drift) is not None else None,
+    )
 
 
-def _look(classifier: Classifier, crop: Pixels, model: ModelFile) -> tuple[npt.NDArray[np.float32], float]:
-    probability = classifier.classify_crop(crop).probabilities[model.manifest.positive_label()]
-    features = classifier.features()
-    assert features is not None
-    return features, float(np.log(probability / (1 - probability)))
+class _View(NamedTuple):
+    features: npt.NDArray[np.float32]
+    log_odds: float
+    colours: Colours | None
+
+
+def _look(classifier: Classifier, crop: Pixels, model: ModelFile) -> _View:
+    prediction = classifier.classify_crop(crop)
+    probability = prediction.probabilities[model.manifest.positive_label()]
+    assert prediction.features is not None
+    return _View(prediction.features, float(np.log(probability / (1 - probability))), prediction.colours)

@@ -1,8 +1,10 @@
 """Reviewed cells of a logger's database, with the pictures of the box's archive."""
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.laboratory.cells import Reviewed, ReviewedCell, collect, in_words
@@ -10,11 +12,19 @@ from edge.logger import reviews
 from edge.logger.pictures import archived
 from edge.logger.queries import Results
 from edge.logger.reviews import Review
+from edge.model.classifier import LOW_CONFIDENCE
 from edge.model.file import Manifest
+from edge.model.installation.trial import newest_pictures
 from edge.records import Record
 
 POSITIVE, NEGATIVE = "ALL", "HEM"
 """The classes of C-NMC, in whose layout reviewed cells are exported."""
+
+UNREVIEWED = 300
+"""So many cells that nobody has reviewed are looked at for the strength of the stain."""
+
+NEWEST = 2000
+"""Of so many of the newest pictures of the archive, the same number of each specimen."""
 
 _UNDECIDED = "cannot say"
 
@@ -72,6 +82,7 @@ def reviewed_in(target: str, folder: Path, manifest: Manifest) -> Reviewed:
     results = Results(target)
     try:
         found = list(stored_cells(results, folder))
+        unreviewed = _recent(results, folder, {cell.record.id for cell in found})
     finally:
         results.close()
     cells, others, notes = [], Counter[str](), []
@@ -95,7 +106,7 @@ def reviewed_in(target: str, folder: Path, manifest: Manifest) -> Reviewed:
         )
     if others:
         notes.append(f"not fitted to: {in_words(others)}")
-    return collect(
+    collected = collect(
         cells,
         results.name,
         (positive, negative),
@@ -105,3 +116,22 @@ def reviewed_in(target: str, folder: Path, manifest: Manifest) -> Reviewed:
         twice=twice,
         disagree=disagree,
     )
+    return replace(collected, unreviewed=unreviewed)
+
+
+def _recent(results: Results, folder: Path, reviewed: AbstractSet[str]) -> list[Path]:
+    """Pictures of cells that were classified and that nobody reviewed, of as many specimens as there are: the strength of a
+    stain is told by many patients, and by nobody's verdict."""
+    files = {file.stem: file for file in newest_pictures(folder, NEWEST) if file.stem not in reviewed}
+    by_specimen: dict[str, list[Path]] = defaultdict(list)
+    for record in results.records_of(list(files)):
+        if _was_classified(record):
+            by_specimen[record.specimen].append(files[record.id])
+    turns = itertools.zip_longest(*by_specimen.values())
+    every = (picture for turn in turns for picture in turn if picture is not None)
+    return list(itertools.islice(every, UNREVIEWED))
+
+
+def _was_classified(record: Record) -> bool:
+    """Whether it shows a cell of the kind that the model knows, in focus and well lit."""
+    return not record.reasons or record.reasons[0].startswith(LOW_CONFIDENCE)

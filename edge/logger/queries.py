@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -188,7 +188,15 @@ class Results:
 
     def records(self, **conditions: Any) -> Iterator[Record]:
         """The records of `rows`; a row that another program wrote and that is no record is left out."""
-        for row in self.rows(**conditions):
+        yield from self._records_in(self.rows(**conditions))
+
+    def records_of(self, ids: Sequence[str]) -> Iterator[Record]:
+        """The records with these ids, some hundred at most; those that are not here are left out."""
+        columns = self.sql.select(*self.columns)
+        yield from self._records_in(self.run(columns.where(self._cells.c.id.in_(ids))))
+
+    def _records_in(self, rows: Iterable[Any]) -> Iterator[Record]:
+        for row in rows:
             try:
                 yield record_of(dict(zip(CELL_COLUMNS, row, strict=True)), Record)
             except InputError as error:

@@ -7,14 +7,18 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import InputError
+from edge.imaging.colours import TONES
 from edge.model.drift import Summary
 
-SCHEMA = 1
+SCHEMA = 2
+"""1 had no tone: a version that knows 1 alone must not run a file whose layer was fitted to other tones."""
+
 MEMBER = "adaptation.json"
 """Its name in the archive of a model file."""
 
 _MOST_FEATURES = 8192
 _Finite = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+_Exponent = Annotated[float, msgspec.Meta(ge=TONES[0], le=TONES[1])]
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,10 +47,12 @@ class Adaptation(msgspec.Struct, frozen=True, kw_only=True):
         refer_below: probability of the likelier class under which a cell is referred.
         base: what was adapted.
         made: of what, by whom, when and how, and what it gains; see `edge.laboratory.fit`.
-        summary: of the features of the reviewed cells, for the drift.
+        summary: of the features and colours of the reviewed cells, for the drift.
+        tone: exponents of red, green and blue that give the laboratory's stain the strength of the training's, see
+            `edge.imaging.colours`; empty for the picture as it is.
     """
 
-    schema: int = SCHEMA
+    schema: Annotated[int, msgspec.Meta(ge=1)] = SCHEMA
     weights: Annotated[list[_Finite], msgspec.Meta(min_length=1, max_length=_MOST_FEATURES)]
     base_weight: _Finite
     bias: _Finite
@@ -54,6 +60,7 @@ class Adaptation(msgspec.Struct, frozen=True, kw_only=True):
     base: Base
     made: dict[str, Any]
     summary: Summary | None = None
+    tone: Annotated[list[_Exponent], msgspec.Meta(max_length=3)] = []
 
     def facts(self) -> dict[str, Any]:
         """What the manifest says of it: reviewed, specimens, before, after, at."""
@@ -110,8 +117,10 @@ def decode(content: bytes) -> Adaptation:
         read = msgspec.json.decode(content, type=Adaptation)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise InputError(f"{MEMBER}: {error}") from error
-    if read.schema != SCHEMA:
+    if read.schema > SCHEMA:
         raise InputError(f"{MEMBER}: schema {read.schema}, this version reads {SCHEMA}; update leukoscope")
+    if read.tone and len(read.tone) != 3:
+        raise InputError(f"{MEMBER}: tone has {len(read.tone)} exponents, not one for each of three channels")
     return read
 
 

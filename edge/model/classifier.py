@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edge.errors import InputError
 from edge.imaging import quality
 from edge.imaging.balance import balanced
+from edge.imaging.colours import Colours, colours, tone_table, toned
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import expect_rgb, prepare, with_crop
 from edge.model.adaptation import Head
@@ -20,6 +21,9 @@ from edge.model.interpreter import Positions
 
 Verdict = str
 """A label of the model, or "refer"."""
+
+LOW_CONFIDENCE = "low confidence"
+"""So begins the reason of a cell that is referred for nothing else."""
 
 PROBABILITY_FLOOR = 1e-6
 """No probability is reported nearer to 0 or 1: eight bits of output cannot carry such certainty."""
@@ -39,6 +43,7 @@ class Prediction:
         quality: see `edge.imaging.quality.measure`.
         timings_ms: "preprocess" (crop, resize, quality, into the input tensor) and "invoke".
         features: (F,) float32, what the network saw, pooled; None where it does not say.
+        colours: see `edge.imaging.colours`, of the cell as the camera shows it; None where there is none.
     """
 
     verdict: Verdict
@@ -47,6 +52,7 @@ class Prediction:
     quality: dict[str, float]
     timings_ms: dict[str, float]
     features: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
+    colours: Colours | None = field(default=None, compare=False, repr=False)
 
 
 class Classifier:
@@ -98,6 +104,8 @@ class Classifier:
         self._input_tensor = self._interpreter.tensor(self._input_index)
         self._table = None if is_shift(manifest.input) else quantisation_table(manifest.input)
         self._cell_mean = manifest.input.cell_mean
+        tone = model.adaptation.tone if model.adaptation is not None else None
+        self._tone = tone_table(tone) if tone else None
 
     def classify(self, pixels: Pixels) -> Prediction:
         """Crop, resize, run and judge one frame.
@@ -114,9 +122,9 @@ class Classifier:
         expect_rgb(pixels)
         crop = self._input_pixels()
         prepare(pixels, self._geometry, out=crop)
-        measured = self._measure_and_quantise(crop)
+        measured, shown = self._measure_and_quantise(crop)
         del crop
-        return self._run(started, measured)
+        return self._run(started, measured, shown)
 
     def classify_crop(self, crop: Pixels) -> Prediction:
         """Run and judge a crop that `edge.imaging.preprocess.prepare` has made with the model's geometry.
@@ -132,11 +140,11 @@ class Classifier:
             raise InputError(f"the crop is {crop.dtype} of shape {crop.shape}, not uint8 {self._crop_shape}")
         pixels = self._input_pixels()
         np.copyto(pixels, crop)
-        measured = self._measure_and_quantise(pixels)
+        measured, shown = self._measure_and_quantise(pixels)
         del pixels
-        return self._run(started, measured)
+        return self._run(started, measured, shown)
 
-    def _run(self, started: int, measured: dict[str, float]) -> Prediction:
+    def _run(self, started: int, measured: dict[str, float], shown: Colours | None) -> Prediction:
         """The prediction for what is in the input tensor; `started` in nanoseconds of `perf_counter_ns`."""
         prepared = time.perf_counter_ns()
         self._interpreter.invoke()
@@ -147,7 +155,7 @@ class Classifier:
             probabilities, measured, self._refer_below, self._limits, positive=self._positive
         )
         timings_ms = {"preprocess": (prepared - started) / 1e6, "invoke": (invoked - prepared) / 1e6}
-        return Prediction(verdict, probabilities, reasons, measured, timings_ms, features)
+        return Prediction(verdict, probabilities, reasons, measured, timings_ms, features, shown)
 
     def activation_map(self) -> npt.NDArray[np.float32] | None:
         """Where the last verdict comes from; None where the network does not say.
@@ -202,16 +210,19 @@ class Classifier:
         """A view of the input tensor's bytes, (size, size, 3) uint8."""
         return self._input_tensor()[0].view(np.uint8)  # type: ignore[no-any-return]
 
-    def _measure_and_quantise(self, crop: Pixels) -> dict[str, float]:
-        """The quality of the crop, whose pixels then become quantised values in their place."""
+    def _measure_and_quantise(self, crop: Pixels) -> tuple[dict[str, float], Colours | None]:
+        """Quality and colours of the crop, whose pixels then become quantised values in their place."""
         half = quality.halved(crop)
-        measured = quality.measure(crop, half)
+        measured, shown = quality.measure(crop, half), colours(half)
+        if self._tone is not None:
+            toned(crop, self._tone, crop)
+            half = quality.halved(crop)
         balanced(crop, self._cell_mean, crop, half)
         if self._table is None:
             np.bitwise_xor(crop, 0x80, out=crop)
         else:
             cv2.LUT(crop, self._table.view(np.uint8), dst=crop)
-        return measured
+        return measured, shown
 
     def _probabilities(self, features: npt.NDArray[np.float32] | None) -> dict[str, float]:
         """Of the two classes; the positive one stands first, so that a record tells which it is."""
@@ -297,5 +308,5 @@ def judge(
             likelier = label
     highest = probabilities[likelier]
     if highest < refer_below:
-        reasons.append(f"low confidence: {likelier} {highest:.2f} (limit {refer_below:g})")
+        reasons.append(f"{LOW_CONFIDENCE}: {likelier} {highest:.2f} (limit {refer_below:g})")
     return (REFER if reasons else likelier), reasons

@@ -19,6 +19,7 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         trusted_keys: a file of public keys, as `leukoscope model keygen` writes them; where it is set, a model that none
             of them has signed is refused.
         key_file: this box's own private key; what it adapts is signed with it.
+        fetch: whether the box may bring a model from a network address, by command; only with `trusted_keys`.
     """
 
     file: str = ""
@@ -27,3 +28,4 @@ class ModelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     directory: str = "/var/lib/leukoscope/models"
     trusted_keys: str = ""
     key_file: str = ""
+    fetch: bool = False

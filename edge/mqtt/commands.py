@@ -105,15 +105,17 @@ class ViewRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class ModelInstallRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`model_install`: check a model file on the box, such as on a USB stick, try it on the box's newest pictures, and
-    run it from now on; the answer tells which verdicts change.
+    """`model_install`: check a model file, try it on the box's newest pictures, and run it from now on; the answer tells
+    which verdicts change. Give either `file` or `address`.
 
     Attributes:
-        file: its path on the box.
+        file: its path on the box, such as on a USB stick; "" for none.
+        address: http:// or https://, where the setting [model] fetch allows it; "" for none.
         sha256: of the file, so that exactly this one is meant.
     """
 
-    file: Annotated[str, Meta(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
+    file: Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00]*$")] = ""
+    address: Annotated[str, Meta(max_length=4096, pattern=r"^[^\x00]*$")] = ""
     sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
 

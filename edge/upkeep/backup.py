@@ -1,4 +1,4 @@
-"""A backup of a box: one TAR file with its settings, model, results and pictures, and a manifest as its last member.
+"""A backup of a box: one TAR file with its settings, models, results and pictures, and a manifest as its last member.
 
 The file appears under its name when it is whole and on the disk. What waits in the outbox is not in it: it belongs to
 the broker, and a second box with the same outbox would give the same numbers twice.
@@ -25,17 +25,16 @@ from edge.host.durable import PARTIAL_SUFFIX, flush_folder
 from edge.logger.addresses import words_of
 from edge.logger.queries import Results
 from edge.logger.stores.sinks import open_sink
-from edge.model.installed import find_model
 from edge.records import rfc3339
 from edge.settings import Settings
+from edge.upkeep.models import parts_of
 
-SCHEMA = 1
-MANIFEST, SETTINGS, RESULTS, PICTURES, MODELS = (
+SCHEMA = 2
+MANIFEST, SETTINGS, RESULTS, PICTURES = (
     "manifest.json",
     "settings/leukoscope.toml",
     "results/results.db",
     "pictures",
-    "models",
 )
 TABLES = ("cells", "fields", "reviews")
 PAGE = 500
@@ -150,8 +149,8 @@ def _write(
                 step()
 
         add(SETTINGS, config)
-        model = find_model(settings.model.file)
-        add(f"{MODELS}/{model.name}", model)
+        for name, part in parts_of(settings):
+            add(name, part)
         rows = _copy_results(target, folder / "results.db")
         add(RESULTS, folder / "results.db")
         archive = Path(settings.archive.directory)

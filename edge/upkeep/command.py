@@ -36,7 +36,7 @@ def backup_command(options: argparse.Namespace) -> int:
         return 0
     rows = ", ".join(f"{number} {name}" for name, number in made.results.items())
     count = sum(name.startswith("pictures/") for name in made.members)
-    print(f"{options.out}: settings, model, {rows}, {count} pictures of {harmless(made.device)}")
+    print(f"{options.out}: settings, models, {rows}, {count} pictures of {harmless(made.device)}")
     if made.left_out and not options.quiet:
         console.note(f"not in it, keep them elsewhere: {', '.join(made.left_out)}")
     return 0

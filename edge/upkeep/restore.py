@@ -5,7 +5,6 @@ transaction), then the model, and at last the settings. Each step may be done ag
 command finishes the work.
 """
 
-import contextlib
 import hashlib
 import itertools
 import os
@@ -23,14 +22,11 @@ from edge.host.durable import READABLE, replace_file
 from edge.logger.addresses import database, words_of
 from edge.logger.queries import Results
 from edge.logger.stores.sinks import open_sink
-from edge.model.file import read_model
-from edge.model.installed import find_model
-from edge.settings import Settings, load
+from edge.settings import load
 from edge.upkeep import erasures
 from edge.upkeep.backup import (
     BLOCK_BYTES,
     MANIFEST,
-    MODELS,
     PAGE,
     PICTURES,
     RESULTS,
@@ -40,6 +36,7 @@ from edge.upkeep.backup import (
     Manifest,
     decode_manifest,
 )
+from edge.upkeep.models import INSTALLED, KEYS, MODELS, restore_models
 
 LARGEST_PICTURE_BYTES = 2**28
 LARGEST_MANIFEST_BYTES = 2**30
@@ -82,13 +79,10 @@ def restore(
     _remove_staged()
     with tempfile.TemporaryDirectory(prefix=STAGED) as folder:
         staged = Path(folder)
-        for name in (
-            SETTINGS,
-            RESULTS,
-            *(name for name in manifest.members if name.startswith(f"{MODELS}/")),
-        ):
-            _extract(file, name, staged / PurePosixPath(name).name)
-        settings_file = staged / PurePosixPath(SETTINGS).name
+        for name in manifest.members:
+            if PurePosixPath(name).parts[0] != PICTURES:
+                _extract(file, name, staged / name)
+        settings_file = staged / SETTINGS
         settings = load(settings_file)
         target = target or settings.web.database
         done = Restored(
@@ -102,7 +96,7 @@ def restore(
         results = Results(target)
         try:
             known = erasures.read(results)
-            copy = Results(f"sqlite:///{staged / PurePosixPath(RESULTS).name}")
+            copy = Results(f"sqlite:///{staged / RESULTS}")
             try:
                 unwanted = _erased_pictures(copy, known)
                 done.pictures = _pictures(file, Path(settings.archive.directory), unwanted, step)
@@ -111,7 +105,7 @@ def restore(
                 copy.close()
         finally:
             results.close()
-        done.model = _model(staged, manifest, settings)
+        done.model = restore_models(staged, manifest.members, settings, _as_its_folder)
         done.settings = _settings(settings_file, config or Path(manifest.config))
     return done
 
@@ -161,9 +155,8 @@ def verify(file: Path) -> Manifest:
 
 def _is_safe(name: str) -> bool:
     parts = PurePosixPath(name).parts
-    known = name in (MANIFEST, SETTINGS, RESULTS) or (
-        parts[0] in (PICTURES, MODELS) and len(parts) in ((3,) if parts[0] == PICTURES else (2,))
-    )
+    lengths = {PICTURES: 3, MODELS: 2, INSTALLED: 2}
+    known = name in (MANIFEST, SETTINGS, RESULTS, KEYS) or lengths.get(parts[0]) == len(parts)
     return known and not any(part.startswith(".") or part == "/" or "\0" in part for part in parts)
 
 
@@ -178,6 +171,7 @@ def _members(file: Path) -> Iterator[tuple[str, IO[bytes]]]:
 def _extract(file: Path, wanted: str, to: Path) -> None:
     for name, source in _members(file):
         if name == wanted:
+            to.parent.mkdir(exist_ok=True)
             with to.open("wb") as out:
                 while block := source.read(BLOCK_BYTES):
                     out.write(block)
@@ -254,23 +248,6 @@ def _pages(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 def _mappings(results: Results, table: Any) -> Iterator[dict[str, Any]]:
     for row in results.run(results.sql.select(table)):
         yield dict(row._mapping)
-
-
-def _model(staged: Path, manifest: Manifest, settings: Settings) -> str:
-    """Put the model back where the settings look for it; what became of it, in words."""
-    name = next(PurePosixPath(found).name for found in manifest.members if found.startswith(f"{MODELS}/"))
-    model = read_model(staged / name)
-    named = settings.model.file
-    if named and Path(named).name != named:  # a path
-        if not Path(named).is_file() or read_model(Path(named)).sha256 != model.sha256:
-            replace_file(Path(named), (staged / name).read_bytes())
-        return f"{named}, sha256 {model.sha256[:12]}…"
-    with contextlib.suppress(LeukoscopeError):
-        if read_model(find_model(named)).sha256 == model.sha256:
-            return f"{model.manifest.name} is installed, sha256 {model.sha256[:12]}…"
-    kept = Path(settings.archive.directory).parent / "models" / name
-    replace_file(kept, (staged / name).read_bytes())
-    return f'another model is installed here; to go on with the one of the backup: [model] file = "{kept}"'
 
 
 def _settings(restored: Path, config: Path) -> str:

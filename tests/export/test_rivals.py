@@ -91,7 +91,7 @@ def test_a_rival_goes_the_whole_way(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in QUICK])
 def test_every_rival_goes_the_whole_way(
     data: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
@@ -101,7 +101,7 @@ def test_every_rival_goes_the_whole_way(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_a_rival_that_was_killed_ends_with_the_weights_of_an_unbroken_one(
     data: Path, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

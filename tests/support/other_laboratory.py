@@ -53,7 +53,8 @@ def write_database(folder: Path) -> tuple[str, list[Record]]:
     for number, file in enumerate(
         sorted(CELLS, key=lambda path: hashlib.sha256(path.name.encode()).digest())
     ):
-        name = f"2026-11-28/{number}.png"
+        cell_id = uuid7()
+        name = f"2026-11-28/{cell_id}.png"
         picture = folder / "archive" / name
         picture.parent.mkdir(parents=True, exist_ok=True)
         cell = recoloured(read_image(file))
@@ -63,7 +64,7 @@ def write_database(folder: Path) -> tuple[str, list[Record]]:
         image = ImageReference(name=name, sha256=hashlib.sha256(picture.read_bytes()).hexdigest())
         records.append(
             Record(
-                id=uuid7(),
+                id=cell_id,
                 device="box-1",
                 sequence=number + 1,
                 captured_at=f"2026-11-28T09:00:{number:02d}.000000Z",

@@ -14,10 +14,10 @@ and camera, no figure for patients.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from edge.errors import InputError, LeukoscopeError
 from edge.imaging.files import find_images, read_image
 from edge.imaging.frame import Pixels
 from edge.laboratory import fit
-from edge.laboratory.seen import Seen, of_crops
+from edge.laboratory.seen import Seen, of_crops, tone_for
 from edge.model.classifier import Classifier
 from edge.model.fields import FieldClassifier
 from edge.model.file import ModelFile, read_model
@@ -84,11 +84,19 @@ class Draw:
     after: tuple[float, float, float]
 
 
-def study(seen: Seen, draws: int = DRAWS, reviewed: Sequence[int] = REVIEWED) -> dict[int, list[Draw]]:
+Look = Callable[[fit.Rows], Seen]
+"""What the network sees of all cells, as an adaptation to these rows would show them to it."""
+
+
+def study(
+    seen: Seen, draws: int = DRAWS, reviewed: Sequence[int] = REVIEWED, look: Look | None = None
+) -> dict[int, list[Draw]]:
     """Every number of reviewed cells to its draws.
 
     Args:
-        seen: all cells. Where each class has two specimens or more, specimens are reviewed or judged; else cells.
+        seen: all cells as they are. Where each class has two specimens or more, specimens are reviewed or judged; else
+            cells.
+        look: see `Look`; None for as they are.
     """
     found: dict[int, list[Draw]] = {number: [] for number in reviewed}
     for seed in range(draws):
@@ -98,10 +106,33 @@ def study(seen: Seen, draws: int = DRAWS, reviewed: Sequence[int] = REVIEWED) ->
             rows = _reviewed(seen, pool, number, rng)
             if rows is None:
                 continue
-            layer, _ = fit.fit(seen.of(rows))
-            held = seen.of(judged)
-            found[number].append(Draw(_figures(held, held.base[:, 0]), _figures(held, layer.log_odds(held))))
+            shown = seen if look is None else look(rows)
+            layer, _ = fit.fit(shown.of(rows))
+            held = shown.of(judged)
+            before = seen.base[judged, 0]
+            found[number].append(Draw(_figures(held, before), _figures(held, layer.log_odds(held))))
     return found
+
+
+class Cells(NamedTuple):
+    """Cells of one laboratory: crops (N, size, size, 3) uint8 RGB, classes and specimens (N,)."""
+
+    crops: Pixels
+    positive: npt.NDArray[np.bool_]
+    specimen: npt.NDArray[np.str_]
+
+    def seen(self, model: ModelFile) -> Seen:
+        """As they are."""
+        return of_crops(model, self.crops, self.positive, self.specimen)
+
+    def look(self, model: ModelFile, unreviewed: bool) -> Look:
+        """With the tone that the reviewed cells ask for, or these and all others, whose labels are not used."""
+
+        def look(rows: fit.Rows) -> Seen:
+            tone = tone_for(model, self.crops if unreviewed else self.crops[rows])
+            return of_crops(model, self.crops, self.positive, self.specimen, tone=tone)
+
+        return look
 
 
 def _sides(seen: Seen, rng: np.random.Generator) -> tuple[fit.Rows, fit.Rows]:
@@ -130,8 +161,8 @@ def _figures(seen: Seen, scores: fit.Scores) -> tuple[float, float, float]:
     return auc, float(called[positive].mean()), float((~called[~positive]).mean())
 
 
-def of_data(model: ModelFile, data: Sequence[Path], conditions: Sequence[Condition]) -> dict[str, Seen]:
-    """Of each condition, what the network sees of the cells of some data sets.
+def of_data(model: ModelFile, data: Sequence[Path], conditions: Sequence[Condition]) -> dict[str, Cells]:
+    """Of each condition, the cells of some data sets.
 
     Raises:
         InputError: they cannot be read.
@@ -141,11 +172,11 @@ def of_data(model: ModelFile, data: Sequence[Path], conditions: Sequence[Conditi
     positive = np.array([cell.label == "ALL" for cell in found.cells])
     specimen = np.array([subject_group(cell.subject) for cell in found.cells])
     crops = crops_of(found.root, paths, model.manifest.geometry, conditions)
-    return {name: of_crops(model, each, positive, specimen) for name, each in crops.items()}
+    return {name: Cells(each, positive, specimen) for name, each in crops.items()}
 
 
-def of_typed(model: ModelFile, folder: Path, positive: str, negative: str) -> Seen:
-    """What the network sees of the cell in the middle of each picture in two folders named by type.
+def of_typed(model: ModelFile, folder: Path, positive: str, negative: str) -> Cells:
+    """The cell in the middle of each picture in two folders named by type.
 
     Raises:
         InputError: a folder is missing.
@@ -159,7 +190,7 @@ def of_typed(model: ModelFile, folder: Path, positive: str, negative: str) -> Se
             if crop is not None:
                 crops.append(crop)
                 labels.append(name == positive)
-    return of_crops(model, crops, np.array(labels), np.array(["one"] * len(labels)))
+    return Cells(np.array(crops), np.array(labels), np.array(["one"] * len(labels)))
 
 
 def _middle(fields: FieldClassifier, picture: Pixels) -> Pixels | None:
@@ -217,6 +248,11 @@ def main() -> int:
         default="patients",
         help="cells: those that are judged may be of patients that were reviewed, which flatters",
     )
+    parser.add_argument(
+        "--unreviewed",
+        action="store_true",
+        help="the strength of the stain is taken of all cells, as of a box that has seen them, not of the reviewed alone",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if (options.data is None) == (options.typed is None):
@@ -224,22 +260,24 @@ def main() -> int:
     try:
         model = read_model(options.model)
         if options.data:
-            seen = of_data(model, options.data, (Condition(CLEAN), OTHER))
+            cells = of_data(model, options.data, (Condition(CLEAN), OTHER))
             if options.over == "cells":
-                seen = {
-                    name: replace(each, specimen=np.full(len(each), "one")) for name, each in seen.items()
+                cells = {
+                    name: each._replace(specimen=np.full(len(each.positive), "one"))
+                    for name, each in cells.items()
                 }
         else:
             name = f"{options.typed}: {options.positive} and {options.negative}"
-            seen = {name: of_typed(model, options.typed, options.positive, options.negative)}
+            cells = {name: of_typed(model, options.typed, options.positive, options.negative)}
     except LeukoscopeError as error:
         print(f"laboratory: {error}", file=sys.stderr)
         return error.exit_status
-    for name, each in seen.items():
-        draws = study(each, options.draws)
+    for name, each in cells.items():
+        seen = each.seen(model)
+        draws = study(seen, options.draws, look=each.look(model, options.unreviewed))
         title = "the same laboratory" if name == CLEAN else name
         print(
-            json.dumps({title: as_json(draws)}) if options.json else table(title, each, draws) + "\n",
+            json.dumps({title: as_json(draws)}) if options.json else table(title, seen, draws) + "\n",
             flush=True,
         )
     return 0

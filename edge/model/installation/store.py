@@ -86,15 +86,13 @@ class Store:
         try:
             with file.open("rb") as opened:
                 data = opened.read(_LARGEST_STATE_BYTES)
-            return msgspec.json.decode(data, type=State)
         except FileNotFoundError:
             return State()
         except NotADirectoryError:
             return State()
         except OSError as error:
             raise LeukoscopeError(f"{file}: {error.strerror}") from error
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            raise LeukoscopeError(f"{file}: {error}; remove it to use the model of the settings") from error
+        return decode_state(data, file)
 
     def stamp(self) -> tuple[int, int]:
         """Changes whenever the state is written; quick enough to ask for once a second."""
@@ -180,3 +178,15 @@ class Store:
         if os.geteuid() == 0:
             os.chown(self.folder, above.st_uid, above.st_gid)
         flush_folder(self.folder.parent)
+
+
+def decode_state(data: bytes, file: Path) -> State:
+    """The state that such a file holds.
+
+    Raises:
+        LeukoscopeError: it holds none.
+    """
+    try:
+        return msgspec.json.decode(data, type=State)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise LeukoscopeError(f"{file}: {error}; remove it to use the model of the settings") from error

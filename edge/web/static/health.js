@@ -23,7 +23,10 @@ function aboutHealth(health) {
   if (health.throttling?.now?.length) list.push(line(false, t("health.throttled", { why: health.throttling.now.join(", ") }), t("health.throttled_do")));
   const free = health.disk_free_mb;
   if (Number.isFinite(free)) list.push(line(free > DISK_LOW_MB, t("health.disk", { mb: Math.round(free) }), t("health.disk_do")));
-  if (health.drift?.moved) list.push(line(false, t("health.drift", { d: health.drift.distance.toFixed(2), limit: health.drift.threshold.toFixed(2) }), t("health.drift_do")));
+  if (health.drift?.moved) {
+    const far = health.drift.colour?.moved ? health.drift.colour : health.drift;  // colours tell more of what to mend
+    list.push(line(false, t("health.drift", { d: far.distance.toFixed(2), limit: far.threshold.toFixed(2) }), t("health.drift_do")));
+  }
   if (health.model?.fault) list.push(line(false, t("lab.fault", { why: health.model.fault }), t("health.fault_do")));
   if (health.archive?.fault) list.push(line(false, t("health.archive", { why: health.archive.fault }), t("health.disk_do")));
   return list;

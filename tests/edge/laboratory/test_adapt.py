@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from other_laboratory import review, write_cells, write_database
 
+from edge.imaging.colours import tone_table, toned
 from edge.imaging.files import read_image
 from edge.imaging.preprocess import prepare
+from edge.laboratory.stored import reviewed_in
 from edge.model.classifier import Classifier
 from edge.model.explain import Explainer
 from edge.model.file import read_model, write_model
+from edge.model.installation.base import base_of
 from edge.model.installed import default_model
 
 pytest.importorskip("sklearn")
@@ -77,6 +80,24 @@ def test_the_archive_of_the_file_tells_of_it(adapted) -> None:
     assert len(member["weights"]) == 256
 
 
+def test_the_stain_is_brought_to_that_of_the_training(adapted) -> None:
+    """The cells' dyes are 0.70, 1.15 and 1.45 times as dense; exponents undo that, for the base's own layer too."""
+    folder, told, file = adapted
+    assert told["tone"] == pytest.approx([1 / 0.70, 1 / 1.15, 1 / 1.45], rel=0.1)
+    model = read_model(file)
+    adaptation = model.adaptation
+    assert adaptation is not None and adaptation.tone == told["tone"]
+    table, base = tone_table(adaptation.tone), Classifier(base_of(model))
+    for picture in sorted((folder / "cells").rglob("*.png"))[::8]:
+        crop = prepare(read_image(picture), model.manifest.geometry)
+        own = Classifier(model).classify_crop(crop)
+        shown = base.classify_crop(toned(crop, table))
+        np.testing.assert_array_equal(own.features, shown.features)
+        np.testing.assert_array_equal(
+            own.colours, base.classify_crop(crop).colours
+        )  # of the camera's picture
+
+
 def test_the_map_follows_the_new_layer(adapted) -> None:
     folder, _, file = adapted
     model = read_model(file)
@@ -118,6 +139,7 @@ def test_no_file_and_1_where_it_is_not_better(tmp_path: Path) -> None:
     assert done.returncode == 1
     told = json.loads(done.stdout)
     assert told["taken"] is False and "not better" in told["reason"]
+    assert told["specimens"] == 1 and told["held_back"] == "cells"  # folders named by class tell no patients
     assert "not better" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "ours.tflite").exists()
 
@@ -182,6 +204,20 @@ def test_reviews_of_a_database_with_the_archive(tmp_path: Path) -> None:
     assert set(told["reviewers"]) == {"Ana", "Ben"}
 
 
+def test_cells_that_nobody_has_reviewed_tell_the_stain_too(tmp_path: Path) -> None:
+    """As many of each specimen; those that the model was not asked about, or that are gone, take no part."""
+    database, records = write_database(tmp_path)
+    reviewed = {record.id: "ALL" if "/all/" in record.source else "HEM" for record in records[:20]}
+    review(database, "Ana", reviewed)
+    gone = records[30]
+    (tmp_path / "archive" / gone.image.name).unlink()
+    found = reviewed_in(database, tmp_path / "archive", read_model(default_model()).manifest)
+    left = {record.id: record.specimen for record in records[20:] if record is not gone}
+    assert {picture.stem for picture in found.unreviewed} == set(left)
+    assert len({left[picture.stem] for picture in found.unreviewed[:4]}) == 4
+    assert len(found.cells) == 20
+
+
 def test_people_who_disagree_on_many_cells_are_refused(tmp_path: Path) -> None:
     database, records = write_database(tmp_path)
     review(database, "Ana", {record.id: "ALL" for record in records[:20]})
@@ -201,7 +237,7 @@ def test_an_altered_adaptation_is_refused(adapted, tmp_path: Path) -> None:
     adaptation = json.loads(members["adaptation.json"])
     cases = {
         "short": adaptation | {"weights": adaptation["weights"][:-1]},
-        "newer": adaptation | {"schema": 2},
+        "newer": adaptation | {"schema": 3},
         "infinite": adaptation | {"bias": 1e300},
     }
     for name, changed in cases.items():
@@ -211,7 +247,7 @@ def test_an_altered_adaptation_is_refused(adapted, tmp_path: Path) -> None:
     (tmp_path / "lost.tflite").write_bytes(bundle.append(model.flatbuffer, lost))
     for name, words in (
         ("short", "255 weights"),
-        ("newer", "schema 2"),
+        ("newer", "schema 3"),
         ("infinite", "bias"),
         ("lost", "only manifest.json tells"),
     ):

@@ -81,7 +81,15 @@ def test_probabilities_are_the_networks_own_formula(model: ModelFile) -> None:
 def test_a_prediction_is_plain_json_with_times_and_quality(model: ModelFile) -> None:
     prediction = Classifier(model).classify(disc(RED))
     decoded = json.loads(msgspec.json.encode(prediction))
-    assert set(decoded) == {"verdict", "probabilities", "reasons", "quality", "timings_ms", "features"}
+    assert set(decoded) == {
+        "verdict",
+        "probabilities",
+        "reasons",
+        "quality",
+        "timings_ms",
+        "features",
+        "colours",
+    }
     assert decoded["features"] is None  # of a network that does not give them
     assert set(decoded["timings_ms"]) == {"preprocess", "invoke"}
     assert all(0 < value < 1000 for value in decoded["timings_ms"].values())

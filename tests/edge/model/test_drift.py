@@ -8,9 +8,10 @@ import pytest
 from command import SAMPLES
 from other_laboratory import recoloured
 
+from edge.imaging.colours import FIGURES
 from edge.imaging.files import find_images, read_image
 from edge.model.classifier import Classifier
-from edge.model.drift import LEAST, Drift, Summary, distance, summarise
+from edge.model.drift import LEAST, Drift, Summary, colour_distances, distance, summarise
 from edge.model.file import read_model, write_model
 from edge.model.installed import default_model
 
@@ -19,13 +20,14 @@ from edge.model.installed import default_model
 def seen() -> dict[str, np.ndarray]:
     """Features of the samples as they are and in other colours."""
     classifier = Classifier(read_model(default_model()))
-    found: dict[str, list[np.ndarray]] = {"own": [], "other": []}
+    found: dict[str, list[np.ndarray]] = {"own": [], "other": [], "own colours": [], "other colours": []}
     for file in find_images([SAMPLES]):
         picture = read_image(file)
         for name, shown in (("own", picture), ("other", recoloured(picture))):
             prediction = classifier.classify(shown)
-            assert prediction.features is not None
+            assert prediction.features is not None and prediction.colours is not None
             found[name].append(prediction.features)
+            found[f"{name} colours"].append(prediction.colours)
     return {name: np.array(each) for name, each in found.items()}
 
 
@@ -69,7 +71,39 @@ def test_features_that_never_vary_do_not_count() -> None:
 
 def test_the_model_file_keeps_its_summary(seen, tmp_path: Path) -> None:
     model = read_model(default_model())
-    manifest = msgspec.structs.replace(model.manifest, drift=summarise(seen["own"]))
+    manifest = msgspec.structs.replace(model.manifest, drift=summarise(seen["own"], seen["own colours"]))
     write_model(tmp_path / "m.tflite", model.flatbuffer, manifest, model.card)
     summary = read_model(tmp_path / "m.tflite").summary()
     assert summary == manifest.drift and summary is not None and summary.cells == 40
+
+
+def test_another_stain_is_told_by_its_colours_and_by_which(seen) -> None:
+    summary = summarise(seen["own"], seen["own colours"])
+    own, other = Drift(summary), Drift(summary)
+    for number in range(len(seen["own"])):
+        own.add(seen["own"][number], seen["own colours"][number])
+        other.add(seen["other"][number], seen["other colours"][number])
+    told = own.report()
+    assert told is not None and told["colour"] is not None
+    assert told["colour"]["distance"] < 0.1 and not told["moved"]
+    told = other.report()
+    assert told is not None and told["moved"] and told["colour"]["moved"]
+    assert told["colour"]["figure"] in FIGURES and told["colour"]["distance"] > told["colour"]["threshold"]
+
+
+def test_the_model_that_ships_knows_the_colours_of_its_training(seen) -> None:
+    """The samples are cells of the training's laboratory."""
+    summary = read_model(default_model()).summary()
+    assert summary is not None and len(summary.colour_mean) == len(FIGURES)
+    own, other = (
+        colour_distances(summary, seen[f"{name} colours"].mean(axis=0)).max() for name in ("own", "other")
+    )
+    assert own < summary.colour_threshold < other
+
+
+def test_a_summary_of_before_has_no_colours_and_says_nothing_of_them(seen) -> None:
+    drift = Drift(summarise(seen["own"]))
+    for features, colours in zip(seen["own"], seen["own colours"]):
+        drift.add(features, colours)
+    told = drift.report()
+    assert told is not None and told["colour"] is None and not told["moved"]
