@@ -115,7 +115,9 @@ def database(target: str) -> Database:
     unreadable = f"the database's address {shown(target)} cannot be read: {_DATABASE_ADVICE}"
     scheme, mark, rest = target.partition("://")
     if not mark:
-        raise InputError(f"{shown(target)} is no address of a database; for a file give sqlite:///{shown(target)}")
+        raise InputError(
+            f"{shown(target)} is no address of a database; for a file give sqlite:///{shown(target)}"
+        )
     if scheme not in _DATABASES:
         raise InputError(unreadable)
     lite = scheme == "sqlite"
