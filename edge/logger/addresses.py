@@ -13,8 +13,8 @@ from edge.host.text import harmless
 from edge.mqtt.settings import MqttSettings
 
 PORT, TLS_PORT = 1883, 8883
-_ADVICE = "use mqtt://[user@]host[:port], or mqtts:// for TLS"
-_DATABASE_ADVICE = "use sqlite:///FILE or postgresql://[user@]host[:port]/name"
+_ADVICE = "use mqtt://HOST or mqtt://HOST:PORT, with mqtts:// for TLS; a user stands before HOST, as USER@"
+_DATABASE_ADVICE = "use sqlite:///FILE or postgresql://HOST/NAME; a user stands before HOST, as USER@"
 _PLACE = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:/?#\s]+))(?::(?P<port>[^/]*))?/?")
 _DATABASES = ("sqlite", "postgresql", "postgresql+psycopg")
 # A PostgreSQL that does not answer must not stop the logger's own end.
@@ -114,7 +114,11 @@ def database(target: str) -> Database:
         raise LeukoscopeError("databases need SQLAlchemy: pip install 'leukoscope[log]'") from error
     unreadable = f"the database's address {shown(target)} cannot be read: {_DATABASE_ADVICE}"
     scheme, mark, rest = target.partition("://")
-    if scheme not in _DATABASES or not mark:
+    if not mark:
+        raise InputError(
+            f"{shown(target)} is no address of a database; for a file give sqlite:///{shown(target)}"
+        )
+    if scheme not in _DATABASES:
         raise InputError(unreadable)
     lite = scheme == "sqlite"
     if not lite:
