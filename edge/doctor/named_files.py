@@ -41,7 +41,9 @@ def _model(settings: Settings) -> Iterator[Finding]:
 
     key = ("model", "file")
     if settings.model.fetch and not settings.model.trusted_keys:
-        yield failed("model", "[model] fetch needs trusted_keys", "leukoscope model keygen", ("model", "fetch"))
+        yield failed(
+            "model", "[model] fetch needs trusted_keys", "leukoscope model keygen", ("model", "fetch")
+        )
     try:
         manifest = of_settings(settings.model).manifest
     except LeukoscopeError as error:
