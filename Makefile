@@ -7,9 +7,12 @@ DEMO_SECONDS ?= 30
 IMAGES ?=
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
-.PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams chromium prometheus family rivals long-test arm64-parity bundle deb board board-test
+.PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams chromium prometheus family rivals long-test arm64-parity bundle deb deb-test board board-test
 
 demo: $(VENV)/.demo
+ifeq ($(IMAGES),)
+	$(BIN)/leukoscope classify samples/fields --field --html demo-fields.html
+endif
 	$(BIN)/leukoscope demo $(if $(IMAGES),--images $(IMAGES)) --seconds $(DEMO_SECONDS)
 
 # Percent of the branches that the tests run, in their own process; it may only rise.
@@ -150,6 +153,13 @@ bundle: $(VENV)/bin/python
 DEB_BUNDLE ?=
 deb:
 	systemd/deb.sh dist $(DEB_BUNDLE)
+
+# The package installed, upgraded, removed and purged by apt in a clean Debian root, made by mmdebstrap: as root, about
+# ten minutes. Another one: make deb-test DEB_SUITE=trixie
+DEB_ROOTS ?= $(HOME)/.cache/leukoscope-roots
+DEB_SUITE ?= bookworm
+deb-test:
+	tests/systemd/deb_in_root.sh $(DEB_ROOTS) $(DEB_SUITE)
 
 # The packages of a box with their hashes: for systems with numpy 2, and with numpy 1 (Debian 12, JetPack 6). Run it
 # when a dependency changes.

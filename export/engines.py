@@ -27,7 +27,7 @@ try:
     from export.onnx_int8 import to_onnx
 except ImportError as error:
     raise LeukoscopeError(
-        f"--engines needs {error.name}, which is not installed: pip install 'leukoscope[bench]'"
+        f"--engines and --rivals need {error.name}, which is not installed: pip install 'leukoscope[bench]'"
     ) from error
 
 Values = npt.NDArray[np.int16]

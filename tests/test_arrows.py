@@ -35,7 +35,8 @@ EDGE: dict[str, set[str]] = {
     "doctor": DAEMON,
     "demo": PARTS | {"settings", "logger", "specimen", "web"},
     "bench": DAEMON | {"demo"},
-    "cli": DAEMON | {"logger", "web", "upkeep", "doctor", "demo", "bench", "asyncapi"},
+    "classify": PIXELS | {"cameras", "model", "settings"},
+    "cli": DAEMON | {"logger", "web", "upkeep", "doctor", "demo", "bench", "classify", "asyncapi"},
     "__main__": {"cli"},
 }
 """Package or module of edge -> what it may import besides itself. `cli` is the roof."""

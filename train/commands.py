@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edge.errors import InputError, LeukoscopeError
+from edge.host.terminal import console
+from edge.model.installed import installed_models
 from edge.notice import NOTICE
 from train.data import dataset as datasets
 from train.data import split as splits
@@ -106,6 +108,8 @@ def train(options: argparse.Namespace) -> int:
         run.discard_unless_begun()
         raise
     print(f"{options.out}: {progress.stopped}; best epoch {progress.best_epoch}")
+    sources = shlex.join(str(source) for source in options.data or []) or "DIR"
+    console.note(f"next: leukoscope evaluate {shlex.quote(str(options.out))} --data {sources} --out report")
     return 0
 
 
@@ -174,7 +178,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if options.cross_validate:
         return _cross_validate(options)
     _refuse_training_options(options)
-    levels, subject = noise_levels(options.noise), Path(options.subject)
+    levels, subject = noise_levels(options.noise), _run_or_model(options.subject)
     scorer, own = evaluation.load_scorer(subject)
     data = datasets.load(options.data, options.positive, scorer.classes)
     split = _split_to_judge(options, data, own)
@@ -198,16 +202,31 @@ def evaluate(options: argparse.Namespace) -> int:
         predictions=predictions,
         new_patients=new_patients,
         seen_name="Image split" if split.method == "image" else "Perhaps trained on",
-        fold=split.fold if split.method == "image" else None,
+        fold=split.fold if split.method == "image" and data.has_folds() else None,
         notes=notes,
         facts=evaluation.facts(options.subject, scorer, split, _evaluate_command(options)),
         histories=evaluation.histories(subject),
         classes=scorer.classes,
         layout=data.layout,
+        images=data.root,
         camera_suite=suite,
         camera_cells=suite_cells,
     )
     return _finish(made, options.out, as_json=options.json, last=f"split by {split.method}")
+
+
+def _run_or_model(named: str) -> Path:
+    """A run folder or a model file: a path, or the name of an installed model."""
+    path = Path(named)
+    if path.exists():
+        return path
+    for file in installed_models():
+        if file.stem == named:
+            return file
+    raise InputError(
+        f"{named}: no such run folder, no such model file, and no installed model of that name; see: leukoscope "
+        "model list"
+    )
 
 
 def _split_to_judge(
@@ -311,6 +330,7 @@ def _cross_validate(options: argparse.Namespace) -> int:
         histories=curves,
         classes=data.classes,
         layout=data.layout,
+        images=data.root,
     )
     last = "no patient was both trained on and evaluated"
     return _finish(made, options.out, as_json=options.json, last=last)
@@ -361,6 +381,7 @@ def _joined_evaluations(options: argparse.Namespace) -> int:
         facts=evaluation.how_made(["leukoscope", *sys.argv[1:]]),
         classes=data.classes,
         layout=data.layout,
+        images=data.root,
     )
     return _finish(made, options.out, as_json=False, last="members joined")
 

@@ -6,6 +6,7 @@ They are of no use to a user: the processor's instructions, that there is no GPU
 import logging
 import warnings
 
+from edge.host.terminal.console import waiting
 from edge.host.terminal.noise import quiet, without_noise
 
 _LOGGERS = ("tensorflow", "absl", "matplotlib", "matplotlib.font_manager", "fontTools")
@@ -18,7 +19,7 @@ def _raise_levels() -> None:
 
 quiet()
 _raise_levels()
-with without_noise():
+with waiting("loading TensorFlow"), without_noise():
     import keras  # noqa: F401 - loads the backend
 _raise_levels()  # what the backend set is of no use here
 # Keras 3 asks NumPy 2 for an array in the way of NumPy 1.

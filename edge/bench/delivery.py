@@ -131,23 +131,35 @@ def _one_at_a_time(
     }
     try:
         for run in range(-WARM_UP_FRAMES, runs):
-            camera.show()
-            frame = newest.take(TIMEOUT_S)
-            if frame is None:
-                raise LeukoscopeError(f"no frame came in {TIMEOUT_S:g} s; is the machine overloaded?")
-            record, durable_ns = _written(outbox.accept(pipeline.record(frame)))
-            acknowledged_ns = outbox.acknowledged_ns(record.sequence)
-            outbox.wait_empty(TIMEOUT_S)  # so that its removal does not delay the next frame
+            durable_ms, acknowledged_ms = one_frame(camera, newest, pipeline, outbox)
             started = time.monotonic_ns()
             classifier.bare_invoke()
             bare_ns = time.monotonic_ns() - started
             if run >= 0:
-                times["frame_to_durable_ms"].append((durable_ns - frame.monotonic_ns) / 1e6)
-                times["frame_to_puback_ms"].append((acknowledged_ns - frame.monotonic_ns) / 1e6)
+                times["frame_to_durable_ms"].append(durable_ms)
+                times["frame_to_puback_ms"].append(acknowledged_ms)
                 times["bare_invoke_ms"].append(bare_ns / 1e6)
     finally:
         newest.close()
     return {name: percentiles(values) for name, values in times.items()}
+
+
+def one_frame(
+    camera: HeldCamera, newest: Capture, pipeline: Pipeline, outbox: WatchedOutbox
+) -> tuple[float, float]:
+    """Milliseconds from the camera's stamp until the record is on the disk, and until the broker has acknowledged it.
+
+    Raises:
+        LeukoscopeError: no frame or no acknowledgement came in `TIMEOUT_S`.
+    """
+    camera.show()
+    frame = newest.take(TIMEOUT_S)
+    if frame is None:
+        raise LeukoscopeError(f"no frame came in {TIMEOUT_S:g} s; is the machine overloaded?")
+    record, durable_ns = _written(outbox.accept(pipeline.record(frame)))
+    acknowledged_ns = outbox.acknowledged_ns(record.sequence)
+    outbox.wait_empty(TIMEOUT_S)  # so that its removal does not delay the next frame
+    return (durable_ns - frame.monotonic_ns) / 1e6, (acknowledged_ns - frame.monotonic_ns) / 1e6
 
 
 def _written(durable: "Future[Record]") -> tuple[Record, int]:

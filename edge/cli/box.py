@@ -109,7 +109,7 @@ def _calibrate(add: Add) -> None:
 
 def _classify(add: Add) -> None:
     text = "Classify image files or folders"
-    p = add("classify", "edge.cli.classify:command", text, "classify cells/ --html sheet.html")
+    p = add("classify", "edge.classify.command:command", text, "classify cells/ --html sheet.html")
     p.add_argument("paths", type=Path, nargs="+", metavar="PATH")
     model_option(p)
     p.add_argument(
@@ -169,6 +169,13 @@ def _bench(add: Add) -> None:
         dest="command",
         const="export.engines:command",
         help="run the same network on LiteRT, ONNX Runtime and OpenVINO: pip install 'leukoscope[bench]'",
+    )
+    p.add_argument(
+        "--rivals",
+        action="store_const",
+        dest="command",
+        const="export.rivals:command",
+        help="from a frame to the broker's acknowledgement beside plain scripts that one would write instead",
     )
     _bench_instead(p)
     p.add_argument("--plot", type=out_file, metavar="FILE.png", help="draw the stages; needs matplotlib")

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from edge.cameras.settings import CameraSettings
 from edge.cameras.sources import make_camera
 from edge.errors import InputError, LeukoscopeError
 from edge.host.durable import replace_file
+from edge.host.terminal.progress import progress
 from edge.imaging.frame import Pixels
 from edge.settings import Settings
 
@@ -26,7 +28,7 @@ FRAMES = 32
 """Averaged: noise of sigma 5 levels in a pixel is under 0.1 in a block of 16 x 16."""
 
 TIMEOUT_S = 60.0
-GAP_PX = 8
+GAP_PX, NAME_PX = 8, 40
 
 
 def command(options: argparse.Namespace) -> int:
@@ -44,12 +46,14 @@ def command(options: argparse.Namespace) -> int:
             '"/var/lib/leukoscope/calibration.npz"'
         )
     log.info("an empty, evenly lit field has to be in view; reading %d frames", FRAMES)
-    frames = read_frames(settings)
+    with progress("reading frames", FRAMES) as (step, _):
+        frames = read_frames(settings, step)
     header, gains = optics.measure_field(frames, settings.camera)
     file = Path(settings.camera.calibration)
     optics.save(file, header, gains)
     if options.picture:
         replace_file(options.picture, before_and_after(frames[-1], file, settings.camera))
+        log.info("%s: one frame, before and after the correction", options.picture)
     if options.json:
         print(msgspec.json.encode({"file": str(file), **msgspec.structs.asdict(header)}).decode())
     else:
@@ -63,7 +67,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def before_and_after(frame: Pixels, calibration: Path, camera: CameraSettings) -> bytes:
-    """A PNG: the whole frame as the camera gave it, a gap, and the same frame after the correction.
+    """A PNG: the whole frame as the camera gave it, a gap, and the same frame after the correction, each named.
 
     Args:
         frame: (H, W, 3) uint8 RGB.
@@ -71,20 +75,30 @@ def before_and_after(frame: Pixels, calibration: Path, camera: CameraSettings) -
         camera: the settings that the frame was taken with.
     """
     after = optics.Correction(calibration, camera, max(frame.shape[:2])).apply(frame)
-    gap = np.full((frame.shape[0], GAP_PX, 3), 255, np.uint8)
-    both = np.hstack([frame, gap, after])
+    gap = np.full((frame.shape[0] + NAME_PX, GAP_PX, 3), 255, np.uint8)
+    both = np.hstack([_named("before", frame), gap, _named("after", after)])
     return cv2.imencode(".png", both[..., ::-1])[1].tobytes()
 
 
-def read_frames(settings: Settings) -> list[Pixels]:
+def _named(name: str, frame: Pixels) -> Pixels:
+    """A frame below a white strip with its name."""
+    strip = np.full((NAME_PX, frame.shape[1], 3), 255, np.uint8)
+    cv2.putText(strip, name, (10, NAME_PX - 12), cv2.FONT_HERSHEY_SIMPLEX, 0.9, (0, 0, 0), 2, cv2.LINE_AA)
+    return np.vstack([strip, frame])
+
+
+def read_frames(settings: Settings, step: Callable[[], None] = lambda: None) -> list[Pixels]:
     """Whole frames, one after the other.
+
+    Args:
+        step: called after each.
 
     Raises:
         LeukoscopeError: the camera gives none.
     """
     camera = make_camera(settings.camera, settings.simulator)
     if not camera.live:
-        return _of_files(camera)
+        return _of_files(camera, step)
     capture = Capture(lambda: make_camera(settings.camera, settings.simulator), settings.camera.patience_s())
     capture.start()
     frames: list[Pixels] = []
@@ -94,6 +108,7 @@ def read_frames(settings: Settings) -> list[Pixels]:
             frame = capture.take(1.0)
             if frame is not None:
                 frames.append(frame.pixels)
+                step()
         if not frames:
             raise LeukoscopeError(f"no frame came within {TIMEOUT_S:g} s; camera: {capture.state}")
     finally:
@@ -101,7 +116,7 @@ def read_frames(settings: Settings) -> list[Pixels]:
     return frames
 
 
-def _of_files(camera: Camera) -> list[Pixels]:
+def _of_files(camera: Camera, step: Callable[[], None]) -> list[Pixels]:
     camera.open()
     frames: list[Pixels] = []
     while len(frames) < FRAMES and (frame := camera.read()) is not None:
@@ -111,6 +126,7 @@ def _of_files(camera: Camera) -> list[Pixels]:
                 f"{frames[0].shape[1]} x {frames[0].shape[0]}; frames of one camera have one size"
             )
         frames.append(frame.pixels)
+        step()
     camera.close()
     if not frames:
         raise LeukoscopeError(f"{camera.description}: none could be read")

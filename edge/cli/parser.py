@@ -3,7 +3,9 @@
 import argparse
 import difflib
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -14,6 +16,16 @@ from edge.notice import NOTICE
 
 _CHOICE = re.compile(r"invalid choice: (?P<given>'.*?'|\S+) \(choose from (?P<known>.*)\)$", re.S)
 _SHOWN_CHARACTERS = 60
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "look at it": ("demo", "classify", "bench"),
+    "on the box": ("check", "doctor", "calibrate", "run", "web", "specimen", "model"),
+    "results": ("log", "results", "report", "backup", "restore", "erase"),
+    "a model that fits your laboratory": ("review", "adapt"),
+    "a model of your own, on a PC": ("dataset", "train", "evaluate", "compare", "ensemble", "export"),
+    "the shell": ("completion",),
+}
+"""The commands as `leukoscope --help` lists them."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,6 +68,31 @@ class Parser(argparse.ArgumentParser):
         self.exit(2)
 
 
+class _TopParser(Parser):
+    """The parser of all commands, which lists them by what they are for."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        self.texts: dict[str, str] = {}  # of each command
+
+    def format_help(self) -> str:
+        """See argparse."""
+        width = max(map(len, self.texts)) + 4
+        columns = max(40, shutil.get_terminal_size().columns - 2)
+        lines = [self.format_usage(), f"{self.description}"]
+        for group, names in GROUPS.items():
+            lines.append(f"\n{group}:")
+            for name in names:
+                first = f"  {name}".ljust(width)
+                lines.append(
+                    textwrap.fill(
+                        self.texts[name], columns, initial_indent=first, subsequent_indent=" " * width
+                    )
+                )
+        lines.append(f"\nleukoscope COMMAND --help explains a command; leukoscope --version\n{self.epilog}\n")
+        return "\n".join(lines)
+
+
 class _Version(argparse.Action):
     """Prints the version and ends; it is looked up only if it is asked for, which takes a while."""
 
@@ -74,17 +111,18 @@ class _Version(argparse.Action):
         parser.exit(0)
 
 
-def make_parser() -> Parser:
+def make_parser() -> _TopParser:
     """Every command with its options."""
-    top = Parser(
+    top = _TopParser(
         prog="leukoscope",
         description=f"A second pair of eyes for acute lymphoblastic leukemia. {NOTICE.capitalize()}.",
         epilog="example: leukoscope demo --seconds 20",
     )
     top.add_argument("--version", action=_Version, help="show the version and exit")
-    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
 
     def add(name: str, command: str, text: str, example: str) -> argparse.ArgumentParser:
+        top.texts[name] = text
         added: argparse.ArgumentParser = commands.add_parser(
             name,
             help=text,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from edge import settings as settings_file
+from edge.doctor.findings import Finding
 from edge.doctor.named_files import look
 from edge.errors import InputError
 from edge.host.terminal import console
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_file.load(config)
     faults = [found for found in look(settings) if found.state == "failed"]
     if faults:
-        raise InputError("\n".join(f"settings {config}: {found.message}" for found in faults))
+        raise InputError("\n".join(f"settings {config}: {_with_remedy(found)}" for found in faults))
     from edge.daemon.daemon import build
     from edge.imaging.cores import use_cores
 
@@ -51,6 +52,10 @@ def run(options: argparse.Namespace) -> int:
     return 1 if unreadable else 0
 
 
+def _with_remedy(found: Finding) -> str:
+    return f"{found.message}; {found.command}" if found.command else found.message
+
+
 def check(options: argparse.Namespace) -> int:
     """Is the settings file valid, and is there what it names? 2 if not.
 
@@ -66,7 +71,7 @@ def check(options: argparse.Namespace) -> int:
         faults = str(error).splitlines()
     else:
         for found in look(settings):
-            text = f"settings {config}{lines.place(*found.key)}: {found.message}"
+            text = f"settings {config}{lines.place(*found.key)}: {_with_remedy(found)}"
             (faults if found.state == "failed" else warnings).append(text)
     if options.json:
         print(json.dumps({"ok": not faults, "file": str(config), "faults": faults, "warnings": warnings}))

@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from edge.daemon.fields import FieldPipeline
 from edge.daemon.judge import classifier_of, judge_of
 from edge.daemon.pipeline import Pipeline
 from edge.daemon.specimens import Specimens
@@ -23,6 +22,9 @@ from edge.model.installation.fetch import fetched
 from edge.model.installation.trial import SLOW_MS, SLOWER
 from edge.mqtt.commands import ModelBackRequest, ModelInstallRequest
 from edge.settings import Settings
+
+if TYPE_CHECKING:
+    from edge.daemon.fields import FieldPipeline
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class Models:
         model: ModelFile,
         crop_px: int,
         pipeline: Pipeline,
-        fields: FieldPipeline | None,
+        fields: "FieldPipeline | None",
         specimens: Specimens,
         health: Health,
     ):

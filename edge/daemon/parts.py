@@ -3,13 +3,13 @@
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge.cameras.backends.files import FilesCamera
 from edge.cameras.base import Camera
 from edge.cameras.capture import Capture
 from edge.cameras.preparation import Preparation
 from edge.cameras.sources import make_camera
-from edge.daemon.fields import FieldPipeline, FieldStream
 from edge.daemon.judge import classifier_of, judge_of
 from edge.daemon.models import Models
 from edge.daemon.pipeline import Pipeline
@@ -23,6 +23,9 @@ from edge.outbox.archive import Archive
 from edge.outbox.queue import Outbox
 from edge.settings import Settings
 
+if TYPE_CHECKING:
+    from edge.daemon.fields import FieldPipeline, FieldStream
+
 
 @dataclass
 class Parts:
@@ -30,8 +33,8 @@ class Parts:
 
     pipeline: Pipeline
     preparation: Preparation | None
-    fields: FieldPipeline | None
-    stream: FieldStream | None
+    fields: "FieldPipeline | None"
+    stream: "FieldStream | None"
     archive: Archive
     camera: Camera
     capture: Capture
@@ -65,9 +68,11 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
     region_px = 0 if whole else crop_px  # side of the square that is used of a frame; 0 for all of it
     preparation = None if whole else Preparation(settings.camera, crop_px)
     pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256(), preparation)
-    fields = (
-        FieldPipeline(model, classifier, settings.camera, pipeline, settings.device.id) if whole else None
-    )
+    fields = None
+    if whole:
+        from edge.daemon import fields as field_view  # late: a box that sees single cells starts sooner
+
+        fields = field_view.FieldPipeline(model, classifier, settings.camera, pipeline, settings.device.id)
     archive = Archive(settings.archive)
     camera = make_camera(settings.camera, settings.simulator, region_px)
     opened.callback(camera.close)
@@ -78,7 +83,7 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
     )
     outbox = Outbox(Path(settings.outbox.file), settings.outbox.max_mb, settings.outbox.resend_s)
     opened.callback(outbox.close)
-    stream = FieldStream(settings, outbox.file) if whole else None
+    stream = field_view.FieldStream(settings, outbox.file) if whole else None
     if stream is not None:
         opened.callback(stream.outbox.close)
     once = not camera.live and not settings.camera.loop

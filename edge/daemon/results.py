@@ -4,11 +4,10 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edge.daemon.fields import FieldPipeline, FieldStream
 from edge.daemon.parts import Parts
 from edge.daemon.views import Views
 from edge.errors import InputError
@@ -18,6 +17,9 @@ from edge.outbox.queue import Outbox, Sent
 from edge.outbox.waiting import OutboxFullError
 from edge.records import Record
 from edge.specimen import tally
+
+if TYPE_CHECKING:
+    from edge.daemon.fields import FieldPipeline, FieldStream
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,9 @@ class Results:
         self._watchdog.enters("waiting for a frame")
         return stored
 
-    def _accept_field(self, fields: FieldPipeline, stream: FieldStream, frame: Frame) -> "Future[Any] | None":
+    def _accept_field(
+        self, fields: "FieldPipeline", stream: "FieldStream", frame: Frame
+    ) -> "Future[Any] | None":
         """The records of a field's new cells, then that of the field."""
         asked = self._gate.asked
         results = self._models.trying(lambda: fields.results(frame, asked))

@@ -34,6 +34,10 @@ that flickers by 3 % 1.1, a shift of 2 px 2.9; a shift of 8 px 2.8 to 10.8, of 1
 SETTLE_S = 0.3
 """A field that has not moved for this time has come to rest."""
 
+LOOK_S = 0.1
+"""Interval at which the trigger "settled" looks for movement: often enough for `SETTLE_S`, and a box that waits for a
+movement has little to do."""
+
 
 @dataclass(eq=False)
 class _Request:
@@ -106,7 +110,7 @@ class Gate:
     def _wait_s(self) -> float:
         if self._trigger == "request":
             return float("inf")
-        return self._due_s - time.monotonic() if self._trigger == "interval" else 0.0
+        return self._due_s - time.monotonic() if self._trigger in ("interval", "settled") else 0.0
 
     @property
     def after_ns(self) -> int:
@@ -130,6 +134,7 @@ class Gate:
 
     def _triggered(self, frame: Frame) -> bool:
         if self._trigger == "settled":
+            self._due_s = time.monotonic() + LOOK_S
             return self._motion.settled(frame)
         if self._trigger == "interval":
             if time.monotonic() < self._due_s:
@@ -207,4 +212,4 @@ def coarse_plane(pixels: Pixels, region_px: int) -> npt.NDArray[np.float32]:
 
 def difference_levels(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
     """Standard deviation of the difference, so that an overall change of the lamp hardly counts."""
-    return float((one - other).std())
+    return float(cv2.meanStdDev(cv2.subtract(one, other))[1][0, 0])

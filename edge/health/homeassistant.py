@@ -123,7 +123,8 @@ def discovery(prefix: str, topic: str, device: str) -> list[tuple[str, bytes]]:
                 {
                     "name": name,
                     "unique_id": f"leukoscope_{device}_{key}",
-                    "object_id": f"{node}_{key}",
+                    "object_id": f"{node}_{key}",  # until 2026.3; from 2025.10 on the next one
+                    "default_entity_id": f"{component}.{node}_{key}",
                     "state_topic": f"{root}/{part}",
                     "value_template": f"{{{{ {template} }}}}",
                     "availability": [available],

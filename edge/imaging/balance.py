@@ -22,8 +22,6 @@ BACKGROUND_LEVELS = 40
 """A pixel none of whose channels is above this is the black around the cell, with the noise of a camera in it: noise
 of sigma 10 stays under it, and the darkest nuclei of C-NMC are above it."""
 
-_BLACK, _BACKGROUND = (0, 0, 0), (BACKGROUND_LEVELS,) * 3
-
 
 def balanced(
     crop: Pixels, cell_mean: CellMean | None, out: Pixels | None = None, half: Pixels | None = None
@@ -43,7 +41,9 @@ def balanced(
         return crop
     # On half the side this takes a third of the time, and the mean is the same within a hundredth.
     half = halved(crop) if half is None else half
-    cell = cv2.bitwise_not(cv2.inRange(half, _BLACK, _BACKGROUND))
+    bright = cv2.threshold(half, BACKGROUND_LEVELS, 255, cv2.THRESH_BINARY)[1]
+    # Not 0 where any channel is bright: `cv2.inRange` and `cv2.bitwise_not` take twice as long.
+    cell = cv2.cvtColor(bright, cv2.COLOR_RGB2GRAY)
     factors = np.zeros((3, 3))
     for channel, (wanted, mean) in enumerate(zip(cell_mean, cv2.mean(half, cell), strict=False)):
         factors[channel, channel] = wanted / mean if mean else 1.0

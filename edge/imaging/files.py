@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from edge.errors import ImageError, InputError
+from edge.errors import ImageError, InputError, LeukoscopeError
 from edge.imaging.decode import COPY_AGAIN, decode
 from edge.imaging.frame import Pixels
 
@@ -38,6 +38,14 @@ def read_image(path: Path, *, cut_allowed: bool = False) -> Pixels:
         return decode(read_bytes(path), cut_allowed=cut_allowed)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
+
+
+def read_or_fault(path: Path) -> Pixels | LeukoscopeError:
+    """The image of a file, or why it cannot be read."""
+    try:
+        return read_image(path)
+    except LeukoscopeError as error:
+        return error
 
 
 def read_bytes(path: Path) -> bytes:

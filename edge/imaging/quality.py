@@ -49,19 +49,20 @@ def measure(crop: Pixels, half: Pixels | None = None) -> dict[str, float]:
         saturated: share of the pixels with any channel at 255, 0…1.
     """
     half = halved(crop) if half is None else half  # halving by averages is by far the cheapest
-    coarse = quarter = halved(half)
-    while coarse.shape[0] >= 2 * COARSE_SIDE:
-        coarse = halved(coarse)
-    red, green, blue = cv2.split(coarse)
+    quarter = halved(half)
+    red, green, blue = cv2.split(quarter)
+    sharpness = _sharpness(cv2.extractChannel(half, 1), green)
+    while red.shape[0] >= 2 * COARSE_SIDE:
+        red, green, blue = halved(red), halved(green), halved(blue)
     stained = cv2.threshold(cv2.subtract(blue, green), STAINED_LEVELS, 255, cv2.THRESH_BINARY)[1]
-    margin = coarse.shape[0] // 4
-    middle = stained[margin : coarse.shape[0] - margin, margin : coarse.shape[0] - margin]
+    margin = green.shape[0] // 4
+    middle = stained[margin : green.shape[0] - margin, margin : green.shape[0] - margin]
     brightest = cv2.max(cv2.max(red, green), blue)
     return {
         "contrast": round(float(cv2.meanStdDev(green)[1][0, 0]), 2),
         "stained": round(cv2.countNonZero(middle) / middle.size, 4),
         "brightness": round(cv2.mean(brightest, stained)[0], 1),
-        "sharpness": round(_sharpness(half, quarter), 4),
+        "sharpness": round(sharpness, 4),
         "saturated": round(_saturated(crop), 5),
     }
 
@@ -73,9 +74,9 @@ def halved(picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _sharpness(half: npt.NDArray[Any], quarter: npt.NDArray[Any]) -> float:
+    """Of the two pictures' green planes."""
     fine, coarse = (
-        cv2.norm(cv2.Laplacian(cv2.extractChannel(picture, 1), cv2.CV_16S), cv2.NORM_L2) / picture.shape[0]
-        for picture in (half, quarter)
+        cv2.norm(cv2.Laplacian(plane, cv2.CV_16S), cv2.NORM_L2) / plane.shape[0] for plane in (half, quarter)
     )
     return fine / coarse if coarse > 0 else 0.0
 

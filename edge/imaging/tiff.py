@@ -9,8 +9,6 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-from PIL import Image, UnidentifiedImageError
-
 from edge.errors import ImageError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -98,6 +96,8 @@ def check(data: bytes) -> None:
         for start, count in found.pieces:
             _check_deflate(data[start : start + count], found)
         return
+    from PIL import Image, UnidentifiedImageError  # late: few files need it, and the daemon starts sooner
+
     try:
         with Image.open(io.BytesIO(data)) as picture:
             picture.load()

@@ -1,5 +1,6 @@
 """Where a verdict comes from: the class activation map laid over the cell, as a picture to look at."""
 
+import textwrap
 from pathlib import Path
 
 import cv2
@@ -25,6 +26,9 @@ _SIDE_PX = 448
 """Of the cell and of the overlay, whatever the network's input is."""
 
 _STRIP_PX = 112
+"""Below both, where there are no reasons; a line of reasons adds `_ROW_PX`."""
+_ROW_PX = 25
+_LINE_CHARACTERS = 110
 _MARGIN_PX = 12
 _RED, _BLUE = (214, 47, 39), (44, 102, 196)  # RGB; told apart by colour-blind readers too
 _STRONGEST = 0.65
@@ -80,7 +84,7 @@ def picture(
         classes: names of the positive and the negative class.
 
     Returns:
-        (448 + 112, 2 · 448, 3) uint8 RGB.
+        (448 + 112, 2 · 448, 3) uint8 RGB, 25 rows more for each line of reasons.
     """
     cell = cv2.resize(crop, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_CUBIC)
     strongest = float(np.abs(evidence).max())
@@ -89,9 +93,7 @@ def picture(
     opacity = (np.abs(smooth) * _STRONGEST)[..., np.newaxis]
     colour = np.where(smooth[..., np.newaxis] > 0, _RED, _BLUE).astype(np.float32)
     overlay = np.rint(cell * (1 - opacity) + colour * opacity).astype(np.uint8)
-    strip = np.full((_STRIP_PX, 2 * _SIDE_PX, 3), 255, np.uint8)
-    _write(strip, prediction, source, strongest, classes)
-    return np.vstack([np.hstack([cell, overlay]), strip])
+    return np.vstack([np.hstack([cell, overlay]), _strip(prediction, source, strongest, classes)])
 
 
 class Explanations:
@@ -111,12 +113,16 @@ class Explanations:
             raise LeukoscopeError(f"{folder}: {error.strerror}; give --explain another folder") from error
 
     def write(self, image: Path, pixels: Pixels, prediction: Prediction) -> Path:
-        """Explain the verdict that the classifier has just given.
+        """Explain the verdict that the classifier has just given on an image, (H, W, 3) uint8 RGB; see `write_crop`."""
+        return self.write_crop(image, prepare(pixels, self._geometry), prediction)
+
+    def write_crop(self, image: Path, crop: Pixels, prediction: Prediction) -> Path:
+        """Explain the verdict that the classifier has just given on a crop.
 
         Args:
             image: the file it was given on; the picture is named after it, with a number where images of
                 several folders have one name.
-            pixels: (H, W, 3) uint8 RGB, of that file.
+            crop: (S, S, 3) uint8 RGB, what the network saw.
 
         Returns:
             The PNG.
@@ -124,7 +130,7 @@ class Explanations:
         Raises:
             LeukoscopeError: it cannot be written.
         """
-        crop, evidence = prepare(pixels, self._geometry), self._explainer.evidence()
+        evidence = self._explainer.evidence()
         classes = (self._explainer.positive, self._explainer.negative)
         drawn = picture(crop, evidence, prediction, shown(image), classes)
         name, number = image.stem, 1
@@ -141,23 +147,25 @@ class Explanations:
         return file
 
 
-def _write(
-    strip: Pixels, prediction: Prediction, source: str, strongest: float, classes: tuple[str, str]
-) -> None:
+def _strip(prediction: Prediction, source: str, strongest: float, classes: tuple[str, str]) -> Pixels:
+    """The text below both pictures."""
     likely = "   ".join(f"{label} {p:.3f}" for label, p in prediction.probabilities.items())
-    why = f" ({'; '.join(prediction.reasons)})" if prediction.reasons else ""
-    lines = (
-        (0.8, 2, f"{prediction.verdict}   {likely}{why}"),
+    reasons = textwrap.wrap("; ".join(prediction.reasons), _LINE_CHARACTERS)
+    lines = [
+        (0.8, 2, f"{prediction.verdict}   {likely}"),
+        *((0.5, 1, reason) for reason in reasons),
         (
             0.45,
             1,
             f"red: evidence for {classes[0]}, blue: for {classes[1]}, compared with an empty field; full colour: "
             f"log-odds of {strongest:.1f}",
         ),
-        (0.45, 1, source[-110:]),
+        (0.45, 1, source[-_LINE_CHARACTERS:]),
         (0.5, 1, f"{NOTICE.capitalize()}."),
-    )
+    ]
+    strip = np.full((_STRIP_PX + _ROW_PX * len(reasons), 2 * _SIDE_PX, 3), 255, np.uint8)
     for row, (size, weight, text) in enumerate(lines):
-        at = (_MARGIN_PX, 30 + 25 * row)
+        at = (_MARGIN_PX, 30 + _ROW_PX * row)
         ascii_text = text.encode("ascii", "replace").decode()  # the font has no others
         cv2.putText(strip, ascii_text, at, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), weight, cv2.LINE_AA)
+    return strip

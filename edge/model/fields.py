@@ -11,8 +11,9 @@ import numpy as np
 from edge.errors import InputError
 from edge.imaging.field import fieldquality
 from edge.imaging.field.cells import Cell
-from edge.imaging.field.cutout import Mask, area_px, blackened, cut_out
+from edge.imaging.field.cutout import area_px, blackened, cut_out
 from edge.imaging.field.lamp import find_lamp, small_look
+from edge.imaging.field.outline import Mask
 from edge.imaging.field.ruler import MIN_CELL_PX, RANGE_PX, Ruler, model_red_cell_px
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import expect_rgb

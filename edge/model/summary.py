@@ -23,7 +23,8 @@ class Summary:
     """Counts verdicts by folder.
 
     Args:
-        classes: the two classes of the model.
+        classes: the two classes of the model, and what else is counted beside "refer".
+        counted: what each verdict is of: "images", or "cells" of fields, which have no label.
 
     Attributes:
         failed: images that could not be read.
@@ -31,8 +32,8 @@ class Summary:
         right, wrong: verdicts other than "refer" that agree with the folder's label, or not.
     """
 
-    def __init__(self, classes: Sequence[str]) -> None:
-        self._classes = list(classes)
+    def __init__(self, classes: Sequence[str], counted: str = "images") -> None:
+        self._classes, self._counted = list(classes), counted
         self.failed = self.right = self.wrong = 0
         self.verdicts: collections.Counter[str] = collections.Counter()
         self.folders: dict[str, collections.Counter[str]] = {}
@@ -45,7 +46,7 @@ class Summary:
             self.failed += 1
             return
         self.verdicts[verdict] += 1
-        label = label_of(source, self._classes)
+        label = label_of(source, self._classes) if self._counted == "images" else ""
         if label and verdict != REFER:
             self.right += verdict == label
             self.wrong += verdict != label
@@ -64,7 +65,7 @@ class Summary:
     def rows(self) -> tuple[list[str], list[list[str]]]:
         """The table: its head, and a row per folder with a total if there are several."""
         has_labels, has_failed = bool(self.right or self.wrong), bool(self.failed)
-        head = ["folder", "images", *self._classes, REFER]
+        head = ["folder", self._counted, *self._classes, REFER]
         head += ["right", "wrong"] * has_labels + ["unreadable"] * has_failed
         total: collections.Counter[str] = collections.Counter()
         rows = []

@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,13 @@ def test_every_command_of_compose_is_one_that_leukoscope_takes() -> None:
     assert len(commands) == 2
     for command in commands:
         make_parser().parse_args([word.replace("$$", "$") for word in command])
+
+
+def test_compose_follows_the_compose_specification() -> None:
+    pytest.importorskip("check_jsonschema")
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*check, FLEET / "compose.yaml"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_file_and_name_that_compose_asks_for_is_there() -> None:

@@ -10,7 +10,8 @@ from edge.imaging.field.maps import CHANNELS, HEAT, MASK, SCALE, SIZE
 from train.fields.compose import SIDE_PX, Composer, Cut
 from train.fields.finder import finder, targets
 from train.fields.fit_finder import _mirrored
-from train.fields.kind import MARGIN_LOGITS, KindCell, thresholds
+from train.fields.kind import MARGIN_LOGITS, thresholds
+from train.fields.kind_cells import KindCell
 from train.fields.labelled import Field, Listed, outline, side_of
 from train.fields.lymphocytes import lymphocytes
 

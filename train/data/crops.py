@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
 from edge.host.durable import flush_folder
+from edge.host.terminal.progress import progress
 from edge.imaging.files import SUFFIXES, read_image
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import Geometry, prepare
@@ -28,7 +29,6 @@ def load(
     geometry: Geometry,
     *,
     folder: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Pixels:
     """The crops of some cells, from the cache if they are there, else made and cached.
 
@@ -37,7 +37,6 @@ def load(
         cells: which, and in which order.
         geometry: crop and size.
         folder: of the cache; `default_folder()` where not given.
-        progress: called with the number done and the number of all.
 
     Returns:
         (N, size, size, 3) uint8 RGB.
@@ -60,7 +59,7 @@ def load(
             if path.suffix.lower() in SUFFIXES and not path.name.startswith("._") and path.is_file()
         )
         try:
-            kept = _folder_crops(folder, root / parent, names, geometry, progress)
+            kept = _folder_crops(folder, root / parent, names, geometry)
         except OSError as error:
             raise LeukoscopeError(
                 f"crop cache {folder}: {error.strerror}; free some space, or set XDG_CACHE_HOME to another disk"
@@ -75,7 +74,6 @@ def _folder_crops(
     images: Path,
     names: Sequence[str],
     geometry: Geometry,
-    progress: Callable[[int, int], None] | None,
 ) -> Pixels:
     digest = hashlib.sha256(msgspec.json.encode(geometry))
     for name in names:
@@ -84,7 +82,7 @@ def _folder_crops(
     file = cache / f"{digest.hexdigest()[:32]}.npy"
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        _build(file, [images / name for name in names], geometry, progress)
+        _build(file, [images / name for name in names], geometry)
     kept: Pixels = np.load(file, mmap_mode="r")
     return kept
 
@@ -93,7 +91,6 @@ def _build(
     file: Path,
     images: Sequence[Path],
     geometry: Geometry,
-    progress: Callable[[int, int], None] | None,
 ) -> None:
     shape = (len(images), geometry.size, geometry.size, 3)
     partial = file.with_suffix(f".{os.getpid()}.partial")
@@ -110,10 +107,9 @@ def _build(
         # Allocate the space now: writing to a memory map on a full disk ends with SIGBUS, an allocation with an error.
         with partial.open("r+b") as stream:
             os.posix_fallocate(stream.fileno(), 0, partial.stat().st_size)
-        with ThreadPoolExecutor() as pool:
-            for done, _ in enumerate(pool.map(one, range(len(images))), 1):
-                if progress:
-                    progress(done, len(images))
+        with progress("cropping", len(images)) as (step, _), ThreadPoolExecutor() as pool:
+            for _done in pool.map(one, range(len(images))):
+                step()
         if faults:
             more = f" (and {len(faults) - 10} more)" if len(faults) > 10 else ""
             raise InputError("; ".join(sorted(faults)[:10]) + more)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge.host.terminal.progress import progress
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import Geometry, prepare
@@ -216,11 +217,13 @@ def judge_several(
     found: list[dict[str, list[npt.NDArray[np.float64]]]] = [
         {condition.name: [] for condition in conditions} for _ in scores
     ]
-    for seed, block in enumerate(blocks):
-        crops = crops_of(data, [cell.path for cell in block], geometry, conditions, seed)
-        for score, each in zip(scores, found, strict=True):
-            for name, pixels in crops.items():
-                each[name].append(score(pixels))
+    with progress("camera suite", len(cells)) as (step, _):
+        for seed, block in enumerate(blocks):
+            crops = crops_of(data, [cell.path for cell in block], geometry, conditions, seed)
+            for score, each in zip(scores, found, strict=True):
+                for name, pixels in crops.items():
+                    each[name].append(score(pixels))
+            step(times=len(block))
     return [{name: _figures(is_all, np.concatenate(parts)) for name, parts in each.items()} for each in found]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import InputError
+from edge.host.terminal import progress as bars
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import Geometry
 from edge.model.classifier import Classifier
@@ -128,8 +129,12 @@ def score_cells(
     """
     crops = crop_cache.load(data_root(data), cells, scorer.geometry)
     rng = np.random.default_rng(seed)
-    blocks = (crops[start : start + _BLOCK] for start in range(0, len(cells), _BLOCK))
-    scores = [scorer.score(add_noise(block, noise_sigma_levels, rng)) for block in blocks]
+    scores = []
+    with bars.progress(f"evaluating, noise {noise_sigma_levels:g}", len(cells)) as (step, _):
+        for start in range(0, len(cells), _BLOCK):
+            block = crops[start : start + _BLOCK]
+            scores.append(scorer.score(add_noise(block, noise_sigma_levels, rng)))
+            step(times=len(block))
     return np.concatenate(scores) if scores else np.zeros(0)
 
 

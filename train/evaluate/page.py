@@ -82,6 +82,10 @@ small { color: #444; white-space: nowrap; }
 figure { margin: 1rem 0; }
 img { max-width: 100%; height: auto; object-fit: contain; }
 figcaption { color: #333; }
+.cells { display: grid; grid-template-columns: repeat(auto-fill, 9.5rem); gap: .8rem; }
+.cells figure { margin: 0; font-size: .8rem; }
+.cells img { background: #000; }
+.cells small { white-space: normal; overflow-wrap: anywhere; }
 dt { font-weight: bold; }
 table.facts :is(th, td) { text-align: left; }
 table.facts td { overflow-wrap: anywhere; }
@@ -95,14 +99,17 @@ table.facts td { overflow-wrap: anywhere; }
 """
 
 
-def page(title: str, sections: Sequence[str], classes: Classes = OFFICIAL_CLASSES) -> str:
-    """A whole HTML document: title, warning, what the metrics mean, then the sections."""
+def page(
+    title: str, sections: Sequence[str], classes: Classes = OFFICIAL_CLASSES, first: Sequence[str] = ()
+) -> str:
+    """A whole HTML document: title, warning, the first sections, what the metrics mean, then the other sections."""
     names = {"positive": escape(classes.positive), "negative": escape(classes.negative)}
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
         f'<h1>{escape(title)}</h1>\n<p class="warning" role="note"><strong>{escape(WARNING)}</strong></p>\n'
+        + "\n".join(first)
         + section("What these metrics mean", _MEANING.format(**names))
         + "\n".join(sections)
         + "\n</main>\n</body>\n</html>\n"

@@ -10,7 +10,7 @@ from typing import Any
 from edge.errors import LeukoscopeError
 from edge.host.durable import replace_file
 from train.data.dataset import OFFICIAL_CLASSES, Classes
-from train.evaluate import camera, page, paper, plots, predictions_file, tables
+from train.evaluate import brief, camera, page, paper, plots, predictions_file, tables
 from train.evaluate.metrics import macro_means
 from train.evaluate.predictions import Predictions, Which
 from train.fit.curves import training_curves
@@ -37,6 +37,7 @@ class Report:
         layout: of the data set, in words.
         camera_suite: what `train.evaluate.camera.judge` gives; empty if it was not asked for.
         camera_cells: how many cells that is of.
+        images: the folder that the paths of the cells are relative to, to show the wrong ones.
     """
 
     title: str
@@ -52,6 +53,7 @@ class Report:
     layout: str = ""
     camera_suite: Mapping[str, camera.Figures] = field(default_factory=dict)
     camera_cells: int = 0
+    images: Path | None = None
 
     def sets(self) -> dict[str, tuple[Which, Sequence[Row]]]:
         """Name of each set of cells → which it is and its rows; new patients first."""
@@ -144,6 +146,7 @@ def _page(folder: Path, report: Report) -> str:
         page.section("Metrics", _headline(report)),
         page.section("Comparison with the paper", _beside_paper(report)) if report.paper_rows() else "",
         page.section("Confusion matrix", _confusions(folder, report)),
+        page.section("Cells judged wrong", _wrong_cells(report, report.images)) if report.images else "",
         page.section("Image noise", _noise(folder, report)),
         page.section("Other cameras", tables.cameras(report.camera_suite, report.camera_cells))
         if report.camera_suite
@@ -155,15 +158,30 @@ def _page(folder: Path, report: Report) -> str:
         page.section("Training", _curves(folder, report)) if report.histories else "",
         page.section("Provenance", _facts(report)),
     ]
-    return page.page(report.title, sections, report.classes)
+    first = [page.section("In short", _in_short(report))]
+    return page.page(report.title, sections, report.classes, first)
+
+
+def _in_short(report: Report) -> str:
+    cautions = "".join(page.paragraph(note, warning=True) for note in report.notes)
+    if "New patients" not in report.sets():
+        cautions += page.paragraph(NO_NEW_PATIENTS, warning=True)
+    return (
+        brief.in_short({name: rows for name, (_, rows) in report.sets().items()}, report.classes) + cautions
+    )
+
+
+def _wrong_cells(report: Report, images: Path) -> str:
+    first = {
+        name: next(made for made in report.predictions if made.which == which)
+        for name, (which, _) in report.sets().items()
+    }
+    return brief.wrong_cells(first, images, report.classes)
 
 
 def _headline(report: Report) -> str:
     sets = {name: rows[0] for name, (_, rows) in report.sets().items()}
     positive, negative = report.classes.names()
-    body = "".join(page.paragraph(note, warning=True) for note in report.notes)
-    if "New patients" not in sets:
-        body += page.paragraph(NO_NEW_PATIENTS, warning=True)
     counts = [
         (
             f"Patients ({positive} / {negative})",
@@ -187,7 +205,7 @@ def _headline(report: Report) -> str:
         for name in ("sensitivity", "specificity", "balanced_accuracy", "auc")
     ]
     caption = f"Metrics with 95 % intervals, noise σ = {report.rows[0]['sigma']:g}"
-    body += page.table(caption, ("Metric", *sets), counts + figures + even)
+    body = page.table(caption, ("Metric", *sets), counts + figures + even)
     return body + "".join(page.paragraph(_drawn(name, row)) for name, row in sets.items())
 
 

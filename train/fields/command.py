@@ -30,6 +30,7 @@ from edge.model.network import (
     write_network,
 )
 from edge.notice import NOTICE
+from train.fields import kind_cells
 from train.fields.compose import Composer, Cut
 from train.fields.folders import Folders
 from train.fields.labelled import WORK_RED_PX, Field, load, side_of
@@ -37,15 +38,15 @@ from train.fields.labelled import WORK_RED_PX, Field, load, side_of
 log = logging.getLogger(__name__)
 
 STEPS_AN_EPOCH = 100
-EPOCHS: dict[Task, int] = {"cells": 24, "kind": 16}
+EPOCHS: dict[Task, int] = {"cells": 24, "kind": 25}
 CALIBRATION_PICTURES = 200
 CNMC_CUTS = 500
-CNMC_KIND_CELLS = 800
+CNMC_KIND_CELLS = 1500
 TYPED_RED_PX = 79.0
 """Width of red cells in the pictures of typed cells, which have no boxes: that of `pbc`, the same laboratory."""
 
-KEPT_SHARE = 0.97
-"""The threshold of "other" keeps this share of the lymphoid cells that did not train …"""
+KEPT_SHARE, THRESHOLD_ROUNDS = 0.98, 10
+"""The threshold of "other" keeps this share of the lymphoid cells of each set that trained, each altered so often."""
 
 CELL_PLANES = [
     "mask upper left",
@@ -110,17 +111,13 @@ def _train_kind(folders: Folders, steps: int, options: argparse.Namespace) -> Pa
         raise InputError("--task kind: no folder of typed cells (lymphocyte, neutrophil, …) below --data")
     finder = CellFinder(read_network(shipped_network("cells"), "cells"))
     listed = folders.listed()
-    training = [*kind.of_typed(folders.typed, finder, "train")]
-    training += kind.of_fields(side_of(listed, "train"), finder, "raabin")
-    training += kind.of_fields(listed, finder, "pbc")
-    training += kind.of_nothing(side_of(listed, "train")[::4], finder, options.seed)
-    training += kind.of_cnmc(_cnmc_files(folders.cells, CNMC_KIND_CELLS))
-    kept = kind.of_typed(folders.typed, finder, "validation")
-    kept += kind.of_fields(side_of(listed, "validation"), finder, "raabin")
+    random = np.random.default_rng(options.seed)
+    training = cells_of_kind(folders, finder, options.seed)
+    kept = kind_cells.of_typed(folders.typed, finder, "validation")
+    kept += kind_cells.of_fields(side_of(listed, "validation"), finder, "raabin")
     log.info("%d cells train, %d validate", len(training), len(kept))
     model = kind.train(training, steps, options.seed)
     model.save_weights(options.out / "kind.weights.h5")
-    random = np.random.default_rng(options.seed)
     chosen = [training[int(n)] for n in random.integers(0, len(training), CALIBRATION_PICTURES)]
     fixed = kind.fixed_size(model)
     flatbuffer = to_int8(fixed, np.stack([kind.altered(cell, random) for cell in chosen]))
@@ -128,13 +125,31 @@ def _train_kind(folders: Folders, steps: int, options: argparse.Namespace) -> Pa
     facts = {"cells": len(training), "steps": steps}
     _write(file, flatbuffer, "kind", ["other"], {"lymphoid_below": 0.0, "other_above": 0.0}, facts, {})
     network = Network(read_network(file, "kind"))
-    thresholds = kind.thresholds(kind.scores(network.run, kept), kept, KEPT_SHARE)
+    lymphoid = [c for c in training if c.label == kind_cells.LYMPHOID and c.set != "cnmc"] * THRESHOLD_ROUNDS
+    logits = kind.scores(network.run, (kind.altered(cell, random) for cell in lymphoid))
+    thresholds = kind.thresholds(logits, lymphoid, KEPT_SHARE)
     _write(file, flatbuffer, "kind", ["other"], thresholds, facts, {})
     from edge.model.fields import KindGate
 
     metrics = summary(KindGate(Network(read_network(file, "kind"))), kept)
     _write(file, flatbuffer, "kind", ["other"], thresholds, facts, metrics)
     return file
+
+
+def cells_of_kind(folders: Folders, finder: CellFinder, seed: int) -> list[kind_cells.KindCell]:
+    """What the gate learns from, cut out by the finder."""
+    assert folders.typed is not None
+    random = np.random.default_rng(seed)
+    listed = folders.listed()
+    train = side_of(listed, "train")
+    cells = kind_cells.of_typed(folders.typed, finder, "train", random)
+    cells += kind_cells.of_fields(train, finder, "raabin", random)
+    cells += kind_cells.of_fields(listed, finder, "pbc", random)
+    cells += kind_cells.of_nothing(train[::4], finder, seed)
+    files = kind_cells.training_patients(_cnmc_files(folders.cells, CNMC_KIND_CELLS))
+    cells += kind_cells.of_cnmc(files)
+    cells += kind_cells.of_pasted(files, train, finder, MODEL_RED_CELL_PX, seed)
+    return cells
 
 
 def _platelets(typed: Path | None) -> list[Field]:

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.imaging.field.cells import Cell
-from edge.imaging.field.cutout import mask_of
-from edge.imaging.field.lamp import find_lamp
+from edge.imaging.field.cutout import cut_out
+from edge.imaging.field.lamp import WHITE_LEVELS, Lamp, find_lamp
+from edge.imaging.field.ruler import MODEL_RED_CELL_PX
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
 from edge.model.finder import CellFinder
@@ -30,6 +31,12 @@ from train.fields.labelled import Box, Listed, red_px, side_of
 EDGE_PX = 2.0
 USUAL_WIDTH_IN_REDS = 1.6
 """Width of a white cell; single cells show no red ones."""
+
+CROP_PX, CUT_SIDE_PX = 256, 128
+"""Side of the classifier's square at its own scale, and in pixels of its input."""
+
+FLAT_LAMP = Lamp(np.vstack([np.full((1, 3), np.log(WHITE_LEVELS)), np.zeros((5, 3))]), 120, 120)
+"""It changes nothing."""
 
 
 @dataclass
@@ -134,26 +141,28 @@ def _match(
 
 
 def dice(masks: Path, finder: CellFinder) -> list[float]:
-    """Overlap of the outline with the true one of each cell in a folder of NNN.png and NNN_mask.png; 0 if not found.
+    """Overlap of the cut-out with the true cell, for each in a folder of NNN.png and NNN_mask.png; 0 if not found.
 
     The cells stand alone in pictures of 120 px, without red cells to measure: the scale is given.
     """
     found = []
     for file in sorted(masks.glob("[0-9][0-9][0-9].png")):
         picture = read_image(file)
-        truth = read_image(file.with_name(f"{file.stem}_mask.png"))[..., 0] > 60
-        width = float(np.sqrt(truth.sum() * 4 / np.pi))
+        truth = (read_image(file.with_name(f"{file.stem}_mask.png")) > 60).astype(np.uint8) * 255
+        width = float(np.sqrt(np.count_nonzero(truth[..., 0]) * 4 / np.pi))
         lamp = find_lamp(picture)
         red_px = width / USUAL_WIDTH_IN_REDS
         cells = finder.find(picture, lamp, finder.look(picture, lamp, red_px), red_px)
-        found.append(max((_dice(cell, truth) for cell in cells), default=0.0))
+        side_px = CROP_PX * red_px / MODEL_RED_CELL_PX
+        found.append(max((_dice(picture, truth, lamp, cell, side_px) for cell in cells), default=0.0))
     return found
 
 
-def _dice(cell: Cell, truth: Any) -> float:
-    side = max(truth.shape)
-    mask = mask_of(cell, 0, 0, side, side)[: truth.shape[0], : truth.shape[1]] > 0
-    return float(2 * (mask & truth).sum() / max(1, mask.sum() + truth.sum()))
+def _dice(picture: Pixels, truth: Pixels, lamp: Lamp, cell: Cell, side_px: float) -> float:
+    """Of the mask that the classifier's cut-out has, at the scale of the cut-out."""
+    mask = cut_out(picture, lamp, cell, side_px, CUT_SIDE_PX)[1] > 0
+    true_mask = cut_out(truth, FLAT_LAMP, cell, side_px, CUT_SIDE_PX)[0][..., 0] > 127
+    return float(2 * (mask & true_mask).sum() / max(1, mask.sum() + true_mask.sum()))
 
 
 def main() -> None:

@@ -8,7 +8,8 @@ from edge.model.fields import KindGate
 from edge.model.finder import CellFinder
 from edge.model.network import Network, read_network, shipped_network
 from train.fields.folders import Folders
-from train.fields.kind import LYMPHOID, KindCell, of_fields, of_typed, pictures_of
+from train.fields.kind import pictures_of
+from train.fields.kind_cells import LYMPHOID, KindCell, of_fields, of_typed
 from train.fields.labelled import side_of
 
 

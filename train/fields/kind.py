@@ -1,11 +1,9 @@
-"""The gate that tells lymphoid cells from others: its cells, its network, its training."""
+"""The gate that tells lymphoid cells from others: its network, its training, its thresholds."""
 
 import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,25 +13,12 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras import layers
 
-from edge.imaging.field.cells import Cell
-from edge.imaging.field.cutout import area_px, cut_out
-from edge.imaging.field.lamp import WHITE_LEVELS, find_lamp
-from edge.imaging.files import read_image
+from edge.imaging.field.lamp import WHITE_LEVELS
 from edge.imaging.frame import Pixels
-from edge.model.fields import KIND_CELL_PX, KIND_SIDE_PX, kind_picture
-from edge.model.finder import CellFinder
-from train.fields.labelled import VALIDATION_PART, Listed, Side
-from train.fields.lymphocytes import lymphocytes
+from edge.model.fields import KIND_SIDE_PX, kind_picture
+from train.fields.kind_cells import LYMPHOID, OTHER, STORED_SIDE_PX, KindCell
 
 log = logging.getLogger(__name__)
-
-LYMPHOID, OTHER = 0.0, 1.0
-LYMPHOID_TYPES = ("lymphocyte",)
-NOT_FOUND_TYPES = ("platelet",)
-"""Types that the finder does not take, and the gate is not asked about."""
-
-STORED_SIDE_PX = 112
-STORED_CELL_PX = 72.0
 
 BATCH = 32
 PEAK_RATE = 2e-3
@@ -44,8 +29,9 @@ MARGIN_LOGITS, UNCLEAR_LOGITS = 0.1, 0.5
 GROUP_SHARES = {
     ("typed", LYMPHOID): 0.14,
     ("pbc", LYMPHOID): 0.08,
-    ("raabin", LYMPHOID): 0.15,
-    ("cnmc", LYMPHOID): 0.13,
+    ("raabin", LYMPHOID): 0.13,
+    ("cnmc", LYMPHOID): 0.04,
+    ("pasted", LYMPHOID): 0.12,
     ("typed", OTHER): 0.24,
     ("pbc", OTHER): 0.05,
     ("raabin", OTHER): 0.17,
@@ -53,128 +39,6 @@ GROUP_SHARES = {
 }
 """What a batch is made of. C-NMC has lymphoid cells only: with a larger share the network would learn C-NMC's look
 instead."""
-
-
-@dataclass
-class KindCell:
-    """One cell of known kind.
-
-    Attributes:
-        picture: (112, 112, 3) uint8 RGB, neutral, not blackened, the cell 72 px wide in its middle.
-        mask: (112, 112) uint8, 0 or 1.
-        label: 0 lymphoid, 1 other.
-        set, type: where it is from and what its data set calls it.
-    """
-
-    picture: Pixels
-    mask: npt.NDArray[np.uint8]
-    label: float
-    set: str
-    type: str
-    name: str = ""
-
-
-def of_typed(folder: Path, finder: CellFinder, side: Side) -> list[KindCell]:
-    """The cell in the middle of every image in folders named by type; the last fifth of each validates."""
-    found = []
-    for part in sorted(p for p in folder.iterdir() if p.is_dir() and p.name not in NOT_FOUND_TYPES):
-        label = LYMPHOID if part.name in LYMPHOID_TYPES else OTHER
-        files = sorted(part.glob("*.jpg"))
-        cut = round(len(files) * (1 - VALIDATION_PART))
-        for file in files[:cut] if side == "train" else files[cut:]:
-            field = read_image(file)
-            cell = _middle(field, finder)
-            if cell is not None:
-                found.append(_kind_cell(field, cell, label, "typed", part.name, file.name))
-    return found
-
-
-def of_fields(listed: Iterable[Listed], finder: CellFinder, set_name: str) -> list[KindCell]:
-    """Cells of the set `raabin` or `pbc`, told by the list of its lymphocytes."""
-    yes, unsure = lymphocytes(set_name)
-    found = []
-    for field in listed:
-        number = field.file.stem
-        if field.set != set_name or number in unsure or not field.white:
-            continue
-        picture = read_image(field.file)
-        label = LYMPHOID if number in yes else OTHER
-        box = max(field.white, key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
-        lamp = find_lamp(picture)
-        for cell in finder.find(picture, lamp, finder.look(picture, lamp)):
-            x, y = cell.centre
-            if box[0] <= x <= box[2] and box[1] <= y <= box[3] and not cell.at_edge:
-                name = "lymphocyte" if label == LYMPHOID else "other"
-                found.append(_kind_cell(picture, cell, label, set_name, name, field.name))
-                break
-    return found
-
-
-def of_cnmc(files: Iterable[Path]) -> list[KindCell]:
-    """C-NMC's own cells, all lymphoid; cut out already."""
-    found = []
-    for file in files:
-        picture = read_image(file)
-        mask = (picture.max(axis=2) > 0).astype(np.uint8)
-        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
-        moments = cv2.moments(mask, True)
-        factor = STORED_CELL_PX / np.sqrt(moments["m00"] * 4 / np.pi)
-        x, y = moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
-        middle = STORED_SIDE_PX / 2 - 0.5
-        matrix = np.array([[factor, 0, middle - x * factor], [0, factor, middle - y * factor]])
-        size = (STORED_SIDE_PX, STORED_SIDE_PX)
-        soft = cv2.blur(picture, (3, 3))  # warpAffine skips pixels
-        small = cv2.warpAffine(soft, matrix, size, flags=cv2.INTER_LINEAR)
-        inside = cv2.warpAffine(mask, matrix, size, flags=cv2.INTER_NEAREST)
-        found.append(KindCell(small, inside, LYMPHOID, "cnmc", file.parent.name, file.name))  # type: ignore[arg-type]
-    return found
-
-
-def of_nothing(listed: Iterable[Listed], finder: CellFinder, seed: int) -> list[KindCell]:
-    """Pieces of fields where the finder sees no white cell: red cells, dirt, background."""
-    random = np.random.default_rng(seed)
-    found = []
-    for field in listed:
-        if field.set == "phone":
-            continue
-        picture = read_image(field.file)
-        lamp = find_lamp(picture)
-        look = finder.look(picture, lamp)
-        width = look.red_px * float(random.uniform(0.8, 2))
-        if 2 * width >= min(picture.shape[:2]):
-            continue
-        x, y = random.uniform(width, np.array(picture.shape[1::-1]) - width)
-        far = all(
-            np.hypot(x - c.centre[0], y - c.centre[1]) > width / 2 + max(c.box[2:]) / 2
-            for c in finder.find(picture, lamp, look)
-        )
-        if far:
-            grid = np.linspace(-1, 1, 24)
-            outline = (1 - grid[:, None] ** 2 - grid**2).astype(np.float32)
-            box = (x - width / 2, y - width / 2, width, width)
-            found.append(
-                _kind_cell(
-                    picture, Cell(box, 1.0, False, outline, box), OTHER, "nothing", "nothing", field.name
-                )
-            )
-    return found
-
-
-def _middle(field: Pixels, finder: CellFinder) -> Cell | None:
-    """The found cell nearest to the middle of a field, if it lies there."""
-    height, width = field.shape[:2]
-    lamp = find_lamp(field)
-    cells = finder.find(field, lamp, finder.look(field, lamp))
-    ways = [np.hypot(c.centre[0] - width / 2, c.centre[1] - height / 2) for c in cells]
-    if not ways or min(ways) > 0.25 * min(width, height):
-        return None
-    return cells[int(np.argmin(ways))]
-
-
-def _kind_cell(field: Pixels, cell: Cell, label: float, set_name: str, type_name: str, name: str) -> KindCell:
-    side = np.sqrt(area_px(cell) * 4 / np.pi) * STORED_SIDE_PX / STORED_CELL_PX
-    crop, _, mask = cut_out(field, find_lamp(field), cell, side, STORED_SIDE_PX)
-    return KindCell(crop, mask, label, set_name, type_name, name)
 
 
 def gate() -> keras.Model:
@@ -274,9 +138,9 @@ def pictures_of(cells: Iterable[KindCell]) -> Pixels:
     return np.stack([kind_picture(cell.picture, cell.mask) for cell in cells])
 
 
-def scores(run: Any, cells: list[KindCell]) -> npt.NDArray[np.float32]:
-    """The logit of "other" of each cell; `run` is `edge.model.network.Network.run`."""
-    return np.array([float(run(picture[None]).ravel()[0]) for picture in pictures_of(cells)], np.float32)
+def scores(run: Any, pictures: Iterable[Pixels]) -> npt.NDArray[np.float32]:
+    """The logit of "other" of each picture; `run` is `edge.model.network.Network.run`."""
+    return np.array([float(run(picture[None]).ravel()[0]) for picture in pictures], np.float32)
 
 
 def fixed_size(model: keras.Model) -> keras.Model:
@@ -287,23 +151,13 @@ def fixed_size(model: keras.Model) -> keras.Model:
 
 
 def thresholds(logits: npt.NDArray[np.float32], cells: list[KindCell], kept: float) -> dict[str, float]:
-    """Where "lymphoid" ends and "other" begins, chosen on cells that did not train.
+    """Where "lymphoid" ends and "other" begins.
 
-    "Lymphoid" ends a little above the logit that this share of the lymphoid cells does not exceed.
+    "Lymphoid" ends a little above the logit that this share of the lymphoid cells of each set does not exceed.
     """
-    lymphoid = sorted(float(v) for v, c in zip(logits, cells, strict=True) if c.label == LYMPHOID)
-    end = lymphoid[math.ceil(kept * len(lymphoid)) - 1] + MARGIN_LOGITS
+    by_set: dict[str, list[float]] = defaultdict(list)
+    for logit, cell in zip(logits, cells, strict=True):
+        if cell.label == LYMPHOID:
+            by_set[cell.set].append(float(logit))
+    end = max(sorted(values)[math.ceil(kept * len(values)) - 1] for values in by_set.values()) + MARGIN_LOGITS
     return {"lymphoid_below": round(end, 3), "other_above": round(end + UNCLEAR_LOGITS, 3)}
-
-
-__all__ = [
-    "KIND_CELL_PX",
-    "KindCell",
-    "gate",
-    "of_cnmc",
-    "of_fields",
-    "of_nothing",
-    "of_typed",
-    "scores",
-    "train",
-]

@@ -138,6 +138,9 @@ class Run:
             InputError: the folder is not a run.
         """
         file = self.folder / _RECIPE
+        if not file.exists():
+            why = "no training run in this folder" if self.folder.is_dir() else "no such folder"
+            raise InputError(f"{self.folder}: {why}; {_REMEDY}")
         return typedfile.read(file, Recipe, msgspec.json.decode, name=str(file), remedy=_REMEDY)
 
     def split(self) -> Split:

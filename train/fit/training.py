@@ -1,8 +1,6 @@
 """Training: epoch after epoch, each ending with a checkpoint from which a killed run continues."""
 
-import contextlib
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ import keras
 import numpy as np
 
 from edge.errors import LeukoscopeError
+from edge.host.terminal import progress as bars
 from edge.imaging.frame import Pixels
 from train.data import crops as crop_cache
 from train.data.dataset import LABELS, Cell, Data, cells_of, data_root
@@ -37,12 +36,7 @@ def load_side(
     """
     cells = cells_of(data, split.side(side))
     cells = [cells[i] for i in evenly(len(cells), limit)]
-    return cells, crop_cache.load(data_root(data), cells, recipe.model.geometry, progress=_cropping)
-
-
-def _cropping(done: int, of: int) -> None:
-    if done % 1000 == 0:
-        log.info("cropping: %d of %d images", done, of)
+    return cells, crop_cache.load(data_root(data), cells, recipe.model.geometry)
 
 
 def train(
@@ -86,9 +80,11 @@ def train(
     else:
         model = run.checkpoint(progress)
     _build_loss_and_metrics(model)
-    while not progress.stopped:
-        batches = TrainingBatches(crops, cells, recipe, progress.epoch, taught=taught)
-        _one_epoch(run, model, batches, validation, recipe.fit, progress)
+    steps = len(TrainingBatches(crops, cells, recipe, 0)) + (len(validation) if validation else 0)
+    with bars.progress("training", steps * (recipe.fit.epochs - progress.epoch)) as (step, _):
+        while not progress.stopped:
+            batches = TrainingBatches(crops, cells, recipe, progress.epoch, taught=taught)
+            _one_epoch(run, model, batches, validation, recipe.fit, progress, step)
     run.finish(progress)
     return progress
 
@@ -136,9 +132,10 @@ def _one_epoch(
     validation: PlainBatches | None,
     fit: FitRecipe,
     progress: Progress,
+    step: bars.Step,
 ) -> None:
     """Train one epoch, take its figures into the progress and keep both."""
-    row = _fitted(model, batches, validation, fit, progress)
+    row = _fitted(model, batches, validation, fit, progress, step)
     better = progress.advance(row, fit)
     try:
         run.save(model, progress, better)
@@ -156,6 +153,7 @@ def _fitted(
     validation: PlainBatches | None,
     fit: FitRecipe,
     progress: Progress,
+    step: bars.Step,
 ) -> dict[str, float]:
     started = time.monotonic()
     keras.utils.set_random_seed(fit.seed + progress.epoch)  # what PyTorch draws its dropout from
@@ -164,14 +162,13 @@ def _fitted(
             generator.state.assign(np.array([fit.seed, progress.epoch], "uint32"))
     if fit.schedule == "plateau":
         model.optimizer.learning_rate = progress.learning_rate
-    with contextlib.redirect_stdout(sys.stderr):  # results alone go to standard output
-        history = model.fit(
-            batches,
-            validation_data=validation,
-            epochs=1,
-            shuffle=False,
-            verbose="auto" if sys.stderr.isatty() else 0,
-        ).history
+    what = f"epoch {progress.epoch + 1} of {fit.epochs}"
+    count = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: step(what), on_test_batch_end=lambda batch, logs: step(what)
+    )
+    history = model.fit(
+        batches, validation_data=validation, epochs=1, shuffle=False, verbose=0, callbacks=[count]
+    ).history
     row = {name: float(values[-1]) for name, values in history.items()}
     if not np.isfinite(row["loss"]):
         raise LeukoscopeError("the loss became NaN; lower fit.learning_rate and train again")

@@ -6,6 +6,7 @@ Standard error may be closed or full: then a note is lost, and the work goes on.
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import IO
 
 from edge.host.journal import safe_lines
@@ -20,6 +21,21 @@ def note(text: str) -> None:
 def error(text: str) -> None:
     """Print an error to standard error: the first line begins with "leukoscope: "."""
     note(f"leukoscope: {text}")
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """On a terminal, say what is waited for, and take it away again."""
+    if not is_terminal(sys.stderr):
+        yield
+        return
+    with contextlib.suppress(OSError, ValueError):
+        print(f"{what} …", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
 
 
 def is_terminal(stream: IO[str]) -> bool:

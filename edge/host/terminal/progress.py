@@ -1,9 +1,10 @@
 """Progress of work that takes more than two seconds: a bar with the time left on a terminal, else nothing."""
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edge.host.terminal import console
 
@@ -14,10 +15,17 @@ Show = Callable[[str], None]
 """Prints one line of results, above the bar if a bar is shown."""
 
 
+class Step(Protocol):
+    """Counts steps; `what` is from then on what stands before the bar."""
+
+    def __call__(self, what: str = "", times: int = 1) -> None:
+        """See the class."""
+
+
 @contextmanager
 def progress(
     what: str, total: int, shown: bool = True, by_itself: bool = True
-) -> Iterator[tuple[Callable[[], None], Show]]:
+) -> Iterator[tuple[Step, Show]]:
     """A bar while the block runs.
 
     Args:
@@ -27,7 +35,7 @@ def progress(
         by_itself: redraw all the time, in a thread; False to redraw only with each step.
 
     Yields:
-        A function that counts one step, and one that prints a line of results to standard output.
+        A function that counts steps, and one that prints a line of results to standard output.
     """
     if not shown or not console.is_terminal(sys.stderr):
         yield _nothing, _print
@@ -38,18 +46,32 @@ def progress(
     both = console.is_terminal(sys.stdout)  # results and bar share a terminal: rich keeps them apart
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     screen = Console(file=sys.stdout if both else sys.stderr, highlight=False, soft_wrap=True)
-    with Progress(*columns, console=screen, transient=True, auto_refresh=by_itself) as bars:
+    bars = Progress(*columns, console=screen, transient=True, auto_refresh=by_itself)
+    with bars, _log_above():
         task = bars.add_task(what, total=total)
 
-        def step() -> None:
-            bars.advance(task)
+        def step(what: str = "", times: int = 1) -> None:
+            bars.update(task, advance=times, description=what or None)
             if not by_itself:
                 bars.refresh()
 
         yield step, _above(screen) if both else _print
 
 
-def _nothing() -> None:
+@contextmanager
+def _log_above() -> Iterator[None]:
+    """Lines of the log go through standard error as the bar has replaced it, so that they stand above it."""
+    handlers = [handler for handler in logging.getLogger().handlers if type(handler) is logging.StreamHandler]
+    before = [handler.setStream(sys.stderr) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, stream in zip(handlers, before, strict=True):
+            if stream is not None:
+                handler.setStream(stream)
+
+
+def _nothing(what: str = "", times: int = 1) -> None:
     pass
 
 

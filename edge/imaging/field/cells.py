@@ -16,6 +16,7 @@ from edge.imaging.field.maps import (
     SIZE_BASE_PX,
     STEPS_AN_OCTAVE,
 )
+from edge.imaging.field.outline import largest
 
 Maps = npt.NDArray[np.float32]
 
@@ -43,6 +44,9 @@ EDGE_IN_REDS = 0.12
 
 MASK_LOGIT = np.float32(-0.4)
 """A position whose mask logit is less lies outside of every cell."""
+
+PIECE_LOGIT = np.float32(-2.0)
+"""What takes the place of the logits of a cell's pieces apart from its largest: they may belong to it."""
 
 NOTHING = np.float32(-8.0)
 
@@ -220,13 +224,13 @@ def _cell(
     left, top, right, bottom = _reach(centre, *mask.shape)
     own = owner[top:bottom, left:right] == number
     outline = np.where(own, mask[top:bottom, left:right], NOTHING)
-    inside = _largest(outline > 0)
+    inside = largest((outline > 0).astype(np.uint8)) > 0
     wanted = np.pi / 4 * centre.width * centre.height / MASK_STRIDE_PX**2
     if inside.sum() < MIN_FILLED * min(wanted, float(own.sum())):
         outline = _ellipse(centre, left, top, outline.shape)
         inside = outline > 0
     else:
-        outline = np.where(inside | (outline <= 0), outline, NOTHING)
+        outline = np.where(inside | (outline <= 0), outline, PIECE_LOGIT)
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     if not len(rows):  # a cell of which only a sliver is in the picture
         rows, columns = np.array([0, outline.shape[0] - 1]), np.array([0, outline.shape[1] - 1])
@@ -242,15 +246,6 @@ def _cell(
         outline=outline.astype(np.float32),
         outline_box=covered,
     )
-
-
-def _largest(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Its largest piece, holes filled."""
-    outlines, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    filled = np.zeros(inside.shape, np.uint8)
-    if outlines:
-        cv2.drawContours(filled, [max(outlines, key=cv2.contourArea)], -1, 1, cv2.FILLED)
-    return filled > 0
 
 
 def _ellipse(centre: _Centre, left: int, top: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

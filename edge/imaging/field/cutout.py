@@ -3,20 +3,15 @@ scale."""
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from edge.imaging.field.cells import NOTHING, Cell
-from edge.imaging.field.lamp import WHITE_LEVELS, Lamp
+from edge.imaging.field.lamp import Lamp
+from edge.imaging.field.outline import WORK_SIDE_PX, Mask, Outline, fine_mask
 from edge.imaging.field.resize import resized
 from edge.imaging.frame import Pixels
 
-Mask = npt.NDArray[np.uint8]
-
 ROOM_LOGIT = -1.6
 """Of an outline that leaves some room around its cell."""
-
-BACKGROUND_LEVELS = 0.86 * WHITE_LEVELS
-"""Green over it is background, where the field is neutral."""
 
 
 def centroid(cell: Cell) -> tuple[float, float]:
@@ -48,20 +43,25 @@ def cut_out(field: Pixels, lamp: Lamp, cell: Cell, side_px: float, size: int) ->
         size: of the result.
 
     Returns:
-        (size, size, 3) uint8 RGB; (size, size) uint8, 1 on the cell: tight, for the classifier, whose training cells
-        are cut tightly; and the same with room around, for the gate of kinds, which learnt so.
+        (size, size, 3) uint8 RGB; (size, size) uint8, 1 on the cell: finely drawn, for the classifier; and the same
+        with room around, for the gate of kinds, which learnt so.
     """
     x, y = centroid(cell)
     side = max(2, round(side_px))
     left, top = round(x - side / 2), round(y - side / 2)
     crop = resized(_square(field, left, top, side), size, size)
     crop = lamp.neutral(crop, (left, top, left + side, top + side))
-    tight = _without_background(crop, mask_of(cell, left, top, side, size))
-    return crop, tight, mask_of(cell, left, top, side, size, ROOM_LOGIT)
+    fine = fine_mask(crop, outline_of(cell, left, top, side, WORK_SIDE_PX))
+    return crop, fine, mask_of(cell, left, top, side, size, ROOM_LOGIT)
 
 
 def mask_of(cell: Cell, left: float, top: float, side: float, size: int, level: float = 0.0) -> Mask:
     """(size, size) uint8: 1 on the cell, in the square of the field at `left`, `top`; 0 elsewhere."""
+    return (outline_of(cell, left, top, side, size) > level).astype(np.uint8)
+
+
+def outline_of(cell: Cell, left: float, top: float, side: float, size: int) -> Outline:
+    """(size, size) float32: the cell's outline in the square of the field at `left`, `top`."""
     outline_left, outline_top, width, height = cell.outline_box
     rows, columns = cell.outline.shape
     across, down = width / columns * size / side, height / rows * size / side
@@ -69,7 +69,7 @@ def mask_of(cell: Cell, left: float, top: float, side: float, size: int, level: 
     x = (outline_left - left) * size / side + across / 2 - 0.5
     y = (outline_top - top) * size / side + down / 2 - 0.5
     matrix = np.array([[across, 0, x], [0, down, y]])
-    outline = cv2.warpAffine(
+    return cv2.warpAffine(  # type: ignore[return-value]
         cell.outline,
         matrix,
         (size, size),
@@ -77,20 +77,6 @@ def mask_of(cell: Cell, left: float, top: float, side: float, size: int, level: 
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=float(NOTHING),
     )
-    return (outline > level).astype(np.uint8)
-
-
-def _without_background(crop: Pixels, mask: Mask) -> Mask:
-    """The mask without what is as bright as background at its rim, its holes filled: a bright rim on black would be
-    the first thing that the classifier sees."""
-    dark = cv2.threshold(cv2.extractChannel(crop, 1), BACKGROUND_LEVELS, 1, cv2.THRESH_BINARY_INV)[1]
-    kept = cv2.bitwise_and(mask, dark)
-    outlines, _ = cv2.findContours(kept, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not outlines:
-        return mask
-    filled = np.zeros_like(mask)
-    cv2.drawContours(filled, [max(outlines, key=cv2.contourArea)], -1, 1, cv2.FILLED)
-    return filled
 
 
 def blackened(crop: Pixels, mask: Mask) -> Pixels:

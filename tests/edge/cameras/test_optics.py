@@ -192,7 +192,8 @@ def test_the_command_measures_stores_and_says_what_it_found(tmp_path: Path) -> N
     cv2.imwrite(str(fields / "4.png"), smear()[..., ::-1])
     for file in fields.glob("[0-3].png"):
         file.unlink()
-    both = cv2.imread(str(tmp_path / "both.png"))
+    both = cv2.imread(str(tmp_path / "both.png"))[40:]  # below the names
+    assert both.shape[0] == HEIGHT
     width = (both.shape[1] - 8) // 2
     before, after = both[:, :width], both[:, -width:]
     spread = [cv2.GaussianBlur(half, (0, 0), 8).std(axis=(0, 1)).max() for half in (before, after)]

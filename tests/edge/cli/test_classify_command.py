@@ -113,6 +113,39 @@ def test_noise_of_libraries_is_dropped_and_everything_else_passes(capfd: pytest.
 
 
 def test_pictures_are_small(mixed: Path) -> None:
-    from edge.cli.contact_sheet import thumbnail
+    from edge.classify.contact_sheet import thumbnail
 
     assert len(thumbnail(np.zeros((2000, 3000, 3), np.uint8))) < 20_000
+
+
+def test_fields_are_counted_by_cell_and_numbered_in_table_page_and_heat_maps(tmp_path: Path) -> None:
+    fields = tmp_path / "fields"
+    fields.mkdir()
+    for name in ("raabin_0448.jpg", "smear_00044.jpg"):
+        (fields / name).write_bytes((ROOT / "samples" / "fields" / name).read_bytes())
+    (fields / "z.png").write_bytes(b"no image")
+    done = leukoscope(
+        *("classify", "fields", "--field", "--csv", "t.csv", "--html", "f.html", "--explain", "maps"),
+        cwd=tmp_path,
+    )
+    err = clean(done, 1)
+    lines = leukoscope("classify", "fields", "--field", "--json", cwd=tmp_path).stdout.splitlines()
+    cells = [cell for line in lines for cell in json.loads(line).get("cells", [])]
+    asked = [cell for cell in cells if cell["kind"] in ("lymphoid", "unclear")]
+    assert cells and len(asked) < len(cells)
+    head = next(line for line in err.splitlines() if line.startswith("folder")).split()
+    assert head == ["folder", "cells", "ALL", "HEM", "other", "refer", "unreadable"]
+    assert "z.png" in err and "not a diagnosis" in err
+
+    rows = list(csv.DictReader((tmp_path / "t.csv").read_text("utf-8-sig").splitlines()))
+    assert [row["source"] for row in rows if row["error"]] == ["fields/z.png"]
+    judged = [row for row in rows if row["cell"]]
+    assert [[int(row[f"{side}_px"]) for side in ("left", "top", "width", "height")] for row in judged] == [
+        cell["box"] for cell in cells
+    ]
+    assert sum(bool(row["p_all"]) for row in judged) == len(asked)
+
+    page = (tmp_path / "f.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 2 and "not readable" in page
+    assert page.count("other cell") == sum(cell["kind"] == "other" for cell in cells)
+    assert len(list((tmp_path / "maps").iterdir())) == len(asked)

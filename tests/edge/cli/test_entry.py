@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from command import ENVIRONMENT, LEUKOSCOPE, ROOT, SAMPLES, clean, leukoscope
 
+from edge.cli.parser import GROUPS, make_parser
+
 ONE = SAMPLES / "all"
 
 
@@ -313,3 +315,12 @@ def test_completion_is_a_script(shell_name: str, tmp_path: Path) -> None:
             subprocess.run(["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True).stdout
             == "classify\n"
         )
+
+
+def test_every_command_stands_in_one_group_of_the_help() -> None:
+    parser = make_parser()
+    listed = [name for names in GROUPS.values() for name in names]
+    assert sorted(listed) == sorted(parser.texts)
+    text = parser.format_help()
+    assert all(f"\n  {name} " in text for name in listed)
+    assert "not a diagnosis" in text

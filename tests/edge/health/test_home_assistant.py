@@ -100,6 +100,7 @@ def test_the_box_appears_as_a_device_with_sensors(
         assert (prefix, node, last) == ("homeassistant", "leukoscope_box_1", "config")
         config = json.loads(payload)
         assert config["device"]["identifiers"] == ["leukoscope_box.1"]
+        assert config["default_entity_id"] == f"{component}.leukoscope_box_1_{key}"
         assert "not a diagnosis" in config["device"]["model"]
         root, _, name = config["state_topic"].rpartition("/")
         assert root == "leukoscope/box.1"

@@ -115,7 +115,7 @@ def test_a_picture_shows_the_cell_and_colours_what_speaks_for_each_class(
     prediction = classifier.classify(cell)
     grey = np.full((SIDE_PX, SIDE_PX, 3), 90, np.uint8)
     drawn = picture(grey, explainer.evidence(), prediction, "cell.png").astype(int)
-    assert drawn.shape == (560, 896, 3)
+    assert drawn.shape == (585, 896, 3)  # one line of reasons
     assert (drawn[:448, :448] == 90).all()
     overlay = drawn[:448, 448:]
     above, below, corner = overlay[112, 112], overlay[336, 336], overlay[430, 20]

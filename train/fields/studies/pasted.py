@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.imaging.field.lamp import WHITE_LEVELS, find_lamp
+from edge.imaging.field.lamp import WHITE_LEVELS
 from edge.imaging.field.ruler import model_red_cell_px
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
@@ -27,10 +26,9 @@ from edge.model.fields import FieldClassifier, JudgedCell, JudgedField
 from edge.model.file import read_model
 from edge.model.installed import find_model
 from train.fields.folders import Folders
-from train.fields.labelled import Box, Listed, red_px, side_of
+from train.fields.labelled import Box, side_of
+from train.fields.pasting import SETS, on_field
 
-SETS = ("smears", "pbc", "raabin")
-MIN_RED_PX = 40.0
 TRIES = 60
 KELVIN = 6500
 
@@ -58,45 +56,10 @@ def pasted(
         cell = read_image(file)
         original = classifier.classify(cell)
         for _ in range(TRIES):
-            made = _on_field(cell, fields[int(random.integers(len(fields)))], model_red_px, mode, random)
+            made = on_field(cell, fields[int(random.integers(len(fields)))], model_red_px, mode, random)
             if made is not None:
                 yield Pasted(*made, original, file.name)
                 break
-
-
-def _on_field(
-    cell: Pixels, listed: Listed, model_red_px: float, mode: str, random: np.random.Generator
-) -> tuple[Pixels, Box] | None:
-    field = read_image(listed.file)
-    height, width = field.shape[:2]
-    red = red_px(listed, width, height)
-    if red < MIN_RED_PX:
-        return None
-    factor = red / model_red_px
-    mask = (cell.max(axis=2) > 0).astype(np.uint8)
-    left, top, across, down = cv2.boundingRect(mask)
-    size = (round(across * factor), round(down * factor))
-    if size[0] + 6 > width or size[1] + 6 > height:
-        return None
-    part = np.s_[top : top + down, left : left + across]
-    flags = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    small = cv2.resize(cell[part], size, interpolation=flags)
-    inside = cv2.resize(mask[part].astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
-    x, y = int(random.integers(3, width - size[0] - 2)), int(random.integers(3, height - size[1] - 2))
-    box = (float(x), float(y), float(x + size[0]), float(y + size[1]))
-    if any(_overlap(box, other) for other in listed.white):
-        return None
-    place = np.s_[y : y + size[1], x : x + size[0]]
-    colours = small.astype(np.float32)
-    if mode == "lamp":
-        colours /= cv2.resize(find_lamp(field).gain(*box), size)
-    picture = field.copy()
-    picture[place][inside] = np.clip(colours, 0, 255).astype(np.uint8)[inside]
-    return picture, box
-
-
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def alterations() -> dict[str, Callable[[Pixels], Pixels]]:

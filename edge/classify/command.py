@@ -5,6 +5,7 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,20 @@ import msgspec
 
 from edge import settings as settings_file
 from edge.cameras.preparation import Preparation
-from edge.cli.contact_sheet import Tile, contact_sheet, thumbnail
+from edge.classify.contact_sheet import Tile, contact_sheet, thumbnail
+from edge.classify.fields import OTHER, Line, classify_fields
 from edge.errors import LeukoscopeError
+from edge.host.ahead import ahead
 from edge.host.durable import replace_file
 from edge.host.journal import safe_lines
 from edge.host.terminal import console
 from edge.host.terminal.progress import progress
 from edge.host.text import spreadsheet_cell
 from edge.imaging.cores import use_cores
-from edge.imaging.files import find_images, read_image, shown
+from edge.imaging.files import find_images, read_or_fault, shown
 from edge.imaging.frame import Pixels
 from edge.model.classifier import Classifier, Prediction
 from edge.model.explain import Explanations
-from edge.model.fields import FieldClassifier, JudgedCell, JudgedField
 from edge.model.file import ModelFile, read_model
 from edge.model.installation.install import of_settings
 from edge.model.installed import find_model
@@ -34,10 +36,12 @@ from edge.notice import NOTICE
 _COLOURS = ("31", "32")
 """Of the first and the second class of the model, as on every surface: red and green; "refer" is yellow."""
 
-_YELLOW = "33"
+_YELLOW, _GREY = "33", "90"
 
-Line = dict[str, Any]
-"""One JSON line: the contract's keys, or "source" and "error"."""
+
+def _colours_of(model: ModelFile) -> dict[str, str]:
+    """Of each verdict, as the parameter of an ANSI sequence."""
+    return {**dict(zip(model.manifest.classes(), _COLOURS, strict=True)), "refer": _YELLOW, OTHER: _GREY}
 
 
 def command(options: argparse.Namespace) -> int:
@@ -48,16 +52,21 @@ def command(options: argparse.Namespace) -> int:
         KeyboardInterrupt: it was stopped; what was done is in the table and the contact sheet.
     """
     if options.field:
-        return _classify_fields(options)
+        settings = settings_file.load(options.config) if options.config else settings_file.Settings()
+        model = _model(options, settings)
+        return classify_fields(options, settings, model, _colours_of(model))
     reader = Reader(options)
     paths = find_images(options.paths)[: options.limit]
     report = _Report(options, reader.model)
     if not (options.json or options.quiet):
         console.note(f"{reader.model.manifest.name}: {NOTICE}")
     try:
-        with progress("classify", len(paths), not options.quiet) as (step, show):
-            for path in paths:
-                line, picture = reader.classify(path)
+        with (
+            progress("classify", len(paths), not options.quiet) as (step, show),
+            closing(ahead(read_or_fault, paths)) as pictures,
+        ):
+            for path, read in zip(paths, pictures, strict=True):
+                line, picture = reader.classify(path, read)
                 report.add(line, picture)
                 report.show(line, show)
                 step()
@@ -98,10 +107,17 @@ class Reader:
             Explanations(self._classifier, manifest, options.explain) if options.explain else None
         )
 
-    def classify(self, path: Path) -> tuple[Line, Pixels | None]:
-        """The line of one image, and the image itself; an unreadable one gives its error."""
+    def classify(self, path: Path, read: Pixels | LeukoscopeError) -> tuple[Line, Pixels | None]:
+        """The line of one image, and the image itself; an unreadable one gives its error.
+
+        Args:
+            path: of the image.
+            read: what `read_or_fault` gave.
+        """
         try:
-            pixels = read_image(path)
+            if isinstance(read, LeukoscopeError):
+                raise read
+            pixels = read
             if self._preparation is not None:
                 pixels = self._preparation.input(self._preparation.picture(pixels))
             prediction = self._classifier.classify(pixels)
@@ -163,7 +179,7 @@ class _Report:
     def _coloured(self, verdict: str) -> str:
         if not self._colours:
             return f"{verdict:5}"
-        colour = dict(zip(self._classes, _COLOURS, strict=True)).get(verdict, _YELLOW)
+        colour = _colours_of(self._model)[verdict]
         return f"\x1b[{colour}m{verdict:5}\x1b[0m"
 
     def write(self) -> None:
@@ -199,78 +215,3 @@ def _csv(lines: Sequence[Line], classes: Sequence[str]) -> bytes:
         )
         writer.writerow([spreadsheet_cell(value) for value in row])
     return text.getvalue().encode("utf-8-sig", errors="replace")  # the mark tells Excel that it is UTF-8
-
-
-def _classify_fields(options: argparse.Namespace) -> int:
-    """One line a field; 1 where an image could not be read."""
-    settings = settings_file.load(options.config) if options.config else settings_file.Settings()
-    model = _model(options, settings)
-    use_cores(settings.model.threads)
-    classifier = Classifier(
-        model, settings.model.threads, settings.model.refer_below, limits=settings.quality
-    )
-    fields = FieldClassifier(model, classifier, microns_per_pixel=settings.camera.microns_per_pixel)
-    failed = 0
-    if not (options.json or options.quiet):
-        print(f"{model.manifest.name}: {NOTICE}", file=sys.stderr)
-    for path in find_images(options.paths)[: options.limit]:
-        line = _field_line(path, fields, model)
-        failed += "error" in line
-        if options.json:
-            print(msgspec.json.encode(line).decode(), flush=True)
-        elif "error" in line:
-            print(f"leukoscope: {line['error']}", file=sys.stderr)
-        else:
-            print("\n".join(_for_people(line)), flush=True)
-    return 1 if failed else 0
-
-
-def _field_line(path: Path, fields: FieldClassifier, model: ModelFile) -> dict[str, Any]:
-    fields.forget()  # files need not be of one specimen
-    try:
-        judged = fields.judge(read_image(path))
-    except LeukoscopeError as error:
-        return {"source": shown(path), "error": str(error).replace(str(path), shown(path))}
-    return {
-        "source": shown(path),
-        "cells": [cell_line(cell) for cell in judged.cells],
-        "ruler": ruler_line(judged),
-        "reasons": judged.reasons,
-        "timings_ms": judged.timings_ms,
-        "model": {"name": model.manifest.name, "sha256": model.sha256},
-    }
-
-
-def cell_line(cell: JudgedCell) -> dict[str, Any]:
-    """One cell as `classify --field --json` prints it."""
-    return {
-        "box": cell.box_px,
-        "kind": cell.kind,
-        "verdict": cell.prediction.verdict,
-        "probabilities": cell.prediction.probabilities,
-        "reasons": cell.prediction.reasons,
-        "certainty": round(cell.cell.certainty, 4),
-        "at_edge": cell.cell.at_edge,
-        "quality": cell.prediction.quality,
-        "timings_ms": cell.prediction.timings_ms,
-    }
-
-
-def ruler_line(judged: JudgedField) -> dict[str, float]:
-    """The ruler as it stands in that line and in a field's record."""
-    return {"red_cell_px": round(judged.red_cell_px, 2), "scale": round(judged.scale, 4)}
-
-
-def _for_people(line: dict[str, Any]) -> list[str]:
-    red, reasons = line["ruler"]["red_cell_px"], "; ".join(line["reasons"])
-    head = f"{line['source']}: {len(line['cells'])} white cells, red cells {red:.0f} px"
-    lines = [head + (f"  ({reasons})" if reasons else "")]
-    for cell in line["cells"]:
-        left, top, width, height = cell["box"]
-        label = next(iter(cell["probabilities"]))
-        why = f"  ({'; '.join(cell['reasons'])})" if cell["reasons"] else ""
-        lines.append(
-            f"  {cell['verdict']:5}  {label} {cell['probabilities'][label]:.3f}  {cell['kind'] or '-':8}  "
-            f"{width}x{height} at {left},{top}{why}"
-        )
-    return lines
