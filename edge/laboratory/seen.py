@@ -19,6 +19,7 @@ from edge.imaging.preprocess import prepare
 from edge.imaging.quality import halved
 from edge.laboratory.cells import Reviewed
 from edge.model.classifier import Classifier
+from edge.model.drift import colour_distances
 from edge.model.file import ModelFile
 
 TURNS = 4
@@ -29,9 +30,6 @@ TURNED_UP_TO = 500
 
 TONED_BY = 300
 """So many cells, evenly drawn, tell the strength of the stain; each is read once more for it."""
-
-_SAME_TONE = 0.02
-"""Exponents nearer to 1 than this are left out."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,8 @@ def tone_for(model: ModelFile, crops: Iterable[Pixels]) -> tuple[float, ...]:
         crops: (size, size, 3) uint8 RGB each.
 
     Returns:
-        Three; none where the model does not tell the colours of its training, or they are those of these cells.
+        Three; none where the model does not tell the colours of its training, or the cells are no farther from them than the
+        drift's threshold: the patients of one laboratory differ too, and that is no stain.
     """
     summary = model.manifest.drift
     if summary is None or not summary.colour_mean:
@@ -141,8 +140,10 @@ def tone_for(model: ModelFile, crops: Iterable[Pixels]) -> tuple[float, ...]:
     shown = [found for crop in crops if (found := colours(halved(crop))) is not None]
     if not shown:
         return ()
-    tone = tone_of(summary.colour_mean, np.mean(shown, axis=0).tolist())
-    return tone if max(abs(exponent - 1) for exponent in tone) > _SAME_TONE else ()
+    mean = np.mean(shown, axis=0)
+    if colour_distances(summary, mean).max() <= summary.colour_threshold:
+        return ()
+    return tone_of(summary.colour_mean, mean.tolist())
 
 
 def of_crops(

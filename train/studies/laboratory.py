@@ -78,9 +78,16 @@ pixels. Camera: gamma 1.15, red +5 %, blue -8 %, JPEG 80, noise of 4 levels."""
 
 @dataclass(frozen=True)
 class Draw:
-    """One draw: AUC, sensitivity and specificity of base and of the new layer on cells that were not reviewed."""
+    """One draw: AUC, sensitivity and specificity on cells that were not reviewed.
+
+    Attributes:
+        before: of the base.
+        toned: of the base, shown the cells in the tone of its training.
+        after: of the new layer.
+    """
 
     before: tuple[float, float, float]
+    toned: tuple[float, float, float]
     after: tuple[float, float, float]
 
 
@@ -110,7 +117,8 @@ def study(
             layer, _ = fit.fit(shown.of(rows))
             held = shown.of(judged)
             before = seen.base[judged, 0]
-            found[number].append(Draw(_figures(held, before), _figures(held, layer.log_odds(held))))
+            scores = before, held.base[:, 0], layer.log_odds(held)
+            found[number].append(Draw(*(_figures(held, each) for each in scores)))
     return found
 
 
@@ -211,26 +219,30 @@ def table(name: str, seen: Seen, draws: dict[int, list[Draw]]) -> str:
         f"{name}: {counts} of {len(set(seen.specimen))} {over if over == 'patients' else 'source'}; "
         f"means over draws, judged on {over} that were not reviewed",
         "",
-        "| reviewed cells | draws | AUC before | AUC after (lowest to highest) | sensitivity, specificity before | after |",
-        "|---|---|---|---|---|---|",
+        "| reviewed cells | draws | AUC before | by the tone alone | AUC after (lowest to highest) | sensitivity, specificity before "
+        "| by the tone alone | after |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for number, each in draws.items():
         if not each:
             continue
-        before: npt.NDArray[np.float64] = np.array([draw.before for draw in each])
-        after: npt.NDArray[np.float64] = np.array([draw.after for draw in each])
-        b, a = before.mean(axis=0), after.mean(axis=0)
-        low, high = after[:, 0].min(), after[:, 0].max()
+        b, t, a = (
+            np.mean(part, axis=0) for part in zip(*((d.before, d.toned, d.after) for d in each), strict=True)
+        )
+        low, high = (found(draw.after[0] for draw in each) for found in (min, max))
+        called = " | ".join(f"{part[1]:.2f}, {part[2]:.2f}" for part in (b, t, a))
         lines.append(
-            f"| {number} | {len(each)} | {b[0]:.3f} | {a[0]:.3f} ({low:.3f} to {high:.3f}) | {b[1]:.2f}, {b[2]:.2f} "
-            f"| {a[1]:.2f}, {a[2]:.2f} |"
+            f"| {number} | {len(each)} | {b[0]:.3f} | {t[0]:.3f} | {a[0]:.3f} ({low:.3f} to {high:.3f}) | {called} |"
         )
     return "\n".join(lines)
 
 
 def as_json(draws: dict[int, list[Draw]]) -> dict[str, Any]:
     """Every draw."""
-    return {str(number): [[draw.before, draw.after] for draw in each] for number, each in draws.items()}
+    return {
+        str(number): [[draw.before, draw.toned, draw.after] for draw in each]
+        for number, each in draws.items()
+    }
 
 
 def main() -> int:

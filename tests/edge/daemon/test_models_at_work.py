@@ -2,9 +2,12 @@
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import Future
 from contextlib import closing
 from pathlib import Path
 
@@ -12,16 +15,20 @@ import msgspec
 import pytest
 from broker import Mosquitto, eventually
 from command import clean, leukoscope
+from model_server import gives, server
 from requester import Requester
 
 from edge.daemon.daemon import build
-from edge.errors import InputError
+from edge.errors import InputError, LeukoscopeError
 from edge.imaging.files import find_images, read_image
 from edge.imaging.frame import Frame
 from edge.model.classifier import Classifier
 from edge.model.file import read_model, write_model
 from edge.model.installation import install as installation
+from edge.model.installation.signature import make_key, sign
 from edge.model.installed import default_model
+from edge.model.settings import ModelSettings
+from edge.mqtt.commands import ModelInstallRequest
 from edge.records import Record, decode_record
 from edge.settings import ArchiveSettings, CameraSettings, OutboxSettings, Settings
 
@@ -161,3 +168,58 @@ def test_a_fault_of_a_proven_model_is_no_reason_to_go_back(tmp_path: Path) -> No
             daemon._models.trying(fails)
     finally:
         daemon._outbox.close()
+
+
+def test_a_model_from_an_address_is_fetched_beside_the_loop_and_taken(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography")
+    make_key(tmp_path / "key", "Lab")
+    for name, below in (("base", 0.6), ("new", 0.9)):
+        variant(tmp_path / f"{name}.tflite", below)
+        sign(tmp_path / f"{name}.tflite", tmp_path / "key")
+    new = read_model(tmp_path / "new.tflite")
+    model = ModelSettings(
+        file=str(tmp_path / "base.tflite"),
+        directory=str(tmp_path / "models"),
+        trusted_keys=str(tmp_path / "key.pub"),
+        fetch=True,
+    )
+    settings = Settings(
+        camera=CameraSettings(source=f"files:{ROOT}/samples/cells", loop=True),
+        outbox=OutboxSettings(file=str(tmp_path / "outbox.db")),
+        archive=ArchiveSettings(directory=str(tmp_path / "archive")),
+        model=model,
+    )
+    daemon = build(settings)
+    try:
+        models = daemon._models
+        with pytest.raises(InputError, match="either a file on this box or an address"):
+            models.install(ModelInstallRequest(sha256=new.sha256))
+        asked = threading.Event()
+
+        def waits(connection: socket.socket) -> None:
+            asked.wait(60)
+            gives(new.path.read_bytes())(connection)
+
+        with server(waits) as address:
+            request = ModelInstallRequest(address=address, sha256=new.sha256)
+            answer = models.install(request)
+            assert isinstance(answer, Future) and not answer.done()
+            eventually(models._fetching.locked)
+            with pytest.raises(LeukoscopeError, match="another model is being fetched"):
+                models.install(request)
+            asked.set()
+            assert answer.result(60)["sha256"] == new.sha256
+            wrong = models.install(ModelInstallRequest(address=address, sha256="0" * 64))
+            assert isinstance(wrong, Future) and "removed without being read" in str(wrong.exception(60))
+        models._look_at_s = 0.0
+        models.look()
+        assert models._model.sha256 == new.sha256
+    finally:
+        daemon._outbox.close()
+
+
+def test_a_box_fetches_nothing_unless_its_settings_allow_it(box) -> None:
+    _, _, requester = box
+    asked = b'{"address": "http://127.0.0.1:1/m.tflite?token=geheim12", "sha256": "%s"}' % (b"0" * 64)
+    answer = requester.ask("model_install", asked)[1]
+    assert not answer["ok"] and "fetches no models" in answer["error"] and "geheim12" not in answer["error"]

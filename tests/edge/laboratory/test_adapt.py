@@ -4,17 +4,19 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import msgspec
 import numpy as np
 import pytest
-from other_laboratory import review, write_cells, write_database
+from other_laboratory import CELLS, recoloured, review, write_cells, write_database
 
 from edge.imaging.colours import tone_table, toned
 from edge.imaging.files import read_image
 from edge.imaging.preprocess import prepare
+from edge.laboratory.seen import tone_for
 from edge.laboratory.stored import reviewed_in
 from edge.model.classifier import Classifier
 from edge.model.explain import Explainer
@@ -96,6 +98,18 @@ def test_the_stain_is_brought_to_that_of_the_training(adapted) -> None:
         np.testing.assert_array_equal(
             own.colours, base.classify_crop(crop).colours
         )  # of the camera's picture
+
+
+def test_cells_of_the_training_s_laboratory_keep_their_tone() -> None:
+    """Patients differ, and a patient is no stain."""
+    model = read_model(default_model())
+    crops = [prepare(read_image(file), model.manifest.geometry) for file in CELLS]
+    assert tone_for(model, crops) == () and tone_for(model, crops[:10]) == ()
+    assert tone_for(
+        model, [prepare(recoloured(read_image(file)), model.manifest.geometry) for file in CELLS[:10]]
+    )
+    bare = replace(model, manifest=msgspec.structs.replace(model.manifest, drift=None))
+    assert tone_for(bare, crops) == ()
 
 
 def test_the_map_follows_the_new_layer(adapted) -> None:

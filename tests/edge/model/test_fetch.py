@@ -1,16 +1,15 @@
 """A model file from a network address: taken where it is the one that was asked for, else refused and nothing left."""
 
-import contextlib
 import hashlib
 import http.server
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from command import clean, leukoscope
+from model_server import HEAD, Behaviour, gives, server
 
 from edge.errors import LeukoscopeError
 from edge.model.installation import fetch
@@ -20,31 +19,6 @@ from edge.model.settings import ModelSettings
 
 DATA = default_model().read_bytes()
 SHA256 = hashlib.sha256(DATA).hexdigest()
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
-
-Behaviour = Callable[[socket.socket], None]
-
-
-@contextlib.contextmanager
-def server(behaviour: Behaviour, path: str = "/m.tflite") -> Iterator[str]:
-    """Answers each connection, after its request, as a test likes; gives the address."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listening.accept()
-                except OSError:  # the test is over
-                    return
-                with connection, contextlib.suppress(OSError):
-                    connection.recv(65536)
-                    behaviour(connection)
-
-        threading.Thread(target=serve, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}{path}"
-        finally:
-            listening.shutdown(socket.SHUT_RDWR)
 
 
 def settings_of(folder: Path, **changes: object) -> ModelSettings:
@@ -60,8 +34,7 @@ def refusal(address: str, folder: Path, sha256: str = SHA256, **limits: float) -
     return str(caught.value)
 
 
-def whole(connection: socket.socket) -> None:
-    connection.sendall(HEAD % len(DATA) + DATA)
+whole = gives(DATA)
 
 
 def drip(first: bytes) -> Behaviour:
@@ -236,7 +209,7 @@ def test_installed_from_an_address_by_the_command_line(tmp_path: Path) -> None:
         f"fetch = true\n[archive]\ndirectory = '{tmp_path}/archive'\n[outbox]\nfile = '{tmp_path}/outbox.db'\n"
     )
     command = ("model", "install", "--config", config)
-    with server(lambda connection: connection.sendall(HEAD % len(data) + data)) as address:
+    with server(gives(data)) as address:
         assert "needs --sha256" in clean(leukoscope(*command, address, cwd=tmp_path), 2)
         assert "not 64 hexadecimal digits" in clean(
             leukoscope(*command, address, "--sha256", "abc", cwd=tmp_path), 2
