@@ -42,7 +42,11 @@ SMOOTHED_PX = 7
 BACKGROUND_LEVELS = round(0.86 * WHITE_LEVELS)
 """Green over it is background, where the field is neutral."""
 
-_LOGARITHMS = np.log(np.maximum(np.arange(256), DARKEST_LEVEL)).astype(np.float32)
+_COUNTED = np.repeat(np.log(np.maximum(np.arange(256), DARKEST_LEVEL))[None, :, None], 4, 2).astype(
+    np.float32
+)
+"""(1, 256, 4) float32: the logarithm of a level in three channels, 1 in the fourth: sums of it are counts."""
+_COUNTED[..., 3] = 1
 _SMOOTHING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SMOOTHED_PX, SMOOTHED_PX))
 _RIM_PIXEL = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
 
@@ -69,14 +73,16 @@ def fine_mask(crop: Pixels, outline: Outline) -> Mask:
 
 def _by_colours(small: npt.NDArray[Any], outline: Outline) -> Mask:
     """Where the cell is in the small crop, frayed edges taken off."""
-    colours = cv2.LUT(small, _LOGARITHMS)
     own_side = _over(outline, OTHER_CELL_LOGIT)
     sure = hull(_over(outline, min(SURE_LOGIT, float(outline.max()) / 2))) & own_side
     loose = (hull(_over(outline, LOOSE_LOGIT)) & own_side) | sure
     rim = sure & ~_over(outline, SURE_LOGIT + RIM_LOGITS)
     outside = (1 - loose) & _over(small[..., 1], 0)
-    own = OWN_SHARE * _distance(colours, rim if rim.any() else sure)
-    mask = sure | (loose & _over(_distance(colours, outside) - own, 0))
+    between = np.flatnonzero(loose & ~sure)
+    counted = cv2.LUT(cv2.cvtColor(small, cv2.COLOR_RGB2RGBA), _COUNTED)
+    own = OWN_SHARE * _distances(counted, rim if rim.any() else sure, between)
+    mask = sure.copy()
+    mask.flat[between[_distances(counted, outside, between) > own]] = 1
     return cv2.morphologyEx(mask, cv2.MORPH_OPEN, _SMOOTHING)  # type: ignore[return-value]
 
 
@@ -84,18 +90,26 @@ def _over(values: npt.NDArray[Any], level: float) -> Mask:
     return (values > level).astype(np.uint8)
 
 
-def _distance(colours: npt.NDArray[Any], zone: Mask) -> npt.NDArray[np.float32]:
-    """(64, 64) float32: each pixel's squared distance from the mean colour of the zone near to it."""
-    weight = zone.astype(np.float32)
+def _distances(
+    counted: npt.NDArray[Any], zone: Mask, pixels: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float32]:
+    """(N,) float32: the squared distance of N pixels from the mean colour of the zone near to each.
+
+    Args:
+        counted: (64, 64, 4) float32, three channels and 1.
+        zone: (64, 64) uint8.
+        pixels: (N,) their places in the flat picture.
+    """
     sums = cv2.boxFilter(
-        np.dstack([colours * weight[..., None], weight]),
+        cv2.copyTo(counted, zone),
         -1,
         (NEAR_PX, NEAR_PX),
         normalize=False,
         borderType=cv2.BORDER_CONSTANT,
     )
-    away = colours - sums[..., :3] / np.maximum(sums[..., 3:], 0.5)
-    return np.einsum("ijk,ijk->ij", away, away)  # type: ignore[no-any-return]
+    near = sums.reshape(-1, 4).take(pixels, axis=0)
+    away = counted.reshape(-1, 4).take(pixels, axis=0) - near / np.maximum(near[:, 3:], 0.5)
+    return np.einsum("ik,ik->i", away[:, :3], away[:, :3])  # type: ignore[no-any-return]
 
 
 def largest(mask: Mask) -> Mask:
