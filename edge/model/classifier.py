@@ -43,7 +43,7 @@ class Prediction:
         quality: see `edge.imaging.quality.measure`.
         timings_ms: "preprocess" (crop, resize, quality, into the input tensor) and "invoke".
         features: (F,) float32, what the network saw, pooled; None where it does not say.
-        colours: see `edge.imaging.colours`, of the cell as the camera shows it; None where there is none.
+        half: (size / 2, size / 2, 3) uint8 RGB, the crop as the camera shows it, for `colours`.
     """
 
     verdict: Verdict
@@ -52,7 +52,12 @@ class Prediction:
     quality: dict[str, float]
     timings_ms: dict[str, float]
     features: npt.NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
-    colours: Colours | None = field(default=None, compare=False, repr=False)
+    half: Pixels | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def colours(self) -> Colours | None:
+        """See `edge.imaging.colours`, of the cell as the camera shows it; None where there is none. Made when asked for."""
+        return None if self.half is None else colours(self.half)
 
 
 class Classifier:
@@ -122,9 +127,9 @@ class Classifier:
         expect_rgb(pixels)
         crop = self._input_pixels()
         prepare(pixels, self._geometry, out=crop)
-        measured, shown = self._measure_and_quantise(crop)
+        measured, half = self._measure_and_quantise(crop)
         del crop
-        return self._run(started, measured, shown)
+        return self._run(started, measured, half)
 
     def classify_crop(self, crop: Pixels) -> Prediction:
         """Run and judge a crop that `edge.imaging.preprocess.prepare` has made with the model's geometry.
@@ -140,11 +145,11 @@ class Classifier:
             raise InputError(f"the crop is {crop.dtype} of shape {crop.shape}, not uint8 {self._crop_shape}")
         pixels = self._input_pixels()
         np.copyto(pixels, crop)
-        measured, shown = self._measure_and_quantise(pixels)
+        measured, half = self._measure_and_quantise(pixels)
         del pixels
-        return self._run(started, measured, shown)
+        return self._run(started, measured, half)
 
-    def _run(self, started: int, measured: dict[str, float], shown: Colours | None) -> Prediction:
+    def _run(self, started: int, measured: dict[str, float], half: Pixels) -> Prediction:
         """The prediction for what is in the input tensor; `started` in nanoseconds of `perf_counter_ns`."""
         prepared = time.perf_counter_ns()
         self._interpreter.invoke()
@@ -155,7 +160,7 @@ class Classifier:
             probabilities, measured, self._refer_below, self._limits, positive=self._positive
         )
         timings_ms = {"preprocess": (prepared - started) / 1e6, "invoke": (invoked - prepared) / 1e6}
-        return Prediction(verdict, probabilities, reasons, measured, timings_ms, features, shown)
+        return Prediction(verdict, probabilities, reasons, measured, timings_ms, features, half)
 
     def activation_map(self) -> npt.NDArray[np.float32] | None:
         """Where the last verdict comes from; None where the network does not say.
@@ -210,10 +215,10 @@ class Classifier:
         """A view of the input tensor's bytes, (size, size, 3) uint8."""
         return self._input_tensor()[0].view(np.uint8)  # type: ignore[no-any-return]
 
-    def _measure_and_quantise(self, crop: Pixels) -> tuple[dict[str, float], Colours | None]:
-        """Quality and colours of the crop, whose pixels then become quantised values in their place."""
-        half = quality.halved(crop)
-        measured, shown = quality.measure(crop, half), colours(half)
+    def _measure_and_quantise(self, crop: Pixels) -> tuple[dict[str, float], Pixels]:
+        """Quality and half of the crop, whose pixels then become quantised values in their place."""
+        shown = half = quality.halved(crop)
+        measured = quality.measure(crop, half)
         if self._tone is not None:
             toned(crop, self._tone, crop)
             half = quality.halved(crop)
