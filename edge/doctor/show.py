@@ -1,7 +1,9 @@
 """The doctor's findings for people: one line each as soon as it is there, in colour on a terminal, and a count."""
 
 import contextlib
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -10,6 +12,8 @@ from edge.host.terminal import console
 
 _COLOURS = {"ok": "32", "warning": "33", "failed": "1;31"}
 _INDENT = " " * 21
+_LEAST_COLUMNS = 40
+"""Of the text beside the indent; a narrower terminal folds lines by itself."""
 
 
 class Show:
@@ -44,8 +48,7 @@ class Show:
         state = f"{finding.state:8}"
         if self._colours:
             state = f"\x1b[{_COLOURS[finding.state]}m{state}\x1b[0m"
-        lines = finding.message.split("\n")
-        print(f"{state}{finding.name:13}" + f"\n{_INDENT}".join(lines), flush=True)
+        print(f"{state}{finding.name:13}" + f"\n{_INDENT}".join(_lines(finding.message)), flush=True)
         if finding.command:
             print(f"{_INDENT}→ {finding.command}", flush=True)
 
@@ -60,6 +63,19 @@ class Show:
         print(
             f"{_counted('failure', failures, 'No failures')}; {_counted('warning', warnings, 'no warnings')}"
         )
+
+
+def _lines(message: str) -> list[str]:
+    """The message's lines, as long as a terminal is wide; elsewhere as they are. Commands are never broken: they are copied."""
+    lines = message.split("\n")
+    if not console.is_terminal(sys.stdout):
+        return lines
+    columns = max(_LEAST_COLUMNS, shutil.get_terminal_size().columns - len(_INDENT))
+    return [
+        short
+        for line in lines
+        for short in textwrap.wrap(line, columns, break_long_words=False, break_on_hyphens=False) or [""]
+    ]
 
 
 def _counted(word: str, names: Sequence[str], none: str) -> str:

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 from broker import Mosquitto, eventually, free_port
 from systemd_socket import ROOT, daemon, write_settings
 
+from edge.doctor.findings import warning
+from edge.doctor.show import Show
 from edge.doctor.support import without_secrets
 from edge.model.installed import DEFAULT_MODEL
 
@@ -192,3 +195,16 @@ def test_a_bundle_of_wrong_settings_still_helps(tmp_path: Path) -> None:
 )
 def test_what_is_taken_out(line: str, left: str) -> None:
     assert without_secrets(line) == left
+
+
+def test_a_long_finding_is_as_wide_as_the_terminal_and_its_command_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.host.terminal.console.is_terminal", lambda _: True)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((70, 20)))
+    monkeypatch.setenv("NO_COLOR", "1")
+    command = "leukoscope " + "word " * 30
+    Show(True, False).found(warning("camera", "a sentence of many words " * 10, command))
+    *message, last = capsys.readouterr().out.splitlines()
+    assert len(message) > 3 and max(map(len, message)) <= 70
+    assert last.endswith(f"→ {command}")
