@@ -134,7 +134,8 @@ class Models:
         """In a thread of its own: a server may take minutes, and the next command must be heard."""
         try:
             with self._fetching, fetched(request.address, request.sha256, self._settings.model) as file:
-                answer.set_result(self._install(file, request.sha256))
+                installed = self._install(file, request.sha256)
+            answer.set_result(installed)  # when the next model may be asked for
         except LeukoscopeError as error:
             log.warning("model_install: %s", error)
             answer.set_exception(error)

@@ -233,7 +233,7 @@ def test_a_kill_in_a_backup_leaves_the_one_before_or_the_new_one(
         ("edge.upkeep.restore.replace_file", 15, 0),
         ("edge.upkeep.restore._rows", 1, 0),
         ("edge.upkeep.restore._pages", 2, 0),  # cells are written, in a transaction that has not ended
-        ("edge.upkeep.restore._model", 1, 30),
+        ("edge.upkeep.restore.restore_models", 1, 30),
         ("edge.upkeep.restore._settings", 1, 30),
         ("edge.upkeep.restore.replace_file", 31, 30),  # the settings
     ],
