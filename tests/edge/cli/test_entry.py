@@ -324,3 +324,17 @@ def test_every_command_stands_in_one_group_of_the_help() -> None:
     text = parser.format_help()
     assert all(f"\n  {name} " in text for name in listed)
     assert "not a diagnosis" in text
+
+
+@pytest.mark.parametrize("name", sorted(make_parser().texts))
+def test_the_description_of_a_command_is_sentences(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        make_parser().parse_args([name, "--help"])
+    description = " ".join(capsys.readouterr().out.split("\n\n")[1].split())
+    assert description.endswith(".")
+    assert not any(marks in description for marks in ("?.", "!.", "..", " .", ",.")), description
+
+
+def test_what_is_neither_run_nor_model_is_said_so() -> None:
+    err = clean(leukoscope("evaluate", "nope", "--data", SAMPLES), 2)
+    assert "nope: no such run folder, no such model file, and no installed model of that name" in err
