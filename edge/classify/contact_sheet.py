@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 
+from edge.classify.report import OTHER, was_asked
 from edge.host.text import harmless
 from edge.imaging.frame import Pixels
 from edge.model.file import ModelFile
@@ -103,8 +104,8 @@ def boxed(pixels: Pixels, cells: Sequence[Mapping[str, Any]], classes: Sequence[
 
 
 def _kind(cell: Mapping[str, Any], classes: Sequence[str]) -> str:
-    if cell.get("kind") == "other":
-        return "other"
+    if cell.get("kind") == OTHER:
+        return OTHER
     return {classes[0]: "first", classes[-1]: "second"}.get(cell["verdict"], "refer")
 
 
@@ -162,9 +163,8 @@ def _field(tile: FieldTile, classes: Sequence[str]) -> str:
 
 def _field_row(number: int, cell: Mapping[str, Any], classes: Sequence[str]) -> str:
     kind = _kind(cell, classes)
-    word = "other cell" if kind == "other" else cell["verdict"]
-    asked = cell["kind"] not in (None, "other")  # of the rest the network was not asked
-    likely = f"{cell['probabilities'][classes[0]]:.3f}" if asked else "–"
+    word = "other cell" if kind == OTHER else cell["verdict"]
+    likely = f"{cell['probabilities'][classes[0]]:.3f}" if was_asked(cell["kind"]) else "–"
     reasons = escape(harmless("; ".join(cell["reasons"])))
     return f'<tr><td>{number}</td><td class="{kind}"><b>{escape(word)}</b></td><td>{likely}</td><td>{reasons}</td></tr>'
 
@@ -177,7 +177,7 @@ def _figure(tile: Tile, classes: Sequence[str]) -> str:
         return f'<figure><figcaption><b>not readable</b><br>{name}<div class="why">{error}</div></figcaption></figure>\n'
     verdict = escape(line["verdict"])
     first = classes[0]
-    kind = {first: "first", classes[-1]: "second"}.get(line["verdict"], "refer")
+    kind = _kind(line, classes)
     wrong = " wrong" if tile.label and line["verdict"] not in (tile.label, "refer") else ""
     reasons = (
         f'<div class="why">{escape(harmless("; ".join(line["reasons"])))}</div>' if line["reasons"] else ""
