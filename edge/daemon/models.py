@@ -14,7 +14,7 @@ from edge.daemon.specimens import Specimens
 from edge.errors import InputError, LeukoscopeError
 from edge.health.report import Health
 from edge.host import threads
-from edge.model.classifier import LOW_CONFIDENCE, Prediction
+from edge.model.classifier import Prediction, is_sound
 from edge.model.drift import Drift
 from edge.model.file import ModelFile
 from edge.model.installation import install as installation
@@ -98,7 +98,7 @@ class Models:
 
     def judged(self, prediction: Prediction) -> None:
         """One more result."""
-        if not prediction.reasons or prediction.reasons[0].startswith(LOW_CONFIDENCE):
+        if is_sound(prediction.reasons):
             self._drift.add(prediction.features, prediction.colours)
         self._results += 1
         self._invoke_ms += prediction.timings_ms.get("invoke", 0.0)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edge.errors import InputError
 from edge.imaging.archived import archived_crop
-from edge.imaging.colours import Colours, colours, tone_of, tone_table, toned
+from edge.imaging.colours import colours, tone_of, tone_table, toned
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import prepare
@@ -161,8 +161,8 @@ def of_crops(
     for crop in crops:
         as_it_is = _look(classifier, crop, model)
         untoned.append(as_it_is.log_odds)
-        if as_it_is.colours is not None:
-            shown.append(as_it_is.colours)
+        if (figures := colours(halved(crop))) is not None:
+            shown.append(figures)
         shown_as = crop if table is None else toned(crop, table)
         views = [as_it_is if table is None else _look(classifier, shown_as, model)]
         turned = (np.ascontiguousarray(np.rot90(shown_as, turn)) for turn in range(1, turns))
@@ -184,11 +184,10 @@ def of_crops(
 class _View(NamedTuple):
     features: npt.NDArray[np.float32]
     log_odds: float
-    colours: Colours | None
 
 
 def _look(classifier: Classifier, crop: Pixels, model: ModelFile) -> _View:
     prediction = classifier.classify_crop(crop)
     probability = prediction.probabilities[model.manifest.positive_label()]
     assert prediction.features is not None
-    return _View(prediction.features, float(np.log(probability / (1 - probability))), prediction.colours)
+    return _View(prediction.features, float(np.log(probability / (1 - probability))))

@@ -12,7 +12,7 @@ from edge.logger import reviews
 from edge.logger.pictures import archived
 from edge.logger.queries import Results
 from edge.logger.reviews import Review
-from edge.model.classifier import LOW_CONFIDENCE
+from edge.model.classifier import is_sound
 from edge.model.file import Manifest
 from edge.model.installation.trial import newest_pictures
 from edge.records import Record
@@ -125,13 +125,8 @@ def _recent(results: Results, folder: Path, reviewed: AbstractSet[str]) -> list[
     files = {file.stem: file for file in newest_pictures(folder, NEWEST) if file.stem not in reviewed}
     by_specimen: dict[str, list[Path]] = defaultdict(list)
     for record in results.records_of(list(files)):
-        if _was_classified(record):
+        if is_sound(record.reasons):
             by_specimen[record.specimen].append(files[record.id])
     turns = itertools.zip_longest(*by_specimen.values())
     every = (picture for turn in turns for picture in turn if picture is not None)
     return list(itertools.islice(every, UNREVIEWED))
-
-
-def _was_classified(record: Record) -> bool:
-    """Whether it shows a cell of the kind that the model knows, in focus and well lit."""
-    return not record.reasons or record.reasons[0].startswith(LOW_CONFIDENCE)

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -23,7 +24,7 @@ Verdict = str
 """A label of the model, or "refer"."""
 
 LOW_CONFIDENCE = "low confidence"
-"""So begins the reason of a cell that is referred for nothing else."""
+"""So begins the reason of a cell that is referred for nothing else; see `is_sound`."""
 
 PROBABILITY_FLOOR = 1e-6
 """No probability is reported nearer to 0 or 1: eight bits of output cannot carry such certainty."""
@@ -315,3 +316,8 @@ def judge(
     if highest < refer_below:
         reasons.append(f"{LOW_CONFIDENCE}: {likelier} {highest:.2f} (limit {refer_below:g})")
     return (REFER if reasons else likelier), reasons
+
+
+def is_sound(reasons: Sequence[str]) -> bool:
+    """Whether a cell is in focus, well lit and of the kind that the model knows: it is referred for low confidence at most."""
+    return not reasons or reasons[0].startswith(LOW_CONFIDENCE)

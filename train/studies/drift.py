@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.errors import LeukoscopeError
+from edge.imaging.colours import FIGURES
 from edge.imaging.files import read_image
 from edge.imaging.preprocess import prepare
 from edge.model.classifier import Classifier
@@ -37,6 +38,9 @@ from edge.model.file import ModelFile, read_model, write_model
 from train.data.dataset import Cell, Data, data_root, load, subject_group
 from train.evaluate.camera import CLEAN, Condition, blurred, toned
 from train.studies.laboratory import OTHER, stained
+
+_UNKNOWN = np.full(len(FIGURES), np.nan, np.float32)
+"""Of a cell that has no colour figures."""
 
 CELLS = 2000
 """So many, drawn from all, are enough for two numbers a figure."""
@@ -97,8 +101,8 @@ def shown_of(
             changed = condition.change(picture) if condition.change else picture
             told = classifier.classify_crop(prepare(changed, model.manifest.geometry))
             assert told.features is not None
-            none = np.full(6, np.nan, np.float32)
-            each.append((told.features, none if told.colours is None else told.colours))
+            figures = told.colours
+            each.append((told.features, _UNKNOWN if figures is None else figures))
     return [Shown(*(np.asarray(part, np.float32) for part in zip(*each, strict=True))) for each in found]
 
 
