@@ -218,6 +218,6 @@ def _recipe_options(p: argparse.ArgumentParser) -> None:
         "--teacher",
         type=Path,
         metavar="RUN",
-        help="use this run as the teacher (distillation, a recipe with distil.variants); "
+        help="use this run as the teacher (distillation, a recipe with distil.variants or distil.live); "
         "with --cross-validate, the folder of a cross-validation with the same folds",
     )

@@ -5,7 +5,7 @@ So a resumed training sees exactly the same images as an uninterrupted one.
 
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -15,10 +15,13 @@ from edge.imaging.balance import balanced
 from edge.imaging.frame import Pixels
 from train.data.dataset import LABELS, Cell, subject_group
 from train.fit.augment import add_noise, augment, desaturate
-from train.fit.recipe import BalanceRecipe, ModelRecipe, Recipe
+from train.fit.recipe import BalanceRecipe, DistilRecipe, ModelRecipe, Recipe
 from train.fit.shots import cell_size, shot
 
 Floats = npt.NDArray[np.float32]
+
+_FLOOR = 1e-6
+"""Of a teacher's probability, before its logarithm."""
 
 
 def scale_pixels(pixels: Pixels, recipe: ModelRecipe) -> Floats:
@@ -58,6 +61,20 @@ def one_hot(cells: Sequence[Cell]) -> Floats:
     return np.eye(len(LABELS), dtype=np.float32)[[LABELS.index(cell.label) for cell in cells]]
 
 
+def blended(said: Floats, labels: Floats, distil: DistilRecipe) -> Floats:
+    """What a student learns: a teacher's probabilities, softened, and the labels.
+
+    Args:
+        said: (…, 2) float32, the teacher's.
+        labels: (…, 2) float32.
+        distil: temperature and the labels' share.
+    """
+    logarithms = np.log(np.maximum(said, _FLOOR)) / distil.temperature
+    softened = np.exp(logarithms - logarithms.max(axis=-1, keepdims=True))
+    taught = (1 - distil.label_share) * softened / softened.sum(axis=-1, keepdims=True)
+    return np.asarray(taught + distil.label_share * labels, np.float32)
+
+
 def cell_number(cell: Cell) -> int:
     """A number that goes with the cell's file, wherever it stands in a list: for seeds."""
     return zlib.crc32(cell.path.encode())
@@ -87,6 +104,8 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         epoch: counts from 0.
         taught: (N, variants, 2) float32, what is learnt of each cell's variants, see `train.fit.distil`; labels
             without it.
+        says: from a batch's inputs, (n, S, S, 3) float32, to what is learnt of them beside their labels, (n, 2) float32,
+            where the recipe has a teacher that judges pictures as they are shown.
         workers: threads that prepare batches ahead.
     """
 
@@ -98,10 +117,12 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         epoch: int,
         *,
         taught: Floats | None = None,
+        says: Callable[[Floats], Floats] | None = None,
         workers: int = 2,
     ):
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=8)
         self._crops, self._cells, self._recipe, self._epoch = crops, cells, recipe, epoch
+        self._says = says
         self._variant = None if taught is None else epoch % recipe.distil.variants
         self._targets = one_hot(cells) if taught is None else taught[:, self._variant]
         rng = np.random.default_rng([recipe.fit.seed, epoch])
@@ -120,7 +141,10 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         positions = range(index * size, min((index + 1) * size, len(self._images)))
         pixels = np.stack([self._image(position) for position in positions])
         inputs = network_input(pixels, self._recipe.model)
-        return self._mixed(index, inputs, self._targets[self._images[list(positions), 0]])
+        inputs, targets = self._mixed(index, inputs, self._targets[self._images[list(positions), 0]])
+        if self._says is None:
+            return inputs, targets
+        return inputs, blended(self._says(inputs), targets, self._recipe.distil)
 
     def _mixed(self, index: int, inputs: Floats, targets: Floats) -> tuple[Floats, Floats]:
         alpha = self._recipe.fit.mixup_alpha

@@ -13,11 +13,8 @@ import numpy as np
 from edge.imaging.frame import Pixels
 from train.data.dataset import Cell, Data
 from train.fit import features
-from train.fit.batches import Floats, one_hot, variant
+from train.fit.batches import Floats, blended, one_hot, variant
 from train.fit.recipe import ModelRecipe, Recipe
-
-_FLOOR = 1e-6
-"""Of a teacher's probability, before its logarithm."""
 
 
 def taught_targets(
@@ -48,11 +45,7 @@ def taught_targets(
         return np.asarray(head.predict(pooled, verbose=0))
 
     said = np.stack([judged(number) for number in range(recipe.distil.variants)], axis=1)
-    logarithms = np.log(np.maximum(said, _FLOOR)) / recipe.distil.temperature
-    softened = np.exp(logarithms - logarithms.max(axis=2, keepdims=True))
-    share = recipe.distil.label_share
-    taught = (1 - share) * softened / softened.sum(axis=2, keepdims=True)
-    return np.asarray(taught + share * one_hot(cells)[:, np.newaxis], np.float32)
+    return blended(said, one_hot(cells)[:, np.newaxis], recipe.distil)
 
 
 def _head(model: keras.Model) -> keras.Model:

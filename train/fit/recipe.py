@@ -213,6 +213,8 @@ class DistilRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     Attributes:
         variants: differently turned pictures of each cell that the teacher judges; an epoch shows one of
             them, in turn. 0 for training on labels.
+        live: the teacher judges every picture as it is shown, altered and mixed as the student sees it, in place of
+            variants made before ("function matching", Beyer et al. 2022).
         temperature: the teacher's logits are divided by it; the student's own are not. Above 1 more than the
             side they are on is learnt (Hinton et al. 2015), below 1 the student is surer than its teacher,
             and so are its verdicts in int8.
@@ -220,8 +222,20 @@ class DistilRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """
 
     variants: Annotated[int, msgspec.Meta(ge=0)] = 0
+    live: bool = False
     temperature: Positive = 1.0
     label_share: Share = 0.0
+
+    def __post_init__(self) -> None:
+        if self.live and self.variants:
+            raise ValueError(
+                "distil.live: the pictures are judged as they are shown; leave distil.variants out"
+            )
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether a teacher says what is learnt."""
+        return self.live or self.variants > 0
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -73,12 +73,25 @@ def refuse_what_does_not_fit(folder: Path, recipe: Recipe, split: Split, teacher
             f"{folder}: fit.probe_c, fit.layer_decay and 0 epochs need MobileNet_M's head and blocks; "
             f"{recipe.model.network} has others, leave them out"
         )
-    if bool(recipe.distil.variants) != bool(teacher):
+    if recipe.distil.needs_teacher != bool(teacher):
         raise InputError(
-            f"{folder}: a recipe with distil.variants above 0 and --teacher RUN go together, and only together"
+            f"{folder}: a recipe with distil.variants above 0 or distil.live and --teacher RUN go together, and only "
+            "together"
         )
-    if teacher and (its := Run(teacher).recipe().model.network) != MOBILENET_M:
-        raise InputError(f"{teacher}: is a {its}; a teacher is a MobileNet_M, whose head is taken off")
+    if teacher is None:
+        return
+    its = Run(teacher).recipe().model
+    if recipe.distil.live:
+        for key in ("size", "crop", "input_low", "input_high", "cell_mean"):
+            if getattr(its, key) != getattr(recipe.model, key):
+                raise InputError(
+                    f"{teacher}: has model.{key} {getattr(its, key)}, {folder} {getattr(recipe.model, key)}; with "
+                    "distil.live both see the same picture, give a teacher of the same geometry"
+                )
+    elif its.network != MOBILENET_M:
+        raise InputError(
+            f"{teacher}: is a {its.network}; a teacher is a MobileNet_M, whose head is taken off"
+        )
 
 
 def refuse_knowing_teacher(folder: Path, split: Split, teacher: Run) -> None:

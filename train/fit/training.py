@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -72,7 +72,7 @@ def train(
     refuse_what_does_not_fit(run.folder, recipe, split, teacher)
     _use_every_gpu()
     cells, crops = load_side(data, split, "train", recipe, limit, geometry=recipe.training_geometry)
-    taught = _taught(run, Run(teacher), cells, data, recipe) if teacher else None
+    taught, says = _taught(run, Run(teacher), cells, data, recipe) if teacher else (None, None)
     validation = None
     if split.val:
         held, held_crops = load_side(data, split, "val", recipe, limit)
@@ -91,16 +91,22 @@ def train(
     steps = len(TrainingBatches(crops, cells, recipe, 0)) + (len(validation) if validation else 0)
     with bars.progress("training", steps * (recipe.fit.epochs - progress.epoch)) as (step, _):
         while not progress.stopped:
-            batches = TrainingBatches(crops, cells, recipe, progress.epoch, taught=taught)
+            batches = TrainingBatches(crops, cells, recipe, progress.epoch, taught=taught, says=says)
             _one_epoch(run, model, batches, validation, recipe.fit, progress, step)
     run.finish(progress)
     return progress
 
 
-def _taught(run: Run, teacher: Run, cells: Sequence[Cell], data: Data, recipe: Recipe) -> Floats:
-    """The teacher's probabilities for the training cells; refused if it knows those that will evaluate."""
+def _taught(
+    run: Run, teacher: Run, cells: Sequence[Cell], data: Data, recipe: Recipe
+) -> tuple[Floats | None, Callable[[Floats], Floats] | None]:
+    """What the teacher says of variants of the training cells, or how to ask it; refused if it knows those that will
+    evaluate."""
     refuse_knowing_teacher(run.folder, run.split(), teacher)
-    return taught_targets(teacher.best_model(), teacher.recipe().model, cells, data, recipe)
+    model = teacher.best_model()
+    if recipe.distil.live:
+        return None, lambda inputs: np.asarray(model.predict_on_batch(inputs))
+    return taught_targets(model, teacher.recipe().model, cells, data, recipe), None
 
 
 def _use_every_gpu() -> None:

@@ -78,6 +78,54 @@ def test_targets_are_what_the_teacher_says_of_exactly_the_pictures_that_are_show
         np.testing.assert_allclose(mixed[:, number], 0.75 * targets[:, number] + 0.25 * labels, atol=1e-6)
 
 
+def test_a_live_teacher_judges_the_very_pictures_that_are_shown_mixed_or_not(
+    data: Path, tmp_path: Path
+) -> None:
+    cells = scan(data)
+    teacher = teacher_run(data, tmp_path / "teacher", split.everything(cells, 0)).best_model()
+    live = ["distil.variants=0", "distil.live=true", "fit.batch=16", "distil.label_share=0.25", "noise="]
+    crops = crop_cache.load(data_root(data), cells, student_recipe().model.geometry)
+    asked: list[np.ndarray] = []
+
+    def says(inputs: np.ndarray) -> np.ndarray:
+        asked.append(inputs)
+        return np.asarray(teacher.predict_on_batch(inputs))
+
+    for mixup in (0.0, 0.4):
+        recipe = student_recipe(*live, f"fit.mixup_alpha={mixup}")
+        inputs, targets = TrainingBatches(crops, cells, recipe, 0, says=says)[0]
+        same, labels = TrainingBatches(crops, cells, recipe, 0)[0]
+        np.testing.assert_array_equal(asked[-1], inputs)
+        np.testing.assert_array_equal(same, inputs)
+        np.testing.assert_allclose(targets, 0.75 * says(inputs) + 0.25 * labels, atol=1e-5)
+        assert (len(np.unique(labels)) > 2) == (mixup > 0)
+
+
+def test_a_live_teacher_by_command_needs_the_same_geometry(data: Path, tmp_path: Path) -> None:
+    teacher_run(data, tmp_path / "t", split.split_fold(scan(data), 1, "image", 0))
+    words = [
+        "--data",
+        data,
+        "--fold",
+        1,
+        "--split",
+        "image",
+        "--weights",
+        "none",
+        "--recipe",
+        tiny_data.STUDENT,
+    ]
+    changes = [*STUDENT, "distil.variants=0", "distil.live=true", "noise=", "fit.probe_c=0.0"]
+    live = [word for change in changes for word in ("--set", change)]
+    ending = ["--teacher", str(tmp_path / "t"), "--out"]
+    command = ["train", *map(str, words), *live, *ending]
+    assert main([*command, str(tmp_path / "s")]) == 0
+    assert Run(tmp_path / "s").progress().epoch == 2
+    wider = Run(tmp_path / "t").recipe().model.crop + 8
+    assert main([*command, str(tmp_path / "other"), "--set", f"model.crop={wider}"]) == 2
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_variant_is_turned_alike_for_networks_of_every_size() -> None:
     recipe = student_recipe("augment.stain=0.0", "augment.channel_gain=0.0", "augment.brightness=[1.0, 1.0]")
     cell = Cell("training_data/fold_1/all/UID_1_1_1_all.bmp", "ALL", "1", "fold_1")
