@@ -26,6 +26,7 @@ def check_start(
         LeukoscopeError: the folder cannot be written.
     """
     refuse_what_does_not_fit(folder, recipe, split, teacher)
+    _refuse_slow_mean(recipe, len(split.train))
     for side in SIDES:
         cells_of(data, split.side(side))
     if teacher is not None:
@@ -91,6 +92,20 @@ def refuse_what_does_not_fit(folder: Path, recipe: Recipe, split: Split, teacher
     elif its.network != MOBILENET_M:
         raise InputError(
             f"{teacher}: is a {its.network}; a teacher is a MobileNet_M, whose head is taken off"
+        )
+
+
+def _refuse_slow_mean(recipe: Recipe, cells: int) -> None:
+    """Refuse a running mean of the weights that an epoch hardly moves: it takes their place at each epoch's end.
+
+    Raises:
+        InputError: it reaches over more updates than an epoch has.
+    """
+    updates = -(-(recipe.balance.draws or cells) // recipe.fit.batch)
+    if recipe.fit.ema_decay > (most := 1 - 1 / max(updates, 1)):
+        raise InputError(
+            f"fit.ema_decay is {recipe.fit.ema_decay}, a mean over {1 / (1 - recipe.fit.ema_decay):.0f} updates, but an "
+            f"epoch has {updates}, and the training would hardly move; give {most:.3f} at most"
         )
 
 

@@ -58,6 +58,14 @@ def test_a_start_that_fails_leaves_nothing_and_does_no_work(
     assert not out.exists() and not cropped
 
 
+def test_a_mean_of_more_updates_than_an_epoch_has_is_refused(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words(data, tmp_path / "run"), "--set", "fit.ema_decay=0.998"]) == 2
+    assert "a mean over 500 updates, but an epoch has" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_weights_that_do_not_fit_are_refused_first(data: Path, tmp_path: Path) -> None:
     (tmp_path / "w.weights.h5").write_bytes(b"\x89HDF\r\n\x1a\nrubbish")
     assert main(words(data, tmp_path / "run", weights=tmp_path / "w.weights.h5")) != 0
