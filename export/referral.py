@@ -129,12 +129,12 @@ def moved(probabilities: Floats, shift: float) -> Floats:
 def fit_shift(judged: Judged) -> float:
     """What to add to the log-odds of ALL so that 0.5 lies where the classes meet, to two places (Platt 1999).
 
-    Each patient weighs the same within its class, and so do the classes. 0 if a class is missing, or if
-    the log-odds do not rise with ALL.
+    A patient of n cells weighs sqrt(n), as in training: where there are two of a class, one of a few cells would else
+    say half. The classes weigh the same. 0 if a class is missing, or if the log-odds do not rise with ALL.
     """
     if judged.is_all.all() or not judged.is_all.any():
         return 0.0
-    weights = subject_weights(judged.patient)
+    weights = np.sqrt(subject_weights(judged.patient))
     for side in (judged.is_all, ~judged.is_all):
         weights[side] *= len(weights) / weights[side].sum()
     line = LogisticRegression(C=_HARDLY_HELD).fit(judged.logits[:, np.newaxis], judged.is_all, weights)

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 from tiny_model import GEOMETRY, flatbuffer, write_tiny
 
 from edge.daemon.pipeline import Pipeline
@@ -58,6 +59,27 @@ def test_the_shift_puts_one_half_where_the_classes_meet(offset: float) -> None:
     assert found["shift"] == fit_shift(judged)
     assert abs(found["without_band"]["sensitivity"] - found["without_band"]["specificity"]) < 0.03
     assert fit(judged, 0.95, "made")["shift"] == 0.0
+
+
+def test_a_patient_of_few_cells_hardly_moves_the_threshold() -> None:
+    rng = np.random.default_rng(3)
+    is_all = np.repeat([True, False], 100)
+    logits = np.where(is_all, 1.0, -1.0) + rng.normal(0, 1, 200)
+    alone = Judged("made", is_all, logits, np.repeat([0, 1], 100).astype(np.intp), True)
+    # One more patient with ALL, of four cells, which are called ALL too surely.
+    more = Judged(
+        "made",
+        np.append(is_all, [True] * 4),
+        np.append(logits, [6.0] * 4),
+        np.append(alone.patient, [2] * 4).astype(np.intp),
+        True,
+    )
+    even = np.repeat([1 / 100, 1 / 100, 1 / 4], [100, 100, 4])
+    by_patient = LogisticRegression(C=1e6).fit(
+        more.logits[:, np.newaxis], more.is_all, np.where(more.is_all, even / 2, even) * 204
+    )
+    if_even = by_patient.intercept_[0] / by_patient.coef_[0, 0]
+    assert abs(fit_shift(more) - fit_shift(alone)) < 0.6 * abs(if_even - fit_shift(alone))
 
 
 def test_a_shift_needs_both_classes_and_a_model_that_knows_them_apart() -> None:

@@ -21,7 +21,7 @@ from train.fit.batches import TrainingBatches
 from train.fit.run import Progress, Run
 
 # Everything that a resumed run has to bring along: running means, rates by depth and by step, dropout, mixup.
-EVERYTHING = ["model.dropout=0.2", "fit.ema_decay=0.9", "fit.layer_decay=0.8"]
+EVERYTHING = ["model.dropout=0.2", "fit.ema_decay=0.6", "fit.layer_decay=0.8"]
 EVERYTHING += [
     "fit.weight_decay=0.01",
     "fit.mixup_alpha=0.2",
