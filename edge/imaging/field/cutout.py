@@ -51,8 +51,10 @@ def cut_out(field: Pixels, lamp: Lamp, cell: Cell, side_px: float, size: int) ->
     left, top = round(x - side / 2), round(y - side / 2)
     crop = resized(_square(field, left, top, side), size, size)
     crop = lamp.neutral(crop, (left, top, left + side, top + side))
-    fine = fine_mask(crop, outline_of(cell, left, top, side, WORK_SIDE_PX))
-    return crop, fine, mask_of(cell, left, top, side, size, ROOM_LOGIT)
+    outline = outline_of(cell, left, top, side, WORK_SIDE_PX)
+    # Enlarged from the small one: a fifth of the time that drawing it anew takes.
+    room = cv2.resize(outline, (size, size), interpolation=cv2.INTER_LINEAR) > ROOM_LOGIT
+    return crop, fine_mask(crop, outline), room.view(np.uint8)
 
 
 def mask_of(cell: Cell, left: float, top: float, side: float, size: int, level: float = 0.0) -> Mask:

@@ -9,7 +9,7 @@ import pytest
 from edge.imaging.field import cells as cells_module
 from edge.imaging.field import fieldquality
 from edge.imaging.field.cells import REACH, find_cells, length_px, red_cell_px
-from edge.imaging.field.cutout import area_px, blackened, centroid
+from edge.imaging.field.cutout import ROOM_LOGIT, area_px, blackened, centroid, cut_out, mask_of
 from edge.imaging.field.lamp import MAX_GAIN, WHITE_LEVELS, Lamp, find_lamp
 from edge.imaging.field.maps import HEAT, MASK, MASK_STRIDE_PX, SCALE, SIZE
 from edge.imaging.files import read_image
@@ -140,3 +140,14 @@ def test_without_a_centre_there_is_no_cell(finder: CellFinder) -> None:
     field = np.full((240, 320, 3), 220, np.uint8)
     maps, _, width, height = finder._look(finder._network, field, find_lamp(field), 0.4)
     assert find_cells(maps, width, height, 0.4, 16.0) == []
+
+
+def test_the_gates_mask_is_the_outline_with_room(field: Pixels, finder: CellFinder) -> None:
+    lamp = find_lamp(field)
+    look = finder.look(field, lamp)
+    side = round(2.2 * look.red_px)
+    for cell in finder.find(field, lamp, look):
+        _, _, room = cut_out(field, lamp, cell, side, 128)
+        x, y = centroid(cell)
+        plain = mask_of(cell, round(x - side / 2), round(y - side / 2), side, 128, ROOM_LOGIT)
+        assert (room & plain).sum() >= 0.97 * (room | plain).sum()
