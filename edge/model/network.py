@@ -147,10 +147,8 @@ class Network:
                 raise InputError(f"{file.path}: its {name} is not what the manifest says")
         self._input, self._output = entry["index"], out["index"]
         self._shape = tuple(int(side) for side in entry["shape"])
-        self._scale, self._zero_point = (
-            np.float32(file.manifest.output.scale),
-            file.manifest.output.zero_point,
-        )
+        self._scale = np.float32(file.manifest.output.scale)
+        self._zero_point = np.float32(file.manifest.output.zero_point)
 
     @property
     def input_side_px(self) -> int:
@@ -170,7 +168,10 @@ class Network:
             self._interpreter.resize_tensor_input(self._input, list(pictures.shape))
             self._interpreter.allocate_tensors()
             self._shape = pictures.shape
-        self._interpreter.set_tensor(self._input, (pictures ^ np.uint8(0x80)).view(np.int8))
+        # Straight into the interpreter's own memory, of which no view may be held while it runs.
+        np.bitwise_xor(pictures, 0x80, out=self._interpreter.tensor(self._input)().view(np.uint8))
         self._interpreter.invoke()
-        quantised = self._interpreter.get_tensor(self._output).astype(np.float32)
-        return (quantised - self._zero_point) * self._scale  # type: ignore[no-any-return]
+        output = self._interpreter.get_tensor(self._output).astype(np.float32)
+        output -= self._zero_point
+        output *= self._scale
+        return output  # type: ignore[no-any-return]

@@ -1,5 +1,6 @@
 """White cells of a field, decoded from the finder's output; touching cells are separated."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -50,6 +51,8 @@ PIECE_LOGIT = np.float32(-2.0)
 
 NOTHING = np.float32(-8.0)
 
+_NEIGHBOURS = np.ones((3, 3), np.uint8)
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -89,7 +92,10 @@ def red_cell_px(maps: Maps, lit: npt.NDArray[np.bool_] | None = None) -> float:
     """
     steps = maps[..., SCALE]
     chosen = steps[lit] if lit is not None and lit.any() else steps.ravel()
-    return float(length_px(float(np.median(chosen))))
+    # As np.median, in a third of the time.
+    upper = chosen.size // 2
+    middle = [upper] if chosen.size % 2 else [upper - 1, upper]
+    return float(length_px(float(np.partition(chosen, middle)[middle].mean())))
 
 
 def find_cells(
@@ -119,12 +125,12 @@ def find_cells(
         maps, scale, red_px = finer[0], finer[1], red_px * factor
         width, height = round(width * factor), round(height * factor)
         centres = [centre.enlarged(factor) for centre in centres]
-    mask = _fine_mask(maps) - MASK_LOGIT
-    mask = mask[: -(-height // MASK_STRIDE_PX), : -(-width // MASK_STRIDE_PX)]
-    owner = _owners(mask.shape[0], mask.shape[1], centres)
+    mask = _fine_mask(maps)[: -(-height // MASK_STRIDE_PX), : -(-width // MASK_STRIDE_PX)]
+    reaches = [_reach(centre, *mask.shape) for centre in centres]
     cells = []
     for number, centre in enumerate(centres):
-        cell = _cell(mask, owner, number, centre, (width, height), scale, EDGE_IN_REDS * red_px)
+        own = _owned(number, centres, reaches)
+        cell = _cell(mask, own, reaches[number], centre, (width, height), scale, EDGE_IN_REDS * red_px)
         widest = max(cell.box[2], cell.box[3]) * scale
         if cell.at_edge or widest >= MIN_WIDTH_IN_REDS * red_px:
             cells.append(cell)
@@ -150,15 +156,18 @@ class _Centre:
 
 def _peaks(maps: Maps, width: int, height: int, threshold: float) -> list[_Centre]:
     heat = np.ascontiguousarray(maps[..., HEAT])
-    highest = cv2.dilate(heat, np.ones((3, 3), np.uint8))
-    rows, columns = np.nonzero((heat >= highest) & (heat > threshold))
+    highest = cv2.dilate(heat, _NEIGHBOURS)
     found = []
-    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+    for place in np.flatnonzero((heat > threshold) & (heat >= highest)).tolist():
+        row, column = divmod(place, heat.shape[1])
         x, y = (column + 0.5) * CELL_STRIDE_PX, (row + 0.5) * CELL_STRIDE_PX
         if x > width or y > height:
             continue
-        across, down = length_px(maps[row, column, SIZE[0] : SIZE[1]])
-        found.append(_Centre(x, y, float(across), float(down), float(heat[row, column])))
+        across, down = (
+            SIZE_BASE_PX * 2.0 ** (steps / STEPS_AN_OCTAVE)
+            for steps in maps[row, column, SIZE[0] : SIZE[1]].tolist()
+        )
+        found.append(_Centre(x, y, across, down, float(heat[row, column])))
     return sorted(found, key=lambda centre: -centre.logit)
 
 
@@ -167,8 +176,9 @@ def _apart(peaks: list[_Centre]) -> list[_Centre]:
     kept: list[_Centre] = []
     for peak in peaks:
         near = (
-            np.hypot((peak.x - other.x) / other.width, (peak.y - other.y) / other.height) * 2 < SAME_CELL_PART
-            or np.hypot((peak.x - other.x) / peak.width, (peak.y - other.y) / peak.height) * 2
+            math.hypot((peak.x - other.x) / other.width, (peak.y - other.y) / other.height) * 2
+            < SAME_CELL_PART
+            or math.hypot((peak.x - other.x) / peak.width, (peak.y - other.y) / peak.height) * 2
             < SAME_CELL_PART
             for other in kept
         )
@@ -178,27 +188,35 @@ def _apart(peaks: list[_Centre]) -> list[_Centre]:
 
 
 def _fine_mask(maps: Maps) -> npt.NDArray[np.float32]:
-    """(2h, 2w) float32: the mask's logits, its four planes side by side again."""
+    """(2h, 2w) float32: the mask's logits over `MASK_LOGIT`, its four planes side by side again."""
     rows, columns = maps.shape[:2]
-    planes = maps[..., MASK[0] : MASK[1]].reshape(rows, columns, 2, 2)
-    return planes.transpose(0, 2, 1, 3).reshape(2 * rows, 2 * columns)  # type: ignore[no-any-return]
+    fine = np.empty((2 * rows, 2 * columns), np.float32)
+    for plane in range(MASK[0], MASK[1]):
+        np.subtract(maps[..., plane], MASK_LOGIT, out=fine[plane // 2 :: 2, plane % 2 :: 2])
+    return fine
 
 
-def _owners(rows: int, columns: int, centres: list[_Centre]) -> npt.NDArray[np.int16]:
-    """(rows, columns) int16: of each position of the mask the cell that it is nearest to, in that cell's own
-    size; -1 beyond the reach of all."""
-    owner = np.full((rows, columns), -1, np.int16)
-    nearest = np.full((rows, columns), REACH**2, np.float32)
-    for number, centre in enumerate(centres):
-        left, top, right, bottom = _reach(centre, rows, columns)
-        x = (np.arange(left, right) + 0.5) * MASK_STRIDE_PX
-        y = (np.arange(top, bottom) + 0.5) * MASK_STRIDE_PX
-        way = ((x - centre.x) / centre.width * 2) ** 2 + (((y - centre.y) / centre.height * 2) ** 2)[:, None]
-        part = np.s_[top:bottom, left:right]
-        closer = way < nearest[part]
-        nearest[part][closer] = way[closer]
-        owner[part][closer] = number
-    return owner
+def _owned(
+    number: int, centres: list[_Centre], reaches: list[tuple[int, int, int, int]]
+) -> npt.NDArray[np.bool_]:
+    """(h, w) bool: where in its reach a cell is the nearest one, in each cell's own size."""
+    left, top, right, bottom = reach = reaches[number]
+    way = _way(centres[number], reach)
+    own = way < REACH**2
+    for other, (x0, y0, x1, y1) in enumerate(reaches):
+        if other != number and x0 < right and left < x1 and y0 < bottom and top < y1:
+            others = _way(centres[other], reach)
+            own &= way <= others if number < other else way < others
+    return own
+
+
+def _way(centre: _Centre, part: tuple[int, int, int, int]) -> npt.NDArray[np.float64]:
+    """(h, w) float64: squared distance from a cell's middle in a part of the mask; 1 where its ellipse ends."""
+    left, top, right, bottom = part
+    x = (np.arange(left, right) + 0.5) * MASK_STRIDE_PX
+    y = (np.arange(top, bottom) + 0.5) * MASK_STRIDE_PX
+    across = ((x - centre.x) / centre.width * 2) ** 2
+    return across + (((y - centre.y) / centre.height * 2) ** 2)[:, None]
 
 
 def _reach(centre: _Centre, rows: int, columns: int) -> tuple[int, int, int, int]:
@@ -214,42 +232,34 @@ def _reach(centre: _Centre, rows: int, columns: int) -> tuple[int, int, int, int
 
 def _cell(
     mask: npt.NDArray[np.float32],
-    owner: npt.NDArray[np.int16],
-    number: int,
+    own: npt.NDArray[np.bool_],
+    reach: tuple[int, int, int, int],
     centre: _Centre,
     size: tuple[int, int],
     scale: float,
     edge_px: float,
 ) -> Cell:
-    left, top, right, bottom = _reach(centre, *mask.shape)
-    own = owner[top:bottom, left:right] == number
+    left, top, right, bottom = reach
     outline = np.where(own, mask[top:bottom, left:right], NOTHING)
-    inside = largest((outline > 0).astype(np.uint8)) > 0
+    inside = largest((outline > 0).view(np.uint8))
     wanted = np.pi / 4 * centre.width * centre.height / MASK_STRIDE_PX**2
-    if inside.sum() < MIN_FILLED * min(wanted, float(own.sum())):
-        outline = _ellipse(centre, left, top, outline.shape)
-        inside = outline > 0
+    if cv2.countNonZero(inside) < MIN_FILLED * min(wanted, float(np.count_nonzero(own))):
+        outline = ((1 - _way(centre, reach)) * 4).astype(np.float32)
+        inside = (outline > 0).view(np.uint8)
     else:
-        outline = np.where(inside | (outline <= 0), outline, PIECE_LOGIT)
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    if not len(rows):  # a cell of which only a sliver is in the picture
-        rows, columns = np.array([0, outline.shape[0] - 1]), np.array([0, outline.shape[1] - 1])
+        np.copyto(outline, PIECE_LOGIT, where=(outline > 0) & (inside == 0))
+    x, y, across, down = cv2.boundingRect(inside)
+    if not across:  # a cell of which only a sliver is in the picture
+        across, down = outline.shape[1], outline.shape[0]
     s = MASK_STRIDE_PX
-    x0, y0 = (left + int(columns[0])) * s, (top + int(rows[0])) * s
-    x1, y1 = min((left + int(columns[-1]) + 1) * s, size[0]), min((top + int(rows[-1]) + 1) * s, size[1])
+    x0, y0 = (left + x) * s, (top + y) * s
+    x1, y1 = min((left + x + across) * s, size[0]), min((top + y + down) * s, size[1])
     at_edge = min(x0, y0) < edge_px or x1 > size[0] - edge_px or y1 > size[1] - edge_px
     covered = (left * s / scale, top * s / scale, outline.shape[1] * s / scale, outline.shape[0] * s / scale)
     return Cell(
         box=(x0 / scale, y0 / scale, (x1 - x0) / scale, (y1 - y0) / scale),
         certainty=float(1 / (1 + np.exp(-centre.logit))),
         at_edge=at_edge,
-        outline=outline.astype(np.float32),
+        outline=outline,
         outline_box=covered,
     )
-
-
-def _ellipse(centre: _Centre, left: int, top: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    x = (np.arange(shape[1]) + left + 0.5) * MASK_STRIDE_PX
-    y = (np.arange(shape[0]) + top + 0.5) * MASK_STRIDE_PX
-    way = ((x - centre.x) / centre.width * 2) ** 2 + (((y - centre.y) / centre.height * 2) ** 2)[:, None]
-    return ((1 - way) * 4).astype(np.float32)

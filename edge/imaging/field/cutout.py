@@ -16,7 +16,7 @@ ROOM_LOGIT = -1.6
 
 def centroid(cell: Cell) -> tuple[float, float]:
     """x and y of the middle of a cell's outline, pixels of the field; C-NMC's cells are centred by it."""
-    moments = cv2.moments((cell.outline > 0).astype(np.uint8), True)
+    moments = cv2.moments((cell.outline > 0).view(np.uint8))
     if not moments["m00"]:
         return cell.centre
     left, top, width, height = cell.outline_box
@@ -29,7 +29,7 @@ def centroid(cell: Cell) -> tuple[float, float]:
 def area_px(cell: Cell) -> float:
     """Area of a cell's outline, pixels of the field."""
     _, _, width, height = cell.outline_box
-    return float((cell.outline > 0).mean() * width * height)
+    return float(np.count_nonzero(cell.outline > 0) / cell.outline.size * width * height)
 
 
 def cut_out(field: Pixels, lamp: Lamp, cell: Cell, side_px: float, size: int) -> tuple[Pixels, Mask, Mask]:
@@ -51,13 +51,15 @@ def cut_out(field: Pixels, lamp: Lamp, cell: Cell, side_px: float, size: int) ->
     left, top = round(x - side / 2), round(y - side / 2)
     crop = resized(_square(field, left, top, side), size, size)
     crop = lamp.neutral(crop, (left, top, left + side, top + side))
-    fine = fine_mask(crop, outline_of(cell, left, top, side, WORK_SIDE_PX))
-    return crop, fine, mask_of(cell, left, top, side, size, ROOM_LOGIT)
+    outline = outline_of(cell, left, top, side, WORK_SIDE_PX)
+    # Enlarged from the small one: a fifth of the time that drawing it anew takes.
+    room = cv2.resize(outline, (size, size), interpolation=cv2.INTER_LINEAR) > ROOM_LOGIT
+    return crop, fine_mask(crop, outline), room.view(np.uint8)
 
 
 def mask_of(cell: Cell, left: float, top: float, side: float, size: int, level: float = 0.0) -> Mask:
     """(size, size) uint8: 1 on the cell, in the square of the field at `left`, `top`; 0 elsewhere."""
-    return (outline_of(cell, left, top, side, size) > level).astype(np.uint8)
+    return (outline_of(cell, left, top, side, size) > level).view(np.uint8)
 
 
 def outline_of(cell: Cell, left: float, top: float, side: float, size: int) -> Outline:
@@ -81,7 +83,7 @@ def outline_of(cell: Cell, left: float, top: float, side: float, size: int) -> O
 
 def blackened(crop: Pixels, mask: Mask) -> Pixels:
     """The crop with all black but the cell."""
-    return cv2.bitwise_and(crop, crop, mask=mask)  # type: ignore[return-value]
+    return cv2.copyTo(crop, mask)  # type: ignore[return-value]
 
 
 def _square(field: Pixels, left: int, top: int, side: int) -> Pixels:

@@ -49,8 +49,10 @@ def reasons(look: Pixels) -> list[str]:
     white = int(cv2.resize(green, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA).max())
     if white < MIN_WHITE_LEVELS:
         return [f"black: the brightest part of the field has {white} levels; is the lamp on?"]
-    full = (254, 254, 254)
-    saturated = cv2.countNonZero(cv2.inRange(look, full, (255, 255, 255))) / green.size
+    saturated = 0.0
+    if cv2.countNonZero(cv2.threshold(green, 253, 1, cv2.THRESH_BINARY)[1]) > MAX_SATURATED * green.size:
+        full = (254, 254, 254)
+        saturated = cv2.countNonZero(cv2.inRange(look, full, (255, 255, 255))) / green.size
     if saturated > MAX_SATURATED:
         return [f"overexposed: {saturated:.0%} of the field is saturated; reduce light or exposure"]
     contrast = float(cv2.meanStdDev(green)[1][0, 0])

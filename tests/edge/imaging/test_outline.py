@@ -1,5 +1,6 @@
 """The fine outline: pale cytoplasm belongs to the cell, background and red cells beside it do not."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -65,3 +66,40 @@ def test_without_any_contrast_there_is_a_mask_nevertheless(colour: int) -> None:
     mask = fine_mask(np.full((SIZE, SIZE, 3), colour, np.uint8), logits(0.2, 0.35))
     assert mask.shape == (SIZE, SIZE)
     assert 0.02 < mask.mean() < 0.5
+
+
+def test_a_bright_rim_is_left_out_and_a_bright_spot_within_is_not() -> None:
+    crop, outline = cell(0.2, 0.35), logits(0.37, 0.42)  # sure of more than the cell
+    spot = way(SIZE, 0.6, 0.5) < 0.03
+    crop[spot] = BACKGROUND
+    mask = fine_mask(crop, outline)
+    assert mask[spot].all()
+    assert not mask[way(SIZE) > 0.37].any()
+    assert dice(mask, way(SIZE) < 0.35) > 0.97
+
+
+@pytest.mark.parametrize("size", [128, 160, 224])
+def test_the_mask_has_its_place_and_area_at_every_size(size: int) -> None:
+    crop = np.full((size, size, 3), BACKGROUND, np.uint8)
+    truth = way(size, 0.52, 0.5) < 0.3
+    crop[truth] = NUCLEUS
+    mask = fine_mask(crop, logits(0.2, 0.42)) > 0
+    assert mask.shape == truth.shape
+    rows, columns = np.nonzero(mask)
+    assert (rows.mean() / size, columns.mean() / size) == pytest.approx((0.5, 0.52), abs=0.01)
+    assert mask.sum() == pytest.approx(truth.sum(), rel=0.04)
+
+
+def test_the_mask_is_one_piece_and_convex_but_for_its_rim() -> None:
+    crop, outline = cell(0.2, 0.35), logits(0.2, 0.42)
+    crop[way(SIZE, 0.9, 0.9) < 0.1] = NUCLEUS
+    mask = fine_mask(crop, outline)
+    count, _ = cv2.connectedComponents(mask)
+    assert count == 2  # and what is around
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    hull = cv2.contourArea(cv2.convexHull(outlines[0]))
+    assert cv2.contourArea(outlines[0]) > 0.97 * hull
+
+
+def test_where_the_finder_is_sure_of_nothing_there_is_no_mask() -> None:
+    assert not fine_mask(cell(0.2, 0.35), np.full((WORK_SIDE_PX, WORK_SIDE_PX), -8, np.float32)).any()
