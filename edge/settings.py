@@ -6,7 +6,7 @@ Each package keeps the settings of its own table in its `settings` module; here 
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -17,13 +17,15 @@ from edge.errors import InputError
 from edge.health.settings import HealthSettings
 from edge.host import secrets, typedfile
 from edge.host.toml.faults import find_faults
-from edge.host.toml.lines import Lines, key_lines
 from edge.imaging.settings import QualitySettings
 from edge.model.settings import ModelSettings
 from edge.mqtt.settings import MqttSettings
 from edge.outbox.settings import ArchiveSettings, OutboxSettings
 from edge.specimen.settings import SpecimenSettings
 from edge.web.settings import WebSettings
+
+if TYPE_CHECKING:
+    from edge.host.toml.lines import Lines
 
 DEFAULT_PLACES = (Path("leukoscope.toml"), Path("/etc/leukoscope/leukoscope.toml"))
 """Where the settings file is looked for if a command names none; the first that exists is used."""
@@ -91,25 +93,36 @@ def load(file: Path) -> Settings:
         InputError: it is missing, is not TOML, or keys are unknown or out of range; each fault is one line
             with the line number in the file and the key.
     """
-    return load_with_lines(file)[0]
+    return _checked(file)[0]
 
 
-def load_with_lines(file: Path) -> tuple[Settings, Lines]:
+def load_with_lines(file: Path) -> "tuple[Settings, Lines]":
     """As `load`, and the line of each key, for messages about what the settings name.
 
     Raises:
         InputError: as for `load`.
     """
+    settings, text = _checked(file)
+    return settings, _lines_of(text)
+
+
+def _checked(file: Path) -> tuple[Settings, str]:
+    """The settings, and the text of the file."""
     text = typedfile.read_text(file, name=f"settings {file}", remedy=REMEDY)
     found = typedfile.decode_toml(text, name=f"settings {file}")
     _remember_secrets(found)
-    lines = key_lines(text)
-    faults = find_faults(found, Settings)
-    if faults:
+    if faults := find_faults(found, Settings):
+        lines = _lines_of(text)
         raise InputError(
             "\n".join(f"settings {file}{lines.place(*fault.key)}: {fault.text}" for fault in faults)
         )
-    return msgspec.convert(found, Settings), lines
+    return msgspec.convert(found, Settings), text
+
+
+def _lines_of(text: str) -> "Lines":
+    from edge.host.toml.lines import key_lines  # late: the daemon needs no lines, if nothing is wrong
+
+    return key_lines(text)
 
 
 def _remember_secrets(found: dict[str, Any]) -> None:

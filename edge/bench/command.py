@@ -27,7 +27,7 @@ def bench(options: argparse.Namespace) -> int:
     """Time every model with every number of threads; with `--json`, one line each."""
     models, images = asked_models(options), asked_images(options)
     if options.memory:
-        return _flat_memory(options, models[0], images)
+        return _flat_memory(options, models[0], images if options.images or not options.field else [])
     if options.field:
         return _fields(options, models[0], images if options.images else [])
     if options.start:
@@ -115,8 +115,9 @@ def _flat_memory(options: argparse.Namespace, model: ModelFile, images: list[Pix
 
     shown = not (options.quiet or options.json)
     with progress("memory", min(SAMPLES, options.memory), shown, by_itself=False) as (step, _):
+        seconds = options.seconds or MEMORY_SECONDS
         memory = flat_memory(
-            model, images, options.memory, options.deliver or "", options.seconds or MEMORY_SECONDS, step
+            model, images, options.memory, options.deliver or "", seconds, step, options.field
         )
     print(msgspec.json.encode(memory).decode() if options.json else format_table(memory), flush=True)
     return 0 if memory["flat"] else 1

@@ -1,6 +1,7 @@
 """Whole fields: milliseconds by stage, for fields of two sizes with known numbers of cells or for given images."""
 
 import gc
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
@@ -59,10 +60,11 @@ def drawn_field(width: int, height: int, cells: int, red_px: float, seed: int = 
     return noisy
 
 
-def _drawn() -> list[Pixels]:
-    """Both fields; drawn in another process, whose memory is not this one's."""
+def drawn_fields(numbers: Sequence[int] = range(2), seeds: Sequence[int] = (0,)) -> list[Pixels]:
+    """Fields of `DRAWN`, by number and seed; drawn in another process, whose memory is not this one's."""
     with ProcessPoolExecutor(1) as pool:
-        return [drawing.result() for drawing in [pool.submit(drawn_field, *drawn) for drawn in DRAWN]]
+        drawings = [pool.submit(drawn_field, *DRAWN[number], seed) for number in numbers for seed in seeds]
+        return [drawing.result() for drawing in drawings]
 
 
 def bench_fields(model: ModelFile, images: list[Pixels], runs: int, threads: int = 1) -> list[dict[str, Any]]:
@@ -73,7 +75,7 @@ def bench_fields(model: ModelFile, images: list[Pixels], runs: int, threads: int
         runs: of each.
         threads: of the interpreters.
     """
-    chosen = images or _drawn()
+    chosen = images or drawn_fields()
     fields = FieldClassifier(model, Classifier(model, threads), threads=threads)
     gc.collect()
     gc.freeze()  # as the daemon does

@@ -1,13 +1,18 @@
 """Checks whether the daemon's memory stays constant: millions of simulated results through record, outbox and
 broker."""
 
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from edge.bench.delivery import started_delivery
+from edge.bench.fields import drawn_fields
+from edge.cameras.settings import CameraSettings
+from edge.daemon.fields import FieldPipeline, FieldStream
 from edge.daemon.judge import reference_of
 from edge.daemon.pipeline import Pipeline
 from edge.health.report import Health
@@ -16,7 +21,10 @@ from edge.host.machine import memory_mb
 from edge.imaging.frame import Frame, Pixels
 from edge.model.classifier import Classifier
 from edge.model.file import ModelFile
+from edge.mqtt.brokers.local import broker
+from edge.mqtt.settings import MqttSettings
 from edge.outbox.queue import Outbox
+from edge.settings import DeviceSettings, Settings
 
 CLASSIFIED_EACH = 200
 """The network runs once per this many results; the others repeat its last verdict, to save time."""
@@ -30,6 +38,9 @@ ALLOWED_GROWTH_MB = 2.0
 
 DRAIN_TIMEOUT_S = 60.0
 
+FIELDS, FIELDS_EACH = 16, 200
+"""So many fields are drawn, and so many make a specimen: about what one counts."""
+
 AHEAD = 400
 """Results that may wait for the broker: the outbox is then about as full as it gets in normal work."""
 
@@ -41,14 +52,17 @@ def flat_memory(
     address: str,
     max_seconds: float,
     step: Callable[[], None] = lambda: None,
+    field: bool = False,
 ) -> dict[str, Any]:
     """Send simulated results to a broker, and sample the memory of this process.
 
     Args:
+        images: (H, W, 3) uint8 RGB each: cells, or whole fields; drawn fields if there are none of them.
         results: how many.
         address: HOST:PORT of the broker; "" for a Mosquitto on a free loopback port.
         max_seconds: stop after this time, with the results so far.
         step: is called with each sample, about SAMPLES times: for a progress bar.
+        field: the images are whole fields, each of which is judged; every record of a cell or a field is a result.
 
     Returns:
         "samples" of (results, RSS in MB), "growth_mb" from the end of the warm-up to the highest sample
@@ -58,24 +72,34 @@ def flat_memory(
         LeukoscopeError: there is no broker, or it does not answer.
     """
     started = time.monotonic()
-    with (
-        tempfile.TemporaryDirectory(prefix="leukoscope-bench-") as folder,
-        started_delivery(Path(folder), address) as (outbox, _),
-    ):
-        pipeline = Pipeline(Classifier(model), model, "bench", "0" * 64)
-        reference = reference_of(model)
-        health = Health(outbox, Path(folder), reference, Restarts())
-        samples = []
-        done = 0
-        for done in _send(pipeline, outbox, health, images, results):
-            if done % max(1, results // SAMPLES) == 0:
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="leukoscope-bench-")))
+        host, port = opened.enter_context(broker(address or None, folder))
+        outbox, _ = opened.enter_context(started_delivery(folder, f"{host}:{port}"))
+        health = Health(outbox, folder, reference_of(model), Restarts())
+        outboxes: list[Outbox] = [outbox]
+        if field:
+            stream = opened.enter_context(_stream(host, port, outbox))
+            outboxes.append(stream.outbox)
+            work = _send_fields(model, outboxes, health, images or drawn_fields((0,), range(FIELDS)), results)
+        else:
+            pipeline = Pipeline(Classifier(model), model, "bench", "0" * 64)
+            work = _send(pipeline, outbox, health, images, results)
+        samples: list[tuple[int, float]] = []
+        done, each = 0, max(1, results // SAMPLES)
+        for done in work:
+            due_s = (
+                started + max_seconds * (len(samples) + 1) / SAMPLES
+            )  # if time is too short for all results
+            if done >= each * (len(samples) + 1) or time.monotonic() > due_s:
                 samples.append((done, round(memory_mb()["process"], 2)))
                 step()
             if time.monotonic() - started > max_seconds:
                 break
-        outbox.wait_empty(DRAIN_TIMEOUT_S)
-        left = outbox.depth()
-    after = [mb for count, mb in samples if count >= WARM_UP_SHARE * results] or [memory_mb()["process"]]
+        for one in outboxes:
+            one.wait_empty(DRAIN_TIMEOUT_S)
+        left = sum(one.depth() for one in outboxes)
+    after = [mb for count, mb in samples if count >= WARM_UP_SHARE * done] or [memory_mb()["process"]]
     growth_mb = round(max(after) - after[0], 2)
     return {
         "results": done,
@@ -83,7 +107,7 @@ def flat_memory(
         "seconds": round(time.monotonic() - started, 1),
         "samples": samples,
         "growth_mb": growth_mb,
-        "flat": done == results and left == 0 and growth_mb <= ALLOWED_GROWTH_MB,
+        "flat": done >= results and left == 0 and growth_mb <= ALLOWED_GROWTH_MB,
     }
 
 
@@ -101,6 +125,45 @@ def _send(
         yield number + 1
         while number % AHEAD == 0 and outbox.depth() > AHEAD:
             outbox.wait_empty(0.01)
+
+
+@contextmanager
+def _stream(host: str, port: int, cells: Outbox) -> Iterator[FieldStream]:
+    """The stream of the fields' records, beside that of the cells'."""
+    settings = Settings(device=DeviceSettings(id="bench"), mqtt=MqttSettings(host=host, port=port))
+    stream = FieldStream(settings, cells.file)
+    stream.publisher.start()
+    try:
+        yield stream
+    finally:
+        stream.close(DRAIN_TIMEOUT_S, DRAIN_TIMEOUT_S)
+
+
+def _send_fields(
+    model: ModelFile, outboxes: list[Outbox], health: Health, images: list[Pixels], results: int
+) -> Iterator[int]:
+    """Judge whole fields, a specimen of FIELDS_EACH after the other; yields the number of results so far."""
+    cells, fields = outboxes
+    classifier = Classifier(model)
+    pipeline = Pipeline(classifier, model, "bench", "0" * 64)
+    judging = FieldPipeline(model, classifier, CameraSettings(view="field"), pipeline, "bench")
+    done = 0
+    for number in itertools.count():
+        specimen = f"simulated {number // FIELDS_EACH}"
+        pixels = images[number % len(images)]
+        frame = Frame(pixels, time.time_ns(), time.monotonic_ns(), "simulated", specimen)
+        judged = judging.results(frame, asked=True)
+        assert judged is not None
+        for record, _ in judged.cells:
+            cells.accept(record)
+            health.result(frame, record)
+        fields.accept(judged.field)
+        done += len(judged.cells) + 1
+        yield done
+        if done >= results:
+            return
+        while cells.depth() > AHEAD or fields.depth() > AHEAD:
+            cells.wait_empty(0.01)
 
 
 def format_table(memory: dict[str, Any]) -> str:

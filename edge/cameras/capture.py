@@ -11,7 +11,8 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from edge.cameras.base import Camera
 from edge.cameras.vitals import identical, light
@@ -41,14 +42,16 @@ FRESH_S = 0.5
 IDLE_READ_S = 1.0
 """While nobody waits for a frame, one is read at this interval to check that the camera works."""
 
+LOOK_S = 0.25
+"""Interval at which it is checked that new pictures arrive; a reader that ends is noticed at once."""
+
 MAX_STUCK = 3
 """Limit of readers that never returned. After that, only a restart of the process helps."""
 
 JOIN_S = 0.5
 
 
-@dataclass
-class Counts:
+class Counts(msgspec.Struct):
     """What happened to the camera since the start, for health."""
 
     read: int = 0
@@ -225,8 +228,7 @@ def _reason(fault: str) -> str:
     return re.sub(r"\d+(\.\d+)?", "#", fault)
 
 
-@dataclass(frozen=True)
-class _Hooks:
+class _Hooks(msgspec.Struct, frozen=True):
     """The callbacks of a session."""
 
     make_camera: Callable[[], Camera]
@@ -271,7 +273,7 @@ class _Session:
                 self._new_s = now_s
             patience_s = stall_s if self._opened_s else max(stall_s, OPEN_TIMEOUT_S)
             self.sound = bool(self._opened_s) and self._new_s - self._opened_s > SOUND_STALLS * stall_s
-            if self.ended.wait(min(0.1, stall_s / 5)):
+            if self.ended.wait(min(LOOK_S, stall_s / 5)):
                 return str(self.error)
             if now_s - self._new_s > patience_s:
                 return self._why_nothing_new(patience_s)

@@ -1,9 +1,7 @@
-"""From the setting `camera.source` to the back-end that reads it."""
+"""From the setting `camera.source` to the back-end that reads it, which alone is loaded: a box starts sooner."""
 
 from pathlib import Path
 
-from edge.cameras.backends.files import VIDEO_SUFFIXES, FilesCamera
-from edge.cameras.backends.simulator import DRAWN_SIDE_PX, SimulatorCamera
 from edge.cameras.base import Camera
 from edge.cameras.settings import IN_A_CHILD, KNOWN, CameraSettings, SimulatorSettings, address
 from edge.errors import InputError
@@ -23,9 +21,13 @@ def make_camera(camera: CameraSettings, simulator: SimulatorSettings, region_px:
     """
     source = address(camera.source)
     if source == "simulator":
+        from edge.cameras.backends.simulator import DRAWN_SIDE_PX, SimulatorCamera
+
         width, height = camera.width or DRAWN_SIDE_PX, camera.height or DRAWN_SIDE_PX
         return SimulatorCamera(simulator, width, height, camera.fps, camera.specimen)
     if source.startswith("files:"):
+        from edge.cameras.backends.files import VIDEO_SUFFIXES, FilesCamera
+
         path = Path(source.removeprefix("files:"))
         if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir():
             from edge.cameras.backends.opencv import VideoFile

@@ -22,6 +22,9 @@ def identical(before: Pixels, after: Pixels) -> bool:
     """Are all pixels of two frames the same?"""
     if before.shape != after.shape:
         return False
+    row = before.shape[0] // 2
+    if before[row].tobytes() != after[row].tobytes():  # nearly every frame: to compare one row takes 2 µs
+        return False
     return all(
         np.array_equal(before[row : row + BLOCK_ROWS], after[row : row + BLOCK_ROWS])
         for row in range(0, before.shape[0], BLOCK_ROWS)
@@ -36,9 +39,12 @@ def light(pixels: Pixels) -> str:
     """
     sample = pixels[::SAMPLE_STEP_PX, ::SAMPLE_STEP_PX]
     limit = ALL_BUT * sample.shape[0] * sample.shape[1]
-    green = sample[..., 1]
-    if min(np.count_nonzero(green > BLACK_LEVEL), np.count_nonzero(green < SATURATED_LEVEL)) > limit:
-        return ""  # nearly every frame: one channel is enough to see that it is neither
+    for green in (
+        sample[len(sample) // 2, :, 1],
+        sample[..., 1],
+    ):  # nearly every frame: one row is enough to see it
+        if np.count_nonzero(green > BLACK_LEVEL) > limit < np.count_nonzero(green < SATURATED_LEVEL):
+            return ""
     if np.count_nonzero(sample.max(axis=2) > BLACK_LEVEL) <= limit:
         return "black"
     if np.count_nonzero(sample.min(axis=2) < SATURATED_LEVEL) <= limit:

@@ -190,7 +190,7 @@ def _bench_instead(p: argparse.ArgumentParser) -> None:
         type=count,
         metavar="RESULTS",
         help="instead: does memory stay flat over this many simulated results to a broker? Exit status 1 if not; "
-        "--seconds bounds it (default: 900)",
+        "--seconds bounds it (default: 900); with --field, of whole fields",
     )
     p.add_argument(
         "--field",

@@ -125,7 +125,7 @@ def _run(words: list[str], interruptible: bool) -> int:
     for word in words:
         secrets.remember_variables(word)  # passwords in addresses
     noise.quiet()
-    parser = make_parser()
+    parser = make_parser(words[0] if words else "")
     if not words:
         parser.print_help(sys.stderr)
         return 2

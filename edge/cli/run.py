@@ -8,12 +8,16 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from edge import settings as settings_file
 from edge.doctor.findings import Finding
 from edge.doctor.named_files import look
 from edge.errors import InputError
 from edge.host.terminal import console
+
+if TYPE_CHECKING:
+    from edge.daemon.daemon import Daemon
 
 
 def run(options: argparse.Namespace) -> int:
@@ -22,6 +26,23 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         InputError: the settings are wrong, or a file that they name is missing or wrong: nothing is started.
         LeukoscopeError: as the daemon's.
+    """
+    # What is loaded until the daemon runs stays: to look for garbage in it only takes time.
+    gc.disable()
+    try:
+        daemon = _build(options)
+        gc.freeze()  # a full collection need not go through it between two frames
+    finally:
+        gc.enable()
+    unreadable = daemon.run()
+    return 1 if unreadable else 0
+
+
+def _build(options: argparse.Namespace) -> "Daemon":
+    """The daemon, which a signal ends in order from now on.
+
+    Raises:
+        InputError, LeukoscopeError: as `run`.
     """
     config = settings_file.find(options.config)
     settings = settings_file.load(config)
@@ -46,10 +67,7 @@ def run(options: argparse.Namespace) -> int:
     stops.append(daemon.stop)
     if asked.is_set():
         daemon.stop()
-    gc.collect()
-    gc.freeze()  # what is here now stays: a full collection need not go through it between two frames
-    unreadable = daemon.run()
-    return 1 if unreadable else 0
+    return daemon
 
 
 def _with_remedy(found: Finding) -> str:

@@ -14,7 +14,6 @@ from edge.daemon.results import TICK_S, Results
 from edge.daemon.views import Views
 from edge.errors import ImageError, LeukoscopeError
 from edge.health.homeassistant import discovery
-from edge.health.metrics import MetricsServer
 from edge.health.reporter import Reporter
 from edge.health.watchdog import Watchdog
 from edge.host import threads
@@ -27,6 +26,8 @@ from edge.settings import Settings
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
+
+    from edge.health.metrics import MetricsServer
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +141,8 @@ class Daemon:
         """
         signal.signal(signal.SIGTERM, self.stop)
         signal.signal(signal.SIGINT, self.stop)
+        if self._camera.live:
+            self._capture.start()  # first: to open a camera takes longer than all that follows
         self._publisher.start()
         if self._stream is not None:
             self._stream.publisher.start()
@@ -149,7 +152,7 @@ class Daemon:
         metrics: MetricsServer | None = None
         fault = ""
         try:
-            metrics = MetricsServer(self._metrics, self._prometheus) if self._metrics else None
+            metrics = self._serve_metrics() if self._metrics else None
             if self._camera.live:
                 self._watch()
             else:
@@ -167,6 +170,11 @@ class Daemon:
             self._camera.close()
             self._close(fault)
         return self._health.unreadable
+
+    def _serve_metrics(self) -> "MetricsServer":
+        from edge.health.metrics import MetricsServer  # late: it loads an HTTP server
+
+        return MetricsServer(self._metrics, self._prometheus)
 
     def _close(self, fault: str) -> None:
         """Send what the broker takes, keep the rest, and note how the run ended."""
@@ -188,7 +196,6 @@ class Daemon:
 
     def _watch(self) -> None:
         """A live camera: classify its newest frame whenever the trigger or a request wants it."""
-        self._capture.start()
         while not self._stop.is_set():
             self.gate.fail(self._why_no_result())
             self._look_at_camera()

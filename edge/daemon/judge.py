@@ -7,7 +7,7 @@ from edge.model.file import ModelFile
 from edge.records import ModelReference, fitting
 from edge.settings import Settings
 from edge.specimen.counting import Classes
-from edge.specimen.summary import ModelErrors, errors_in
+from edge.specimen.errors import ModelErrors, errors_in
 
 
 class Judge(NamedTuple):

@@ -1,11 +1,11 @@
 """The parts of a daemon: model, camera, outbox and the others, opened in order."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge.cameras.backends.files import FilesCamera
+import msgspec
+
 from edge.cameras.base import Camera
 from edge.cameras.capture import Capture
 from edge.cameras.preparation import Preparation
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from edge.daemon.fields import FieldPipeline, FieldStream
 
 
-@dataclass
-class Parts:
+class Parts(msgspec.Struct):
     """The parts of a daemon that are opened for it; see `open_parts`."""
 
     pipeline: Pipeline
@@ -88,8 +87,11 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
         opened.callback(stream.outbox.close)
     once = not camera.live and not settings.camera.loop
     progress = Progress(outbox, settings, model.sha256, again) if once else None
-    if progress is not None and isinstance(camera, FilesCamera):
-        camera.wants = progress.wants
+    if progress is not None:
+        from edge.cameras.backends.files import FilesCamera
+
+        if isinstance(camera, FilesCamera):
+            camera.wants = progress.wants
     folder = outbox.file.parent
     runs = RunLog(folder)
     restarts = runs.begin()

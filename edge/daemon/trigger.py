@@ -5,10 +5,10 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -39,11 +39,10 @@ LOOK_S = 0.1
 movement has little to do."""
 
 
-@dataclass(eq=False)
-class _Request:
+class _Request(msgspec.Struct, eq=False):
     specimen: str | None
-    made_ns: int = field(default_factory=time.monotonic_ns)
-    answer: "Future[Record]" = field(default_factory=Future)
+    made_ns: int = msgspec.field(default_factory=time.monotonic_ns)
+    answer: "Future[Record]" = msgspec.field(default_factory=Future)
 
 
 class Gate:

@@ -5,11 +5,11 @@ https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery: one message a s
 """
 
 import re
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
 
+from edge import __version__
 from edge.notice import NOTICE
 
 _DIAGNOSTIC = {"entity_category": "diagnostic"}
@@ -109,7 +109,7 @@ def discovery(prefix: str, topic: str, device: str) -> list[tuple[str, bytes]]:
         "name": f"Leukoscope {device}",
         "manufacturer": "Leukoscope",
         "model": NOTICE,
-        "sw_version": _version(),
+        "sw_version": __version__,
     }
     available = {
         "topic": f"{root}/status",
@@ -129,17 +129,10 @@ def discovery(prefix: str, topic: str, device: str) -> list[tuple[str, bytes]]:
                     "value_template": f"{{{{ {template} }}}}",
                     "availability": [available],
                     "device": described,
-                    "origin": {"name": "leukoscope", "sw_version": _version()},
+                    "origin": {"name": "leukoscope", "sw_version": __version__},
                     **more,
                 }
             ),
         )
         for key, (component, name, part, template, more) in _SENSORS.items()
     ]
-
-
-def _version() -> str:
-    try:
-        return version("leukoscope")
-    except PackageNotFoundError:
-        return "not installed"

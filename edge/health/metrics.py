@@ -1,25 +1,25 @@
 """Metrics for Prometheus on one address, by prometheus-client."""
 
-import bisect
 import http.server
 import logging
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from edge.errors import LeukoscopeError
+from edge.health.histograms import BUCKETS_MS as BUCKETS_MS
+from edge.health.histograms import Histogram as Histogram
+from edge.health.histograms import histograms as histograms
 from edge.host import threads
 from edge.host.address import host_and_port
 
 if TYPE_CHECKING:
-    from prometheus_client.metrics_core import HistogramMetricFamily, Metric
+    from prometheus_client.metrics_core import Metric
 
 log = logging.getLogger(__name__)
 
-# Upper bounds in milliseconds: from a network of 0.25/128 on a Pi 5 to a stage that is stuck.
-BUCKETS_MS = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0)
 REQUEST_TIMEOUT_S = 5.0
 # Clients at once, each with a thread. One more takes the place of the one that came first: whoever is slow must not
 # keep Prometheus out.
@@ -27,33 +27,6 @@ CLIENTS_LIMIT = 8
 
 Families = Callable[[], "Iterable[Metric]"]
 """Makes the metrics of this moment."""
-
-
-class Histogram:
-    """Counts durations in milliseconds. One thread observes, others may read."""
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS_MS) + 1)  # the last is what is above all bounds
-        self.sum_ms = 0.0
-
-    def observe(self, duration_ms: float) -> None:
-        """Count one duration."""
-        self.counts[bisect.bisect_left(BUCKETS_MS, duration_ms)] += 1
-        self.sum_ms += duration_ms
-
-
-def histograms(name: str, text: str, by_stage: Mapping[str, Histogram]) -> "HistogramMetricFamily":
-    """Histograms in seconds, as Prometheus has it, with the label "stage"."""
-    from prometheus_client.metrics_core import HistogramMetricFamily
-
-    family = HistogramMetricFamily(name, text, labels=["stage"])
-    for stage, histogram in by_stage.items():
-        total, buckets = 0, []
-        for bound, count in zip((*BUCKETS_MS, None), list(histogram.counts)):
-            total += count
-            buckets.append(("+Inf" if bound is None else repr(bound / 1000), total))
-        family.add_metric([stage], buckets, histogram.sum_ms / 1000)
-    return family
 
 
 class MetricsServer:

@@ -6,13 +6,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from edge.health.metrics import Histogram, histograms
+from edge.health.histograms import Histogram, histograms
 from edge.health.runlog import Restarts
 from edge.host import machine
 from edge.imaging.frame import Frame
@@ -210,6 +209,16 @@ class _Kept:
         return self._value
 
 
+def version(package: str) -> str:
+    """The version of an installed package, or ""."""
+    from importlib import metadata  # late: the first result does not need it
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
 @cache
 def versions() -> dict[str, str]:
     """Software, Python, interpreter of the network, OpenCV, system and board; what is absent is left out."""
@@ -228,8 +237,5 @@ def versions() -> dict[str, str]:
         "paho-mqtt",
         "picamera2",
     ):
-        try:
-            found[package.replace("-", "_")] = version(package)
-        except PackageNotFoundError:
-            continue
+        found[package.replace("-", "_")] = version(package)
     return {name: text for name, text in found.items() if text}

@@ -2,9 +2,9 @@
 
 import os
 import shutil
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from edge import __version__
 
 # Bits of the Raspberry Pi's get_throttled, now; the same 16 bits higher: it happened since power-on.
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
@@ -51,6 +51,8 @@ def _pi_bits(root: Path) -> int | None:
     program = shutil.which("vcgencmd")
     if root != Path("/") or program is None:
         return None
+    import subprocess  # late: a box without that program starts sooner
+
     try:
         done = subprocess.run(
             [program, "get_throttled"], capture_output=True, text=True, timeout=VCGENCMD_TIMEOUT_S
@@ -124,8 +126,5 @@ def boot_id() -> str:
 
 
 def software_version() -> str:
-    """The installed version, as records and health name it."""
-    try:
-        return f"leukoscope {version('leukoscope')}"
-    except PackageNotFoundError:
-        return "leukoscope (not installed)"
+    """This version, as records and health name it."""
+    return f"leukoscope {__version__}"

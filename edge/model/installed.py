@@ -1,6 +1,5 @@
 """The models of this machine: which there are, which is the default, and the file of a name."""
 
-import difflib
 import os
 from pathlib import Path
 
@@ -63,6 +62,8 @@ def find_model(named: str | Path | None) -> Path:
     models = {file.stem: file for file in installed_models()}
     if str(named) in models:
         return models[str(named)]
+    import difflib  # late: nearly every name is right
+
     near = difflib.get_close_matches(str(named), models, n=1)
     hint = f"did you mean {near[0]}?" if near else "see: leukoscope model list"
     raise InputError(f"{named}: no such file, and no installed model of that name; {hint}")

@@ -2,9 +2,10 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import msgspec
+from msgspec.structs import replace
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import LogLevel
 from paho.mqtt.packettypes import PacketTypes
@@ -35,8 +36,7 @@ Version = Literal["5", "3.1.1"]
 Outcome = Literal["connected", "renewed", "version", "will", "unanswered", "failed"]
 
 
-@dataclass(frozen=True)
-class Will:
+class Will(msgspec.Struct, frozen=True):
     """What the broker publishes if this client goes without a DISCONNECT."""
 
     topic: str
@@ -45,8 +45,7 @@ class Will:
     retain: bool = True
 
 
-@dataclass(frozen=True)
-class Callbacks:
+class Callbacks(msgspec.Struct, frozen=True):
     """What is called while the connection lasts, in paho's network thread; must not block.
 
     Attributes:
@@ -64,8 +63,7 @@ class Callbacks:
     subscribed: OnSubscribe | None = None
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What an attempt asks of the broker.
 
     Attributes:
@@ -87,8 +85,7 @@ class Plan:
     packet_bytes: int
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How an attempt ended.
 
     Attributes:

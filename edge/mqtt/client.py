@@ -3,6 +3,7 @@ thread has ended."""
 
 import logging
 import socket
+import threading
 from collections.abc import Callable
 
 from paho.mqtt.client import Client, MQTTMessageInfo
@@ -49,6 +50,7 @@ class BrokerClient(Client):
         self.version, self.limits = version, Limits()
         self.failure: Exception | None = None
         self._on_thread_end = on_thread_end
+        self._writing = threading.Lock()
 
     def heed(self, limits: Limits) -> None:
         """Keep to these limits from now on; called from `on_connect`, while nothing is under way."""
@@ -77,6 +79,24 @@ class BrokerClient(Client):
                 f"larger than the {self.limits.packet_bytes} bytes that the broker takes in a packet"
             )
         return self.publish(topic, payload, qos, retain and self.limits.retain, properties)
+
+    def loop_write(self) -> MQTTErrorCode:
+        """As paho's, by one thread at a time; see `push`."""
+        with self._writing:
+            return super().loop_write()
+
+    def push(self) -> None:
+        """Write to the socket what `send` has left for the network thread, without waiting for that thread to wake up.
+
+        What cannot be written now, or fails, is left to it. So is everything with TLS, whose connection must not be
+        read and written at the same time.
+        """
+        if self._ssl or not self._writing.acquire(blocking=False):
+            return
+        try:
+            self._packet_write()
+        finally:
+            self._writing.release()
 
     def cut(self) -> None:
         """End the connection at once, also if the broker does not read."""

@@ -3,7 +3,7 @@
 import logging
 import queue
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from paho.mqtt.reasoncodes import ReasonCode
@@ -44,6 +44,10 @@ class Queue(Protocol):
     def fault(self) -> str:
         """Why no new record is taken, or ""."""
 
+    def after_commit(self, send: Callable[[], bool]) -> None:
+        """From now on, new records are sent by this function in the thread that has committed them; if it returns False,
+        `wait_for_change` ends."""
+
     def wait_for_change(self, timeout_s: float) -> bool:
         """Wait for new records or for `wake`."""
 
@@ -57,7 +61,7 @@ class Queue(Protocol):
 class Delivery:
     """Sends the records of one outbox, in order, and tells the outbox what the broker has acknowledged.
 
-    One thread calls `turn`; every method but `acknowledged` and those that only read is for that thread alone.
+    One thread at a time calls `turn`; every method but `acknowledged` and those that only read is for that thread alone.
 
     Args:
         outbox: where the records wait.
@@ -232,6 +236,8 @@ class Delivery:
             except TooLargeError as error:
                 self._set_aside(sequence, str(error))
             self._cursor = sequence
+        if sent:
+            session.push()
         return sent
 
     def _set_aside(self, sequence: int, reason: str) -> None:

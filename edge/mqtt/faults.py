@@ -2,8 +2,9 @@
 
 import socket
 import ssl
-from dataclasses import dataclass
 from datetime import datetime, timezone
+
+import msgspec
 
 from edge.host.clock import synchronised
 from edge.host.text import harmless
@@ -36,8 +37,7 @@ _ALERTS = {
 }
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(msgspec.Struct, frozen=True):
     """What is wrong.
 
     Attributes:

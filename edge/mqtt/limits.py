@@ -1,7 +1,6 @@
 """What a broker allows on a connection, as its CONNACK reports (MQTT 5 §3.2.2.3)."""
 
-from dataclasses import dataclass
-
+import msgspec
 from paho.mqtt.properties import Properties
 
 from edge.errors import LeukoscopeError
@@ -21,8 +20,7 @@ class TooLargeError(LeukoscopeError):
     """The broker does not take a packet of this size."""
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What the broker allows; the defaults are MQTT's own. A broker of 3.1.1 cannot report any.
 
     Attributes:

@@ -81,12 +81,15 @@ class Publisher:
             self._announcements if self._announces else None,
         )
         self._thread: threading.Thread | None = None
+        self._turning = threading.Lock()  # held by the thread that calls `Delivery.turn`
+        self._error: Exception | None = None  # of a turn in another thread
 
     def start(self) -> None:
         """Connect and send, in threads of their own; a broker that is absent is tried again for ever."""
         self._connection.start()
         self._commands.start()
         self._thread = threads.keep("publisher", self._run, self._idle)
+        self._outbox.after_commit(self._send_committed)
 
     def state(self) -> str:
         """For health: "connected, MQTT 5" and what is wrong all the same, or "not connected: <why>"."""
@@ -189,6 +192,27 @@ class Publisher:
         self._delivery.begin_again()
         while not self._idle.is_set():
             self._turned_at = time.monotonic()
-            if self._delivery.turn(self._stopping.is_set()):
-                self._idle.set()
+            with self._turning:
+                if self._error is not None:
+                    error, self._error = self._error, None
+                    raise error
+                if self._delivery.turn(self._stopping.is_set()):
+                    self._idle.set()
             self._outbox.wait_for_change(IDLE_S)
+
+    def _send_committed(self) -> bool:
+        """In the outbox's thread: send what it has just committed, sooner than the publisher's own thread would wake up.
+
+        Returns:
+            Whether it was done; if not, it is left to that thread, which also reports what failed here.
+        """
+        if self._stopping.is_set() or not self._turning.acquire(blocking=False):
+            return False
+        try:
+            self._delivery.turn(stopping=False)
+        except Exception as error:  # must not end the outbox's thread
+            self._error = error
+            return False
+        finally:
+            self._turning.release()
+        return True

@@ -4,7 +4,8 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+import msgspec
 
 from edge.outbox.kept import Kept, Span, runs
 from edge.records import rfc3339
@@ -12,8 +13,7 @@ from edge.records import rfc3339
 _SIZES = ("page_count", "freelist_count", "page_size")
 
 
-@dataclass(frozen=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """What a commit does besides adding and removing records.
 
     Attributes:
@@ -39,18 +39,21 @@ class Changes:
         return bool(self.acknowledged or self.aside or self.marks) or self.tally is not None
 
 
-@dataclass
-class Requests:
+class Requests(msgspec.Struct):
     """What the next commit is asked to do besides writing records; see `Changes`."""
 
-    removals: list[int] = field(default_factory=list)
-    acknowledged: list[int] = field(default_factory=list)
-    asides: list[tuple[int, str]] = field(default_factory=list)
-    marks: list[bytes] = field(default_factory=list)
+    removals: list[int] = msgspec.field(default_factory=list)
+    acknowledged: list[int] = msgspec.field(default_factory=list)
+    asides: list[tuple[int, str]] = msgspec.field(default_factory=list)
+    marks: list[bytes] = msgspec.field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
         return bool(self.removals or self.acknowledged or self.asides or self.marks)
+
+    def others(self) -> bool:
+        """Whether there is anything to do besides the acknowledgements."""
+        return bool(self.removals or self.asides or self.marks)
 
     def changes(self, marks: list[bytes], number: int, kept_since_s: float, needs_room: bool) -> Changes:
         """As a commit takes them; `marks` are those of its records."""
@@ -71,8 +74,7 @@ class Requests:
         self.marks += later.marks
 
 
-@dataclass(frozen=True)
-class Contents:
+class Contents(msgspec.Struct, frozen=True):
     """What the file holds.
 
     Attributes:
@@ -88,8 +90,7 @@ class Contents:
     kept: Kept
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """One commit.
 
     Attributes:

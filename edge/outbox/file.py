@@ -6,11 +6,11 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
+from msgspec.structs import replace
 
 from edge.errors import InputError, LeukoscopeError
 from edge.outbox.commit import Changes, Contents, Work, contents, get_tally, put_tally, write

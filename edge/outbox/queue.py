@@ -1,13 +1,15 @@
 """The durable queue: records wait here, numbered without gaps, until the broker has them."""
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from edge.errors import LeukoscopeError
 from edge.outbox.commit import Requests
@@ -23,6 +25,9 @@ Sent = TypeVar("Sent", Record, FieldRecord)
 
 # How long `accept` waits for room before it refuses.
 ACCEPT_TIMEOUT_S = 5.0
+# How long the writer waits for another reason to commit before it commits acknowledgements alone. Until then a crash
+# only means that these records are sent again, as all are after a restart.
+ACKNOWLEDGED_WAIT_S = 0.1
 # Between attempts while the disk refuses.
 RETRY_S = 1.0
 # A commit that takes longer than this hangs.
@@ -59,6 +64,9 @@ class Outbox:
         self._state = threading.Condition()
         self._changed = threading.Event()
         self._closing = self._closed = self._working = False
+        self._send: Callable[[], bool] | None = None
+        self._drains = 0  # how many wait until it is empty
+        self._acknowledge_at_s = 0.0  # monotonic; of the acknowledgements that wait
         self._store = OutboxFile(self.file)
         self._waiting = Waiting(self.file, max_mb, self._store.used_bytes)
         self._turned_at = time.monotonic()
@@ -164,6 +172,8 @@ class Outbox:
                 self._state.notify_all()
         with self._state:
             unfit, self._store.unfit = self._store.unfit, []
+            if acknowledged := self._requests.acknowledged:  # not committed yet
+                rows = [row for row in rows if row[0] not in acknowledged]
         for sequence, reason in unfit:
             self.set_aside(sequence, reason)
         return rows
@@ -173,7 +183,8 @@ class Outbox:
         self._ask(removals=sequences)
 
     def acknowledged(self, sequences: Iterable[int]) -> None:
-        """The broker has these records: they wait no longer, but are kept for `resend_s`. Done with the next commit."""
+        """The broker has these records: they wait no longer, but are kept for `resend_s`. Done with the next commit, in
+        `ACKNOWLEDGED_WAIT_S` at the latest."""
         if self._resend_s:
             self._ask(acknowledged=sequences)
         else:
@@ -219,11 +230,15 @@ class Outbox:
             if self._closing:
                 raise LeukoscopeError(f"outbox {self.file}: it is closed")
             self._stamp()
+            first = not self._requests
+            if not self._requests.acknowledged:
+                self._acknowledge_at_s = time.monotonic() + ACKNOWLEDGED_WAIT_S
             self._requests.removals.extend(removals)
             self._requests.acknowledged.extend(acknowledged)
             self._requests.asides.extend(asides)
             self._requests.marks.extend(marks)
-            self._state.notify_all()
+            if first or self._due_s() <= 0:
+                self._state.notify_all()
 
     def _stamp(self) -> None:
         """Note when the writer gets work after it was idle; called with the lock held."""
@@ -232,6 +247,15 @@ class Outbox:
 
     def _has_work(self) -> bool:
         return bool(self._waiting or self._requests)
+
+    def _due_s(self) -> float:
+        """Seconds until the writer is to commit: 0 or less for now, infinite if it has nothing to do."""
+        if self._waiting or self._requests.others() or self._store.damaged or self._closing:
+            return 0.0
+        if not self._requests.acknowledged:
+            return math.inf
+        urgent = self._drains or self._waiting.full
+        return 0.0 if urgent else self._acknowledge_at_s - time.monotonic()
 
     def depth(self) -> int:
         """How many records the outbox holds, those not yet on the disk included."""
@@ -256,8 +280,18 @@ class Outbox:
         with self._state:
             return self._store.last
 
+    def after_commit(self, send: Callable[[], bool]) -> None:
+        """Call this function in the writer's thread after each commit.
+
+        Args:
+            send: takes what was committed; must not wait, and must not raise. If it returns False, who waits for a
+                change is woken instead.
+        """
+        self._send = send
+
     def wait_for_change(self, timeout_s: float) -> bool:
-        """Wait until something was committed or `wake` was called since the last wait."""
+        """Wait until something was committed that `after_commit` did not take, or `wake` was called, since the last
+        wait."""
         changed = self._changed.wait(timeout_s)
         self._changed.clear()
         return changed
@@ -269,7 +303,12 @@ class Outbox:
     def wait_empty(self, timeout_s: float) -> bool:
         """Wait until no record waits for the broker; False if some do after `timeout_s`."""
         with self._state:
-            return self._state.wait_for(lambda: not self._store.rows and not self._waiting, timeout_s)
+            self._drains += 1
+            self._state.notify_all()  # the writer waits no more
+            try:
+                return self._state.wait_for(lambda: not self._store.rows and not self._waiting, timeout_s)
+            finally:
+                self._drains -= 1
 
     def flush(self) -> None:
         """Wait until all that was accepted is on the disk.
@@ -323,7 +362,8 @@ class Outbox:
         while True:
             with self._state:
                 self._working = False
-                self._state.wait_for(lambda: self._has_work() or self._store.damaged or self._closing)
+                while (due_s := self._due_s()) > 0:
+                    self._state.wait(None if math.isinf(due_s) else due_s)
                 if not self._has_work() and not self._store.damaged:
                     return
                 self._working, self._turned_at = True, time.monotonic()
@@ -363,7 +403,8 @@ class Outbox:
             self._waiting.committed(batch, self._store.used_bytes)
             self._state.notify_all()
         settle(batch, numbered)
-        self._changed.set()
+        if self._send is None or not self._send():
+            self._changed.set()
 
     def _refused(self, batch: list[Item], error: Exception) -> bool:
         """Report that a commit failed, and wait; False if the outbox is closing and gives up."""

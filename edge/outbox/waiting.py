@@ -4,8 +4,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from edge.errors import LeukoscopeError
 from edge.records import FieldRecord, Record
@@ -31,15 +32,14 @@ class OutboxFullError(LeukoscopeError):
     """The outbox takes no record now; offer it again when `wait_for_room` gives True."""
 
 
-@dataclass(eq=False)
-class Item:
+class Item(msgspec.Struct, eq=False):
     """One thing for the writer: a record of `size` bytes, or (without one) a point that `flush` waits for."""
 
     record: Record | FieldRecord | None = None
     size: int = 0
     mark: bytes = b""
     change: TallyChange | None = None
-    done: "Future[Record | FieldRecord | None]" = field(default_factory=Future)
+    done: "Future[Record | FieldRecord | None]" = msgspec.field(default_factory=Future)
 
 
 class Waiting:

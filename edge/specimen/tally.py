@@ -10,7 +10,7 @@ import msgspec
 
 from edge.records import ModelReference, Record
 from edge.specimen.counting import SHIPPED, Classes, classes_in, column, columns, count, estimate
-from edge.specimen.summary import ModelErrors
+from edge.specimen.errors import ModelErrors
 
 Change = Callable[[bytes, int], bytes]
 """As `edge.outbox.waiting.TallyChange`: the tally as JSON and a sequence; gives the tally after that."""

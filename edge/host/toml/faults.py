@@ -1,6 +1,5 @@
 """What is wrong with a settings file, key by key: unknown keys with the nearest one, values with what is allowed."""
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -162,6 +161,8 @@ def _unknown_table(name: str, table: Any, tables: dict[str, Any]) -> str:
 
 
 def _nearest(name: str, known: list[str], before: str = '"', after: str = '"') -> str:
+    import difflib  # late: most files have no faults
+
     near = difflib.get_close_matches(name.lower(), known, n=1)
     return f", did you mean {before}{near[0]}{after}?" if near else f"; known are {', '.join(known)}"
 
@@ -169,6 +170,8 @@ def _nearest(name: str, known: list[str], before: str = '"', after: str = '"') -
 def _meant(value: Any, kind: inspect.Type) -> str:
     if not isinstance(value, str) or not isinstance(kind, inspect.LiteralType):
         return ""
+    import difflib  # late: most files have no faults
+
     near = difflib.get_close_matches(value.lower(), list(map(str, kind.values)), n=1)
     return f'; did you mean "{near[0]}"?' if near else ""
 

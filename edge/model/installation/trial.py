@@ -1,13 +1,11 @@
 """What a new model says of the pictures that the box has kept: which verdicts change, and how fast it is."""
 
-import statistics
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edge.errors import LeukoscopeError
-from edge.imaging.archived import archived_crop
 from edge.model.classifier import Classifier, Prediction
 from edge.model.file import ModelFile
 
@@ -82,6 +80,10 @@ def compare(before: ModelFile, after: ModelFile, folder: Path, black: bool) -> C
     Raises:
         LeukoscopeError: the new model cannot be run, or is far slower than the one before.
     """
+    import statistics  # both late: only who installs a model needs them
+
+    from edge.imaging.archived import archived_crop
+
     old, new = Classifier(before), Classifier(after)
     positive = after.manifest.positive_label()
     pairs: list[tuple[Prediction, Prediction]] = []

@@ -123,10 +123,10 @@ def test_record_and_outbox_take_less_than_the_network(model: ModelFile, images: 
 def test_the_daemon_fits_and_idles(model: ModelFile, images: list[Pixels]) -> None:
     def idle() -> float:
         results = start_and_idle(model, images, starts=1, idle_seconds=4.0)
-        assert results["peak_rss_mb"] <= 115
+        assert results["peak_rss_mb"] <= 98  # 90
         return max(results["idle_cpu"].values())
 
-    expect_at_most(0.03, idle)  # 0.011
+    expect_at_most(0.025, idle)  # 0.009
 
 
 def test_the_daemon_starts_with_little_more_than_its_libraries(
@@ -136,7 +136,7 @@ def test_the_daemon_starts_with_little_more_than_its_libraries(
         results = start_and_idle(model, images, starts=3, idle_seconds=0.1)
         return results["cpu_s"]["min"] / min(_cpu_s("import numpy, cv2, msgspec") for _ in range(3))
 
-    expect_at_most(3.5, ratio)  # 1.3 to 1.7
+    expect_at_most(2.0, ratio)  # 1.0 to 1.2
 
 
 def _cpu_s(program: str) -> float:
@@ -169,7 +169,7 @@ def test_to_the_acknowledgement_it_is_a_plain_script_and_the_disk(
         ours, plain, *_ = ways.values()
         return ours / (plain + ways["one fdatasync of 8 KB"])
 
-    expect_at_most(4.0, ratio)  # 2.0 beside other work, which each change of threads waits for
+    expect_at_most(3.5, ratio)  # 2.0 beside other work, which each change of threads waits for
 
 
 def test_training_is_about_as_fast_as_keras_fit() -> None:
@@ -200,7 +200,8 @@ def test_the_daemon_loads_nothing_that_it_does_not_need() -> None:
     program = (
         "import sys, edge.cli.main, edge.cli.parser, edge.cli.run, edge.daemon.daemon\n"
         "print([name for name in ('sqlalchemy', 'psycopg', 'rich', 'amqtt', 'asyncio', 'matplotlib', 'onnx',"
-        " 'PIL', 'edge.model.fields', 'edge.imaging.field', 'edge.demo.command', 'edge.logger.subscriber', 'edge.logger.stores.sinks', 'edge.bench') if name in sys.modules])"
+        " 'PIL', 'simplejpeg', 'numpy.random', 'http.server', 'importlib.metadata', 'statistics', 'difflib', 'subprocess',"
+        " 'edge.cameras.backends.files', 'edge.cameras.backends.simulator', 'edge.specimen.summary', 'edge.host.toml.lines', 'edge.model.fields', 'edge.imaging.field', 'edge.demo.command', 'edge.logger.subscriber', 'edge.logger.stores.sinks', 'edge.bench') if name in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)

@@ -352,3 +352,19 @@ def test_frames_are_compared_and_judged_by_their_light() -> None:
     empty_glare = np.full((480, 640, 3), 255, np.uint8)
     empty_glare[200:280, 280:360] = (140, 60, 150)
     assert light(empty_glare) == ""
+
+
+def test_frames_of_one_middle_row_are_compared_as_a_whole() -> None:
+    field = np.full((480, 640, 3), 130, np.uint8)
+    for row in (0, 239, 240, 479):
+        other = field.copy()
+        other[row, 3, 1] += 1
+        assert not identical(field, other), row
+    assert identical(field, field.copy())
+
+
+def test_a_dark_or_bright_middle_row_is_no_fault_of_the_light() -> None:
+    field = np.full((480, 640, 3), 130, np.uint8)
+    for level in (0, 255):
+        field[200:280] = level
+        assert light(field) == ""

@@ -277,3 +277,19 @@ def test_a_frame_says_that_it_is_simulated_and_when_it_was_taken() -> None:
 def test_settings_out_of_range_are_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(msgspec.ValidationError, match=key):
         msgspec.convert({key: value}, SimulatorSettings)
+
+
+def test_the_noise_is_normal_and_the_same_wherever_a_row_lies() -> None:
+    sigma_levels = 10.0
+    grey = SimulatorSettings(kind="field", blur_px=0.0, gradient=0.0, noise_sigma_levels=sigma_levels)
+    clean = draw(
+        SimulatorSettings(kind="field", blur_px=0.0, gradient=0.0, noise_sigma_levels=0.0), 450, 450, 1
+    )
+    noise = draw(grey, 450, 450, 1).astype(float) - clean
+    inside = (clean > 60) & (clean < 195)  # no value is cut off at 0 or 255
+    assert abs(noise[inside].mean()) < 0.1
+    assert noise[inside].std() == pytest.approx(sigma_levels, rel=0.02)
+    within = (np.abs(noise[inside]) <= sigma_levels).mean()
+    assert within == pytest.approx(0.70, abs=0.02)  # a normal number, rounded to a whole level
+    rows = [noise[top : top + 16][inside[top : top + 16]].std() for top in range(0, 448, 16)]
+    assert max(rows) / min(rows) < 1.2

@@ -338,3 +338,16 @@ def test_the_description_of_a_command_is_sentences(name: str, capsys: pytest.Cap
 def test_what_is_neither_run_nor_model_is_said_so() -> None:
     err = clean(leukoscope("evaluate", "nope", "--data", SAMPLES), 2)
     assert "nope: no such run folder, no such model file, and no installed model of that name" in err
+
+
+@pytest.mark.parametrize("name", sorted(make_parser().texts))
+def test_a_command_that_is_asked_for_has_the_same_help_alone(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = []
+    for parser in (make_parser(), make_parser(name)):
+        with pytest.raises(SystemExit):
+            parser.parse_args([name, "--help"])
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] != ""
+    assert make_parser(name).format_help() == make_parser().format_help()

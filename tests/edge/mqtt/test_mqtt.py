@@ -264,3 +264,57 @@ def test_a_broker_that_keeps_the_records_for_nobody_is_told_once(mosquitto, outb
     eventually(lambda: publisher.heard)
     publisher.stop(5)
     listener.close()
+
+
+def test_what_was_committed_is_sent_by_the_thread_that_committed_it(mosquitto, outbox, monkeypatch):
+    mosquitto.start()
+    listener = Listener(mosquitto.port)
+    publisher = Publisher(MqttSettings(port=mosquitto.port), "box", outbox)
+    publisher.start()
+    assert publisher.connected.wait(10)
+    sent_by, turn = [], publisher._delivery.turn
+
+    def watched(stopping):
+        before = publisher._delivery._cursor
+        done = turn(stopping)
+        if publisher._delivery._cursor > before:
+            sent_by.append(threading.current_thread().name)
+        return done
+
+    monkeypatch.setattr(publisher._delivery, "turn", watched)
+    for _ in range(20):
+        outbox.accept(make_record()).result(5)
+        assert publisher.wait_drained(10)
+    assert sent_by.count("outbox") >= 10  # the rest while the publisher was at work itself
+    publisher.stop(5)
+    outbox.accept(make_record()).result(5)  # nobody sends it
+    eventually(lambda: listener.sequences() == list(range(1, 21)))
+    listener.close()
+
+
+def test_an_error_while_sending_ends_neither_thread(mosquitto, outbox, monkeypatch, caplog):
+    mosquitto.start()
+    listener = Listener(mosquitto.port)
+    publisher = Publisher(MqttSettings(port=mosquitto.port), "box", outbox)
+    publisher.start()
+    assert publisher.connected.wait(10)
+    turn, failed = publisher._delivery.turn, []
+
+    def failing(stopping):
+        if threading.current_thread().name == "outbox" and not failed:
+            failed.append(True)
+            raise RuntimeError("a fault in the program")
+        return turn(stopping)
+
+    monkeypatch.setattr(publisher._delivery, "turn", failing)
+    with caplog.at_level(logging.ERROR):
+        while not failed:
+            outbox.accept(make_record()).result(5)
+        for _ in range(10):
+            outbox.accept(make_record()).result(5)
+        assert publisher.wait_drained(20)
+    assert "a fault in the program" in caplog.text
+    sent = list(range(1, outbox.last_sequence() + 1))
+    eventually(lambda: list(dict.fromkeys(listener.sequences())) == sent)  # some twice, since it begins again
+    publisher.stop(5)
+    listener.close()

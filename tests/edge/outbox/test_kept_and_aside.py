@@ -359,3 +359,62 @@ def test_an_outbox_of_the_version_before_goes_on(tmp_path: Path) -> None:
     with closing(Outbox(file)) as outbox:
         assert outbox.recovered == "" and rows(outbox) == {7: record.id}
         assert outbox.accept(make_record()).result(5).sequence == 8
+
+
+def commits_of(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Counts the commits from now on: how many acknowledgements each one takes."""
+    counts: list[int] = []
+    commit = outbox._store.commit
+
+    def counted(records, removals, changes):  # type: ignore[no-untyped-def]
+        counts.append(len(changes.acknowledged))
+        return commit(records, removals, changes)
+
+    monkeypatch.setattr(outbox._store, "commit", counted)
+    return counts
+
+
+def test_acknowledgements_wait_for_each_other_or_for_the_next_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue_module, "ACKNOWLEDGED_WAIT_S", 60.0)
+    with closing(Outbox(tmp_path / "o.db")) as outbox:
+        for _ in range(20):
+            outbox.accept(make_record())
+        outbox.flush()
+        counts = commits_of(outbox, monkeypatch)
+        for sequence in range(1, 11):
+            outbox.acknowledged([sequence])
+        time.sleep(0.2)
+        assert counts == [] and outbox.depth() == 20
+        assert [sequence for sequence, _ in outbox.pending(0, 100)] == list(range(11, 21))
+        outbox.accept(make_record()).result(5)
+        assert counts == [10] and outbox.depth() == 11
+        for sequence in range(11, 22):
+            outbox.acknowledged([sequence])
+        assert outbox.wait_empty(5)  # who waits for that need not wait longer
+        assert sum(counts) == 21
+        outbox.accept(make_record()).result(5)
+        outbox.acknowledged([22])
+    assert sum(counts) == 22  # closing commits them, too
+
+
+def test_acknowledgements_are_committed_soon_without_another_reason(tmp_path: Path) -> None:
+    with closing(Outbox(tmp_path / "o.db")) as outbox:
+        outbox.accept(make_record()).result(5)
+        outbox.acknowledged([1])
+        eventually(lambda: outbox.depth() == 0)
+        outbox.accept(make_record()).result(5)
+        outbox.acknowledged([2])
+        eventually(lambda: outbox.depth() == 0)
+
+
+def test_a_removal_takes_the_acknowledgements_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "ACKNOWLEDGED_WAIT_S", 60.0)
+    with closing(Outbox(tmp_path / "o.db")) as outbox:
+        for _ in range(3):
+            outbox.accept(make_record())
+        outbox.flush()
+        outbox.acknowledged([1])
+        outbox.remove([2])
+        eventually(lambda: outbox.depth() == 1)
