@@ -49,16 +49,16 @@ done
 [ -z "$START" ] || [ -n "$ROOT$SETTLE" ] || [ -d /run/systemd/system ] || fail "systemd does not run here; use --no-start in an image"
 
 check_machine() {
+  local free_mb missing=()   # everything that is missing is told at once
   PYTHON=${PYTHON:-python3}
-  command -v "$PYTHON" >/dev/null || fail "python3 is missing: sudo apt install python3-venv"
+  "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+  [ -z "$BROKER" ] || [ -n "$ROOT" ] || [ -n "$(PATH=$PATH:/usr/sbin command -v mosquitto)" ] || missing+=(mosquitto)
+  [ ${#missing[@]} = 0 ] || fail "missing here; type: sudo apt install ${missing[*]}"
   "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "Python 3.10 or newer is needed, this is $("$PYTHON" -V)"
-  "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || fail "python3-venv is missing: sudo apt install python3-venv"
-  [ -z "$BROKER" ] || [ -n "$ROOT" ] || [ -n "$(PATH=$PATH:/usr/sbin command -v mosquitto)" ] ||
-    fail "mosquitto is missing: sudo apt install mosquitto"
-  local free_mb
   install -d "$OPT"
   free_mb=$(df --output=avail -m "$OPT" | tail -n 1)
-  [ "$free_mb" -ge $NEEDED_MB ] || fail "$free_mb MB free on the disk of $OPT; $NEEDED_MB MB are needed"
+  [ "$free_mb" -ge $NEEDED_MB ] ||
+    fail "$free_mb MB free on the disk of $OPT; $NEEDED_MB MB are needed; delete files, or: sudo apt clean"
 }
 
 # One installer at a time; the lock ends with this process, however it ends.
@@ -107,6 +107,25 @@ lock_file() {
   esac
 }
 
+# pip, with a count of the packages while it works, if this is a terminal. Its errors are shown in both cases.
+counted() { # LOCK PIP…
+  local lock=$1 all line n=0 told='' status=0
+  shift
+  [ -t 1 ] || { "$@"; return; }
+  all=$(grep -c '^[a-zA-Z0-9_.-]*==' "$lock" || true)
+  # The last --quiet or --verbose adds up: one --verbose takes the --quiet of the options back.
+  "$@" --verbose 2>&1 | while IFS= read -r line; do
+    case $told$line in
+      Collecting\ *) n=$((n + 1)); printf '\r\033[2Kinstall: package %d of %d: %.50s' $n "$all" "${line#Collecting }" ;;
+      Installing\ *) printf '\r\033[2Kinstall: unpacking %d packages' $n ;;
+      WARNING:*) printf '\r\033[2K%s\n' "$line" ;;
+      ERROR:*) told=ERROR:; printf '\r\033[2K%s\n' "$line" ;;   # and all that comes after it
+    esac
+  done || status=$?
+  printf '\r\033[2K'
+  return $status
+}
+
 # A virtual environment that sees the system's picamera2 and libcamera.
 make_version() {
   local project=$SOURCE options=(--quiet --disable-pip-version-check --no-warn-script-location) pip lock model
@@ -119,12 +138,14 @@ make_version() {
   fi
   NEW=$OPT/versions/$(date -u +%Y%m%d-%H%M%S)
   while [ -e "$NEW" ]; do NEW=$NEW.1; done   # a clock that was set back
-  say "$NEW"
+  say "into $NEW"
   install -d "$NEW/models"
   "$PYTHON" -m venv --system-site-packages "$NEW/venv"
   pip=("$NEW/venv/bin/python" -m pip install "${options[@]}")
   say "installing the packages of $(basename "$lock"): 1 to 5 minutes"
-  "${pip[@]}" --require-hashes --only-binary=:all: --requirement "$lock"   # no package's own code runs here as root
+  # No package's own code runs here as root.
+  counted "$lock" "${pip[@]}" --require-hashes --only-binary=:all: --requirement "$lock" ||
+    fail "the packages could not be installed, see above. No internet here? docs/install.md, \"Without internet\""
   "${pip[@]}" --no-deps --no-build-isolation "$project"   # setuptools is in the lock
   install -m 644 "$SOURCE"/models/*.tflite "$NEW/models/"
   install -d "$NEW/models/field"
@@ -306,4 +327,9 @@ if [ -n "$START" ]; then
   start_service "$OLD" "$WAS_READY"
 fi
 forget_old_versions
-say "done: leukoscope doctor --config /etc/leukoscope/leukoscope.toml"
+say "done. What to do next (docs/start.md):"
+cat <<END
+  is everything well?   sudo leukoscope doctor --config /etc/leukoscope/leukoscope.toml
+  your camera           sudo nano /etc/leukoscope/leukoscope.toml      # [camera] source
+  the page              sudo systemctl enable --now leukoscope-web     # http://127.0.0.1:8080 on this box
+END

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from pictures import pictures
 
+from edge.demo.show import short
+
 LEUKOSCOPE = [sys.executable, "-m", "edge"]
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -193,3 +195,18 @@ def test_an_unreadable_image_among_others_is_named_and_the_rest_go_on(tmp_path: 
     assert len(rows(tmp_path / "demo-results.db")) == 2
     assert "1.png: not a readable image" in done.stderr
     assert done.returncode == 1
+
+
+def test_a_short_demo_begins_to_count_when_the_daemon_is_up(tmp_path: Path) -> None:
+    done = leukoscope("demo", "--seconds", "0.1", "--simulate", "--no-web", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "results stored, no duplicates" in done.stdout
+
+
+def test_a_long_path_keeps_its_end_which_tells_one_cell_from_the_next() -> None:
+    path = "/a/very/long/way/to/the/samples/cells/all/UID_45_24_11_all.png"
+    shown = short(path, 30)
+    assert len(shown) <= 30
+    assert shown == "…/all/UID_45_24_11_all.png"
+    assert short(path, 200) == path
+    assert short("/x/" + "n" * 50, 20) == "…" + "n" * 19

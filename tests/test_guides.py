@@ -54,3 +54,44 @@ def test_what_a_guide_points_to_is_there(guide: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", guide.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (guide.parent / target).exists(), f"{guide.name}: {target}"
+
+
+_MARKED = re.compile(r"\((?:not run|hardware)\)")
+RUN_BY = {
+    r"(?:sudo (?:-u leukoscope )?)?leukoscope ": "the test above takes each, the board runs those of install.md",
+    r"(?:sudo )?\./systemd/(?:un)?install\.sh": "tests/systemd, tests/board",
+    r"(?:sudo )?systemctl (?:(?:try-)?re)?(?:start|stop|status|daemon-reload)(?: leukoscope[-a-z]*)*$": "tests/board",
+    r"systemctl daemon-reload$": "tests/board",
+    r"sudo install -m 640 -g leukoscope /dev/null ": "tests/board/guide.py",
+    r"mosquitto_sub |sudo chown mosquitto: /etc/mosquitto/certs|for unit in |ls /opt/|sudo ln -sfn versions/": "tests/board",
+    r"sudo cp (?:-r )?(?:/opt/leukoscope|fleet)/|cp fleet/mosquitto/acl|echo .*\| sudo tee ": "copies; tests/fleet does the same in a folder",
+    r"promtool check config|fleet/certificates\.sh|mosquitto_passwd ": "tests/fleet",
+    r"python (?:subscriber|capture)\.py": "tests/test_examples.py",
+    r"make (?:demo|test|deb|bundle|board|board-test|deb-test|rivals|family|soak|bench-check|pythons|long-test|arm64-parity|lint)\b": "the Makefile's own",
+}
+"""What begins so in a guide is run, and where."""
+
+
+def shell_lines(guide: Path) -> list[str]:
+    """What a guide has to be typed: the lines with a `$`, and those of other blocks that begin with a program's name."""
+    text = guide.read_text(encoding="utf-8")
+    lines = [
+        line.strip() for block in _BLOCK.findall(text) for line in block.replace("\\\n", " ").splitlines()
+    ]
+    begins = ("$ ", "sudo ", "make ", "docker ", "promtool ", "mosquitto_")
+    return [line.removeprefix("$ ") for line in lines if line.startswith(begins)]
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
+def test_every_line_to_type_is_run_somewhere_or_marked(guide: Path) -> None:
+    run = re.compile("|".join(RUN_BY))
+    unmarked = [
+        line
+        for line in shell_lines(guide)
+        if not _MARKED.search(line) and not run.match(line.partition("  #")[0].strip())
+    ]
+    assert unmarked == []
+
+
+def test_there_are_lines_to_type() -> None:
+    assert sum(len(shell_lines(guide)) for guide in GUIDES) > 60

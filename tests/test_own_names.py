@@ -58,7 +58,7 @@ DATABASE = "sqlite:///demo-results.db"
 def test_results_count_by_these_names(folder: Path) -> None:
     table = leukoscope(folder, "results", DATABASE)
     assert table.splitlines()[0].split("first")[0].split() == [
-        *("specimen", "results", "blast", "normal", "cell", "refer", "mean", "p(blast)", "other")
+        *("specimen", "results", "blast", "normal", "cell", "refer", "other", "mean", "p(blast)")
     ]
     totals = [json.loads(line) for line in leukoscope(folder, "results", DATABASE, "--json").splitlines()]
     assert {total["key"]: total["counts"] for total in totals} == {

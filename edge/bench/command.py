@@ -1,6 +1,7 @@
 """`leukoscope bench`."""
 
 import argparse
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,9 @@ MEMORY_SECONDS = 900.0
 
 def bench(options: argparse.Namespace) -> int:
     """Time every model with every number of threads; with `--json`, one line each."""
+    logging.getLogger("edge.cameras").setLevel(
+        logging.WARNING
+    )  # that its own frames are taken tells nobody anything
     models, images = asked_models(options), asked_images(options)
     if options.memory:
         return _flat_memory(options, models[0], images if options.images or not options.field else [])

@@ -9,6 +9,13 @@ from edge.errors import LeukoscopeError
 Results = dict[str, Any]
 
 _COLUMNS = ("min", "p50", "p95", "p99", "max")
+MEANINGS = (
+    "total: from a picture in memory to its verdict; bare invoke: the same network without this program",
+    "capture, record, accept, durable: taking a frame, making its record, handing it to the outbox, and until it is safe on "
+    "the disk; p50: half of all runs are faster, p95, p99: 95 and 99 of 100",
+)
+"""What a reader who sees the table for the first time asks."""
+
 _PLOTTED = ("preprocess", "invoke", "record", "accept", "capture")
 
 
@@ -34,6 +41,7 @@ def format_table(results: Results) -> str:
     )
     if "sustained" in results:
         lines.append(_sustained(results["sustained"]))
+    lines += MEANINGS
     lines.append(f"peak memory: {results['peak_rss_mb']:.0f} MB; {_conditions(results)}")
     return "\n".join(lines)
 

@@ -115,8 +115,8 @@ def _blocks(frame: Pixels) -> Blocks:
 
 def _refuse_what_is_no_empty_field(mean: Blocks, rgb: Blocks) -> None:
     levels = (
-        f"this is no empty, lit field: it has red, green, blue {', '.join(f'{value:.0f}' for value in rgb)} and at most "
-        f"{mean.max():.0f} of 255 levels; set lamp and exposure so that all lie between "
+        f"this is no empty, lit field: red, green, blue are {', '.join(f'{value:.0f}' for value in rgb)} and at most "
+        f"{mean.max():.0f} of 255; move to a place without cells, and set lamp and exposure so that all lie between "
         f"{SMALLEST_FIELD_LEVELS} and {LARGEST_FIELD_LEVELS}"
     )
     if rgb.min() < SMALLEST_FIELD_LEVELS:

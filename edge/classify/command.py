@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from edge import settings as settings_file
 from edge.cameras.preparation import Preparation
 from edge.classify.contact_sheet import Tile, contact_sheet, thumbnail
@@ -19,6 +21,9 @@ from edge.model.file import ModelFile, read_model
 from edge.model.installation.install import of_settings
 from edge.model.installed import find_model
 from edge.model.summary import Summary, label_of
+
+BLACK_BELOW, LEAST_BLACK = 25, 0.3
+"""A segmented cell stands on black: four fifths of C-NMC's pictures; the rim of a field through an eyepiece is a fifth."""
 
 
 def command(options: argparse.Namespace) -> int:
@@ -101,11 +106,13 @@ class _Report(Report[Pixels | None]):
     def __init__(self, options: argparse.Namespace, model: ModelFile):
         super().__init__(options, model, Summary(model.manifest.classes()))
         self._tiles: list[Tile] = []
+        self._on_light = 0
 
     def add(self, line: Line, picture: Pixels | None) -> None:
         self.lines.append(line)
         source = Path(line["source"])
         self.summary.add(source, line.get("verdict"))
+        self._on_light += picture is not None and _black_share(picture) < LEAST_BLACK
         if self._options.html:
             image = thumbnail(picture) if picture is not None else ""
             self._tiles.append(Tile(line, image, label_of(source, self._classes)))
@@ -123,6 +130,14 @@ class _Report(Report[Pixels | None]):
             page = contact_sheet(self._tiles, self.summary, self._model)
             content = page.encode(errors="replace")
             self._written(self._options.html, content, f"a contact sheet of {len(self._tiles)} images")
+
+    def hint(self) -> str:
+        if not self._on_light or self._options.config:
+            return ""
+        return (
+            f"{self._on_light} of {len(self.lines)} images are not single cells on black, which the model expects: "
+            "whole fields need --field, pictures of a box's camera --config FILE"
+        )
 
     def _table(self) -> bytes:
         """A row per image, with a probability per class."""
@@ -142,3 +157,12 @@ class _Report(Report[Pixels | None]):
             model.get("sha256", ""),
             line.get("error", ""),
         )
+
+
+def _black_share(pixels: Pixels) -> float:
+    """The share of black pixels, 0 to 1, by every fourth row and column.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+    """
+    return float(np.mean(pixels[::4, ::4].max(axis=-1) < BLACK_BELOW))

@@ -110,8 +110,8 @@ class _FieldReport(Report[str]):
         likely = f"{first} {cell['probabilities'][first]:.3f}" if was_asked(cell["kind"]) else ""
         why = f"  ({'; '.join(cell['reasons'])})" if cell["reasons"] else ""
         word = OTHER if cell["kind"] == OTHER else cell["verdict"]
-        box = f"{width}x{height} at {left},{top}"
-        return f"{number:4}  {self._coloured(word)}  {likely:9}  {box:18}" + safe_lines(why)
+        box = f"{width}x{height} px at {left},{top}"
+        return f"{number:4}  {self._coloured(word)}  {likely:9}  {box:21}" + safe_lines(why)
 
     def write(self) -> None:
         if self._options.csv:

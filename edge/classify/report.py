@@ -70,6 +70,10 @@ class Report(ABC, Generic[Picture]):
     def write(self) -> None:
         """The files that were asked for."""
 
+    def hint(self) -> str:
+        """What the user may have meant instead; "" for nothing."""
+        return ""
+
     def go_through(self, judge: Callable[[Path, Pixels | LeukoscopeError], tuple[Line, Picture]]) -> int:
         """Judge every image; 1 if one could not be read.
 
@@ -100,6 +104,8 @@ class Report(ABC, Generic[Picture]):
         self.write()
         if talks:
             self.summary.show(sys.stderr)
+            if hint := self.hint():
+                console.note(hint)
         return 1 if self.summary.failed else 0
 
     def _show(self, line: Line, show: Show) -> None:

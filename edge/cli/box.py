@@ -110,7 +110,7 @@ def _calibrate(add: Add) -> None:
 def _classify(add: Add) -> None:
     text = "Classify image files or folders"
     p = add("classify", "edge.classify.command:command", text, "classify cells/ --html sheet.html")
-    p.add_argument("paths", type=Path, nargs="+", metavar="PATH")
+    p.add_argument("paths", type=Path, nargs="+", metavar="PATH", help="image files, or folders of them")
     model_option(p)
     p.add_argument(
         "--config",

@@ -30,13 +30,17 @@ def _train(add: Add) -> None:
         help="cells: finds white cells in whole fields; kind: tells lymphoid cells from others",
     )
     p.add_argument(
-        "--fold", choices=("0", "1", "2", "all"), help="all: with --split none, train on every cell"
+        "--fold", choices=("0", "1", "2", "all"), help="of C-NMC; all: with --split none, train on every cell"
     )
-    p.add_argument("--split", choices=("image", "subject", "none"), help="none: train on every cell")
+    p.add_argument(
+        "--split",
+        choices=("image", "subject", "none"),
+        help="image: as the paper; subject: no patient on two sides; none: train on every cell",
+    )
     p.add_argument("--split-file", type=Path, metavar="FILE", help="instead: from dataset split --out")
     p.add_argument("--recipe", metavar="NAME|FILE", help="default: paper")
     _recipe_options(p)
-    p.add_argument("--out", type=Path, required=True, metavar="RUN")
+    p.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder for the run")
     p.add_argument("--resume", action="store_true", help="continue from the last checkpoint in RUN")
     p.add_argument("--epochs", type=count, metavar="N", help="instead of the recipe's")
 
@@ -45,7 +49,9 @@ def _evaluate(add: Add) -> None:
     p = add(
         "evaluate", "train.commands:evaluate", "Metrics of a run or a model file", "evaluate run --data C-NMC"
     )
-    p.add_argument("subject", metavar="RUN|MODEL.tflite|RECIPE")
+    p.add_argument(
+        "subject", metavar="RUN|MODEL.tflite|RECIPE", help="what to judge; RECIPE with --cross-validate"
+    )
     _data_option(p)
     p.add_argument(
         "--cross-validate",
@@ -96,7 +102,9 @@ def _ensemble(add: Add) -> None:
         help="runs of the same network, crop and split; or the --out folders of evaluate, such as "
         "cross-validations",
     )
-    p.add_argument("--out", type=Path, required=True, metavar="RUN|DIR")
+    p.add_argument(
+        "--out", type=Path, required=True, metavar="RUN|DIR", help="a new folder for what they are together"
+    )
     p.add_argument(
         "--data", type=Path, nargs="+", metavar="DIR", help="needed to join --out folders of evaluate"
     )
@@ -110,12 +118,24 @@ def _export(add: Add) -> None:
         "Convert a run to an int8 model file",
         "export run --out model.tflite",
     )
-    p.add_argument("run", type=Path, metavar="RUN")
-    p.add_argument("--out", type=Path, required=True, metavar="MODEL.tflite")
-    p.add_argument("--data", type=Path, nargs="+", metavar="DIR", help="default: what the run trained on")
-    p.add_argument("--representative", type=count, default=256, metavar="N", help="calibration images")
+    p.add_argument("run", type=Path, metavar="RUN", help="of `leukoscope train`")
     p.add_argument(
-        "--max-drop", type=points, default=0.5, metavar="POINTS", help="accuracy that int8 may lose"
+        "--out", type=Path, required=True, metavar="MODEL.tflite", help="the model file that the box runs"
+    )
+    p.add_argument("--data", type=Path, nargs="+", metavar="DIR", help="default: what the run trained on")
+    p.add_argument(
+        "--representative",
+        type=count,
+        default=256,
+        metavar="N",
+        help="calibration images (default: %(default)s)",
+    )
+    p.add_argument(
+        "--max-drop",
+        type=points,
+        default=0.5,
+        metavar="POINTS",
+        help="accuracy that int8 may lose, percentage points (default: %(default)s)",
     )
     p.add_argument(
         "--evidence",
@@ -150,7 +170,7 @@ def _noise_option(p: argparse.ArgumentParser) -> None:
 
 
 def _data_set_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("directory", type=Path, metavar="DIR|CSV")
+    p.add_argument("directory", type=Path, metavar="DIR|CSV", help="the data, as `train --data` takes them")
     _positive_option(p)
 
 
@@ -166,16 +186,21 @@ def _dataset(add: Add) -> None:
         metavar="CSV",
         help="path, part, name, sha256 and bytes of the official images (default: DIR/manifest.csv)",
     )
-    p.add_argument("--json", action="store_true", help="everything, with every missing image")
+    json_option(p, "print one JSON document, with every missing image")
 
     p = add_action(
         "split", "Split images into training, validation and test sets", "split DIR --fold 1 --method image"
     )
     p.add_argument("--fold", type=int, choices=(0, 1, 2), help="of C-NMC; other data are split as a whole")
-    p.add_argument("--method", choices=("image", "subject"), required=True)
-    p.add_argument("--seed", type=whole, default=0, metavar="N")
+    p.add_argument(
+        "--method",
+        choices=("image", "subject"),
+        required=True,
+        help="image: as the paper; subject: no patient on two sides",
+    )
+    p.add_argument("--seed", type=whole, default=0, metavar="N", help="of the split (default: %(default)s)")
     p.add_argument("--out", type=out_file, metavar="FILE", help="write the lists there")
-    p.add_argument("--json", action="store_true")
+    json_option(p)
 
 
 def _data_option(p: argparse.ArgumentParser) -> None:
@@ -213,7 +238,7 @@ def _recipe_options(p: argparse.ArgumentParser) -> None:
         help="to start from (default: imagenet, none for networks without)",
     )
     p.add_argument("--limit", type=count, metavar="N", help="use at most N images per split (quick trial)")
-    p.add_argument("--seed", type=whole, default=0, metavar="N", help="of the split")
+    p.add_argument("--seed", type=whole, default=0, metavar="N", help="of the split (default: %(default)s)")
     p.add_argument(
         "--teacher",
         type=Path,

@@ -75,7 +75,7 @@ def _review(add: Add) -> None:
     p.add_argument("--config", type=Path, metavar="FILE", help="use the archive of this settings file")
     text = "Store the verdicts of such a folder, as the table and the places of the pictures tell them"
     p = add_action("import", text, "import reviewed --to sqlite:///results.db")
-    p.add_argument("folder", type=Path, metavar="DIR")
+    p.add_argument("folder", type=Path, metavar="DIR", help="a folder of `review export`")
     p.add_argument(
         "--to",
         dest="target",
@@ -95,7 +95,7 @@ def add_model_actions(add: AddAction) -> None:
     p.add_argument("--name", metavar="NAME", help="of the signer (default: FILE)")
     p = add("sign", "Sign a model file in its place", "sign ours.tflite --key laboratory.key")
     p.set_defaults(command=f"{module}:sign_command")
-    p.add_argument("file", metavar="NAME|FILE")
+    p.add_argument("file", metavar="NAME|FILE", help="the model to sign")
     p.add_argument("--key", type=Path, required=True, metavar="FILE", help="of `leukoscope model keygen`")
     p.add_argument(
         "--counter",

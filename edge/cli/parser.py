@@ -27,11 +27,18 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """The commands as `leukoscope --help` lists them."""
 
 
+class _Help(argparse.HelpFormatter):
+    """Descriptions fold at the terminal's width; examples are copied, so they stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return indent + text if text.startswith("example: ") else super()._fill_text(text, width, indent)
+
+
 class Parser(argparse.ArgumentParser):
     """As argparse's, but a mistyped command or option is answered with the nearest one."""
 
     def __init__(self, **settings: Any):
-        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+        super().__init__(formatter_class=_Help, **settings)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """See argparse; an unknown option is reported by the command that it was given to."""

@@ -22,8 +22,18 @@ def _log(add: Add) -> None:
     p = add(
         "log", "edge.logger.command:command", "Store results from a broker", "log --broker mqtt://localhost"
     )
-    p.add_argument("--broker", required=True, metavar="mqtt://…")
-    p.add_argument("--to", default="sqlite:///results.db", metavar="TARGET", help="default: %(default)s")
+    p.add_argument(
+        "--broker",
+        required=True,
+        metavar="mqtt://…",
+        help="its address: mqtt://HOST[:PORT], with TLS mqtts://HOST[:PORT]",
+    )
+    p.add_argument(
+        "--to",
+        default="sqlite:///results.db",
+        metavar="TARGET",
+        help="sqlite:///FILE.db, postgresql://…, FILE.csv or FILE.jsonl (default: %(default)s)",
+    )
     p.add_argument("--group", metavar="NAME", help="share the results with the other loggers of this group")
     p.add_argument("--topic", default="leukoscope/+/cells", metavar="FILTER", help="default: %(default)s")
     p.add_argument(
@@ -37,20 +47,25 @@ def _log(add: Add) -> None:
     )
     p.add_argument("--cert-file", type=Path, metavar="FILE", help="this logger's own certificate")
     p.add_argument("--key-file", type=Path, metavar="FILE", help="the private key of that certificate")
+    p.add_argument("--quiet", action="store_true", help="no table and no line per result; the log only")
 
 
 def _results(add: Add) -> None:
     text = "Show totals or rows of a logger's database"
     p = add("results", "edge.logger.results:command", text, "results --by specimen")
     p.add_argument("database", nargs="?", default="sqlite:///results.db", help="default: %(default)s")
-    p.add_argument("--by", choices=("specimen", "device"), default="specimen")
+    p.add_argument(
+        "--by", choices=("specimen", "device"), default="specimen", help="a total each (default: %(default)s)"
+    )
     p.add_argument("--device", metavar="ID", help="only this device")
     p.add_argument("--specimen", metavar="NAME", help="only this specimen")
     p.add_argument("--last", metavar="1h", help="captured in the last 90s, 15m, 1h or 7d")
     p.add_argument(
         "--csv", type=csv_file, metavar="FILE", help="write the rows themselves; - for standard output"
     )
+    p.add_argument("--limit", type=count, metavar="N", help="the last N totals only")
     json_option(p, "print one JSON line per total")
+    quiet_option(p)
 
 
 def _web(add: Add) -> None:
@@ -90,7 +105,13 @@ def _report(add: Add) -> None:
         metavar="DATABASE",
         help="of `leukoscope log` (default: %(default)s)",
     )
-    p.add_argument("--out", type=out_file, required=True, metavar="FILE.html|FILE.json|FILE.csv")
+    p.add_argument(
+        "--out",
+        type=out_file,
+        required=True,
+        metavar="FILE.html|FILE.json|FILE.csv",
+        help="to print, for a hospital's system (FHIR R4), or for a spreadsheet",
+    )
     p.add_argument(
         "--format", choices=("html", "fhir", "csv"), help="default: by the ending of FILE, .json for fhir"
     )
@@ -112,7 +133,7 @@ def _report(add: Add) -> None:
 def _backup(add: Add) -> None:
     text = "Write the box's settings, model, results and pictures into one file"
     p = add("backup", "edge.upkeep.command:backup_command", text, "backup --out box-1.tar")
-    p.add_argument("--out", type=out_file, required=True, metavar="FILE.tar")
+    p.add_argument("--out", type=out_file, required=True, metavar="FILE.tar", help="readable for you alone")
     p.add_argument("--no-pictures", action="store_true", help="without the pictures of the archive")
     _of_box(p)
     quiet_option(p)
@@ -122,7 +143,7 @@ def _backup(add: Add) -> None:
 def _restore(add: Add) -> None:
     text = "Bring back what a backup holds; nothing newer is lost"
     p = add("restore", "edge.upkeep.command:restore_command", text, "restore box-1.tar")
-    p.add_argument("file", type=Path, metavar="FILE.tar")
+    p.add_argument("file", type=Path, metavar="FILE.tar", help="of `leukoscope backup`")
     p.add_argument("--check", action="store_true", help="only read it: is it whole?")
     p.add_argument(
         "--config", type=Path, metavar="FILE", help="where the settings go (default: where they were)"

@@ -53,6 +53,9 @@ def command(options: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with ExitStack() as stack:
+        starting = stack.enter_context(ExitStack())
+        if not options.quiet:
+            starting.enter_context(console.waiting("starting broker, page and daemon"))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leukoscope-demo-")))
         host, port = stack.enter_context(broker(options.broker, folder))
         device = f"demo-{uuid.uuid4().hex[:8]}"
@@ -63,6 +66,7 @@ def command(options: argparse.Namespace) -> int:
             f"page: {page}\n" if page else ""
         ) + f"broker {host}:{port}, topic leukoscope/{device}/cells, results to {target}"
         show = make_show(list(model.manifest.classes()), place, options.json, options.quiet)
+        starting.close()
         stack.enter_context(show)
         subscriber = Subscriber(
             f"mqtt://{joined(host, port)}",
@@ -104,8 +108,11 @@ def _run(
             accepted = _follow(daemon, stop, seconds, folder / "outbox.db", show)
     lines = daemon_log.read_text(errors="replace").splitlines() if show.draws else []
     notes = [line for line in lines if not line.startswith("INFO ")][-LOG_LINES:]
+    if accepted is None and stop.is_set():
+        return 0, 0, notes
     if accepted is None:
         reason = "\n".join(notes) if show.draws else "the reason is above"
+        reason = reason or f"it took longer than {START_TIMEOUT_S:.0f} s; is the machine busy?"
         raise LeukoscopeError(f"the daemon did not start: {reason}")
     return accepted, daemon.returncode, notes
 
@@ -118,6 +125,10 @@ def _follow(
     Returns:
         How many results it accepted, or None if it did not start.
     """
+    # The time that was asked for begins when the daemon is up: a slow or busy machine takes seconds to start it.
+    started = time.monotonic() + START_TIMEOUT_S
+    while daemon.poll() is None and not stop.is_set() and not outbox.exists() and time.monotonic() < started:
+        stop.wait(0.05)
     end = time.monotonic() + (seconds or float("inf"))
     while daemon.poll() is None and not stop.is_set() and time.monotonic() < end:
         stop.wait(0.05)

@@ -13,7 +13,7 @@ from rich.panel import Panel as Frame
 from rich.table import Table
 from rich.text import Text
 
-from edge.demo.show import Show, near
+from edge.demo.show import Show, short
 from edge.host.journal import safe_lines
 from edge.host.text import harmless
 from edge.model.summary import REFER, label_of
@@ -26,6 +26,8 @@ REDRAWS_PER_S = 8
 LATENCIES = 200
 BAR_CELLS = 30
 _WIDTH = 100
+SOURCE_CHARACTERS = 44
+"""So that it stands on one line of a terminal of 80 columns."""
 
 
 class Panel(Show):
@@ -79,7 +81,7 @@ class Panel(Show):
             self._bars(verdicts),
             Text(facts if rows else "starting …", style="bold"),
             self._table(latest),
-            Text("Ctrl-C ends it", style="dim"),
+            Text("Ctrl-C ends it, and the page with it", style="dim"),
             *(Text(harmless(note, _WIDTH), style="yellow") for note in self._notes.latest),
         ]
         title = f"Leukoscope demo · {NOTICE}"
@@ -108,7 +110,7 @@ class Panel(Show):
                 f"{record.probabilities.get(first, float('nan')):.3f}",
                 label or "–",
                 Text(mark, style="green" if mark == "✓" else "bold red"),
-                Text(harmless(near(record.source)[-48:])),
+                Text(harmless(short(record.source, SOURCE_CHARACTERS))),
             )
         return table
 

@@ -89,7 +89,8 @@ class Show:
         """The summary and what to do next; 1 if something that was accepted was not stored."""
         missing = accepted - self.rows
         stored = f"{self.rows} results stored, no duplicates" + (f", {missing} MISSING" if missing else "")
-        print(f"{stored}: {self.summary.sentence()}\nin {target}; {NOTICE}")
+        for line in (f"{stored}: {self.summary.sentence()}", f"in {target}; {NOTICE}"):
+            print("\n".join(console.folded(line)))
         if not self._quiet:
             print(_next_steps(target))
         sys.stdout.flush()
@@ -141,16 +142,26 @@ def near(source: str) -> str:
     return source.removeprefix(f"{Path.cwd()}/")
 
 
+def short(source: str, longest: int) -> str:
+    """A path of at most so many characters; its end, which tells one cell from the next, is kept."""
+    text = near(source)
+    if len(text) <= longest:
+        return text
+    name = text.rpartition("/")[2]
+    kept = text[-(longest - 2) :].partition("/")[2]
+    return f"…/{kept}" if kept else f"…{name[-(longest - 1) :]}"
+
+
 def _next_steps(target: str) -> str:
     command = own_command()
     samples = near(str(SAMPLES)) if SAMPLES.is_dir() else "FOLDER"
     steps = {
         f"{command} results {target}": "these results, by specimen",
         f"{command} classify {samples} --html sheet.html": "a page with every cell, to look at or mail",
-        f"{command} doctor": "what a real box still needs; docs/install.md",
+        f"{command} demo": "once more until Ctrl-C, with time for its page",
+        f"{command} doctor": "what a real box still needs (docs/start.md)",
     }
-    width = max(map(len, steps))
-    return "\n".join(["next:", *(f"  {step:<{width}}  {why}" for step, why in steps.items())])
+    return "\n".join(["next:", *(f"  {why}:\n    {step}" for step, why in steps.items())])
 
 
 def own_command() -> str:

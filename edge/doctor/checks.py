@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edge.cameras.sources import make_camera
-from edge.doctor.findings import Finding, failed, ok, warning
+from edge.doctor.findings import Finding, failed, ok, unknown, warning
 from edge.errors import LeukoscopeError
 from edge.health.report import versions
 from edge.health.reporter import HISTORY_FILE
@@ -92,9 +92,7 @@ def drift(settings: Settings) -> Finding:
     report = last_report(settings) if in_use(settings) else None
     found = (report or {}).get("drift")
     if not found:
-        return ok(
-            "drift", "not known: no service runs, too few cells yet, or the model tells nothing of its cells"
-        )
+        return unknown("drift", "no service runs, too few cells yet, or the model tells nothing of its cells")
     seen = (
         f"distance {found['distance']:.2f} of the last {found['cells']} cells, limit {found['threshold']:.2f}"
     )
@@ -136,7 +134,7 @@ def disk(settings: Settings) -> Finding:
     """Space beside the outbox."""
     folder = _existing(Path(settings.outbox.file).parent)
     space_mb = machine.disk_mb(folder)
-    seen = f"{space_mb['free']} of {space_mb['total']} MB free at {folder}"
+    seen = f"{space_mb['free'] / 1000:.1f} of {space_mb['total'] / 1000:.1f} GB free at {folder}"
     if space_mb["free"] < LOW_DISK_MB:
         return warning(
             "disk",
@@ -149,7 +147,7 @@ def disk(settings: Settings) -> Finding:
 def memory(_settings: Settings) -> Finding:
     """Memory that is left."""
     available_mb = machine.memory_mb()["available"]
-    seen = f"{available_mb:.0f} MB available"
+    seen = f"{available_mb / 1000:.1f} GB available"
     if available_mb < LOW_MEMORY_MB:
         return warning("memory", f"{seen}; stop other programs", "ps aux --sort=-rss | head")
     return ok("memory", seen)
@@ -275,7 +273,7 @@ def temperature(_settings: Settings) -> Finding:
     """The hottest part of the board."""
     value_c = machine.temperature_c()
     if value_c is None:
-        return ok("temperature", "no sensor found")
+        return unknown("temperature", "no sensor found")
     if value_c >= WARM_C:
         slow = "the board slows down" if value_c >= HOT_C else f"at {HOT_C:.0f} °C the board slows down"
         return warning("temperature", f"{value_c:.0f} °C: {slow}; add a heat sink, a fan or more air")
@@ -286,7 +284,7 @@ def power(_settings: Settings) -> Finding:
     """Under-voltage and throttling."""
     found = machine.throttling()
     if found is None:
-        return ok("power", "not reported")
+        return unknown("power", "this board does not report it")
     if found["now"] or found["since_boot"]:
         now, before = ", ".join(found["now"]) or "nothing", ", ".join(found["since_boot"]) or "nothing"
         return warning(
@@ -300,7 +298,7 @@ def service(_settings: Settings) -> Finding:
     shown = output_of("systemctl", "show", "--property=LoadState,ActiveState,StatusText,NRestarts", UNIT)
     state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     if state.get("LoadState") != "loaded":
-        return ok("service", "not installed as a service here")
+        return unknown("service", "not installed as a service here")
     seen = f"{state['ActiveState']} ({state.get('StatusText') or 'no status'})"
     if state["ActiveState"] != "active":
         return warning(

@@ -18,7 +18,7 @@ from edge.host.terminal import console
 from edge.notice import NOTICE
 from edge.settings import Settings
 
-_SEVERITY = {"ok": 0, "warning": 1, "failed": 2}
+_SEVERITY = {"ok": 0, "unknown": 0, "warning": 1, "failed": 2}
 
 
 def examine(settings: Settings) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-State = Literal["ok", "warning", "failed"]
+State = Literal["ok", "unknown", "warning", "failed"]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -12,7 +12,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: of the check.
-        state: "warning" if the box works, but not for long or not well.
+        state: "warning" if the box works, but not for long or not well; "unknown" if nothing here can tell.
         message: what was seen and, if it is not ok, what to do.
         command: a command that mends it or shows more; "" for none.
         key: the setting that it concerns, as table and key; empty for none.
@@ -28,6 +28,11 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 def ok(name: str, message: str) -> Finding:
     """All is well."""
     return Finding(name=name, state="ok", message=message)
+
+
+def unknown(name: str, message: str) -> Finding:
+    """Nothing here can tell; nothing is to be done."""
+    return Finding(name=name, state="unknown", message=message)
 
 
 def warning(name: str, message: str, command: str = "", key: tuple[str, ...] = ()) -> Finding:

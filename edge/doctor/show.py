@@ -10,7 +10,7 @@ from types import TracebackType
 from edge.doctor.findings import Finding
 from edge.host.terminal import console
 
-_COLOURS = {"ok": "32", "warning": "33", "failed": "1;31"}
+_COLOURS = {"ok": "32", "unknown": "90", "warning": "33", "failed": "1;31"}
 _INDENT = " " * 21
 _LEAST_COLUMNS = 40
 """Of the text beside the indent; a narrower terminal folds lines by itself."""
@@ -21,7 +21,7 @@ class Show:
 
     Args:
         shown: False for nothing at all, as with --json.
-        quiet: only what is not ok.
+        quiet: only what is to be mended.
     """
 
     def __init__(self, shown: bool, quiet: bool):
@@ -43,7 +43,7 @@ class Show:
 
     def found(self, finding: Finding) -> None:
         """Show one finding."""
-        if not self._shown or (self._quiet and finding.state == "ok"):
+        if not self._shown or (self._quiet and finding.state in ("ok", "unknown")):
             return
         state = f"{finding.state:8}"
         if self._colours:
@@ -60,9 +60,9 @@ class Show:
             [finding.name for finding in findings if finding.state == state]
             for state in ("failed", "warning")
         )
-        print(
-            f"{_counted('failure', failures, 'No failures')}; {_counted('warning', warnings, 'no warnings')}"
-        )
+        unknown = [finding.name for finding in findings if finding.state == "unknown"]
+        counted = [_counted("failure", failures, "No failures"), _counted("warning", warnings, "no warnings")]
+        print("; ".join([*counted, *([f"not known: {', '.join(unknown)}"] if unknown else [])]))
 
 
 def _lines(message: str) -> list[str]:

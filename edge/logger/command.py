@@ -41,6 +41,13 @@ class Lines:
         print(f"{captured_at}  {device} {record.sequence}  {record.verdict}{note}", flush=True)
 
 
+class Nothing:
+    """Shows nothing, for --quiet."""
+
+    def stored(self, record: Record, new: bool) -> None:
+        """See View."""
+
+
 class Count:
     """Counts what a view shows."""
 
@@ -78,7 +85,7 @@ def command(options: argparse.Namespace) -> int:
         sink.close()
         raise
     log.info("storing results of %s to %s; %s", shown(options.broker), sink.name, NOTICE)
-    with _view(sink.name, subscriber) as view:
+    with _view(sink.name, subscriber, options.quiet) as view:
         count = Count(view)
         subscriber.on_stored = count.stored
         subscriber.start()
@@ -93,7 +100,10 @@ def command(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _view(target: str, subscriber: Subscriber) -> Iterator[View]:
+def _view(target: str, subscriber: Subscriber, quiet: bool) -> Iterator[View]:
+    if quiet:
+        yield Nothing()
+        return
     if sys.stdout.isatty():
         try:
             from edge.logger.live import LiveTable

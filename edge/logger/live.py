@@ -37,6 +37,8 @@ _REFER_COLOUR, _OTHER_COLOUR, _CLASS_COLOURS = "yellow", "blue", ("red", "green"
 CLASSES_KEPT = 4
 """Pairs of class names that have columns of their own: they come from the broker."""
 _SHRINKING = ("specimen", "source")
+NARROW = 76
+"""Under so many columns they would have no room: they are left out of the latest results."""
 
 
 class LiveTable:
@@ -107,7 +109,7 @@ class LiveTable:
         room -= specimens + FRAME_LINES
         parts: list[RenderableType] = [*head, _specimens(totals[-specimens:], classes)]
         if room > FRAME_LINES:
-            parts.append(_results(latest[-(room - FRAME_LINES) :], classes))
+            parts.append(_results(latest[-(room - FRAME_LINES) :], classes, options.max_width < NARROW))
         yield Group(*parts)
 
 
@@ -125,12 +127,11 @@ def _specimens(
     return table
 
 
-def _results(latest: list[Record], classes: list[Classes]) -> Table:
+def _results(latest: list[Record], classes: list[Classes], narrow: bool) -> Table:
     colours = _colours(classes)
     time_head = f"captured, {zone()}"
-    table = _table(
-        time_head, "device", "sequence", "specimen", "verdict", f"p({positive_name(classes)})", "source"
-    )
+    heads = [time_head, "device", "sequence", "specimen", "verdict", f"p({positive_name(classes)})", "source"]
+    table = _table(*(head for head in heads if not (narrow and head in _SHRINKING)))
     for record in latest:
         counted = column(record)
         pair = classes_in(record.probabilities)
@@ -139,11 +140,13 @@ def _results(latest: list[Record], classes: list[Classes]) -> Table:
             local(record.captured_at, "%H:%M:%S"),
             *_names(record.device, str(record.sequence), record.specimen),
             "–" if probability is None else f"{probability:.3f}",
-            harmless(record.source[-SOURCE_WIDTH:], SOURCE_WIDTH),
+            harmless(record.source.rpartition("/")[2][-SOURCE_WIDTH:], SOURCE_WIDTH),
         )
         texts = [_one_line(cell) for cell in cells]
         texts.insert(4, _one_line(harmless(counted, NAME_WIDTH), colours.get(counted, "")))
-        table.add_row(*texts)
+        table.add_row(
+            *(text for head, text in zip(heads, texts, strict=True) if not (narrow and head in _SHRINKING))
+        )
     return table
 
 

@@ -10,6 +10,8 @@ from typing import IO, Any
 import msgspec
 
 from edge.errors import InputError, LeukoscopeError
+from edge.host.secrets import shown_address
+from edge.host.terminal import console
 from edge.host.text import harmless
 from edge.logger.moments import local, span, zone
 from edge.logger.queries import Results, Total
@@ -59,16 +61,30 @@ def command(options: argparse.Namespace) -> int:
             _write_csv(results, options.csv, conditions)
             return 0
         totals = results.totals(options.by, **conditions)
+        if options.limit:
+            totals = sorted(totals, key=lambda total: total.last)[-options.limit :]
     finally:
         results.close()
     if options.json:
         for total in totals:
             print(msgspec.json.encode({options.by: total.key, **msgspec.structs.asdict(total)}).decode())
         return 0
-    if not (sys.stdout.isatty() and _draw(totals, options.by)):
+    if not totals:
+        console.note(f"no results{_asked(options)} in {shown_address(options.database)}")
+    elif not (console.is_terminal(sys.stdout) and _draw(totals, options.by)):
         _print(totals, options.by)
-    print(NOTICE, file=sys.stderr)
+    if not options.quiet:
+        console.note(NOTICE)
     return 0
+
+
+def _asked(options: argparse.Namespace) -> str:
+    """What was asked for, in words: " of specimen S1 of the last 1h"."""
+    words = [
+        f"{name} {harmless(value)}" for name in ("specimen", "device") if (value := getattr(options, name))
+    ]
+    words += [f"the last {options.last}"] if options.last else []
+    return "".join(f" of {word}" for word in words)
 
 
 def _draw(totals: list[Total], by: str) -> bool:
@@ -120,15 +136,15 @@ def _classes(totals: list[Total]) -> list[Classes]:
 
 def _heads(totals: list[Total]) -> list[str]:
     classes = _classes(totals)
-    *names, other = [harmless(name, NAME_WIDTH) for name in columns(classes)]
-    return ["results", *names, f"mean p({positive_name(classes)})", other]
+    names = [harmless(name, NAME_WIDTH) for name in columns(classes)]
+    return ["results", *names, f"mean p({positive_name(classes)})"]
 
 
 def _cells(total: Total, classes: list[Classes]) -> list[str]:
     """In the order of _heads."""
     mean = "–" if total.mean_probability is None else f"{total.mean_probability:.3f}"
-    *counts, other = [str(total.counts.get(name, 0)) for name in columns(classes)]
-    return [str(total.results), *counts, mean, other]
+    counts = [str(total.counts.get(name, 0)) for name in columns(classes)]
+    return [str(total.results), *counts, mean]
 
 
 def _write_csv(results: Results, file: str, conditions: Mapping[str, Any]) -> None:

@@ -100,7 +100,8 @@ class Summary:
         from rich.text import Text
 
         colours = {**dict(zip(self._classes, _COLOURS, strict=False)), REFER: "yellow", "wrong": "bold"}
-        table = Table(head[0])
+        table = Table()
+        table.add_column(head[0], overflow="fold")  # two folders that are cut look alike
         for name in head[1:]:
             table.add_column(name, justify="right", style=colours.get(name))
         for row in rows:

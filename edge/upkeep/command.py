@@ -9,6 +9,7 @@ import msgspec
 
 from edge import settings as settings_file
 from edge.errors import InputError
+from edge.host.secrets import shown_address
 from edge.host.terminal import console
 from edge.host.terminal.progress import progress
 from edge.host.text import harmless
@@ -36,7 +37,10 @@ def backup_command(options: argparse.Namespace) -> int:
         return 0
     rows = ", ".join(f"{number} {name}" for name, number in made.results.items())
     count = sum(name.startswith("pictures/") for name in made.members)
-    print(f"{options.out}: settings, models, {rows}, {count} pictures of {harmless(made.device)}")
+    size_mb = options.out.stat().st_size / 1e6
+    print(
+        f"{options.out}: {size_mb:.1f} MB; settings, models, {rows}, {count} pictures of {harmless(made.device)}"
+    )
     if made.left_out and not options.quiet:
         console.note(f"not in it, keep them elsewhere: {', '.join(made.left_out)}")
     return 0
@@ -90,7 +94,12 @@ def erase_command(options: argparse.Namespace) -> int:
         print(msgspec.json.encode(done).decode())
     else:
         print(f"erased of {what}: {_numbers(done)}; {NOTICE}")
-        console.note("backups that were made before still hold it; see docs/data-protection.md")
+        if done.nothing():
+            console.note(
+                f"nothing was found of {what}; is the name right? leukoscope results {shown_address(target)}"
+            )
+        else:
+            console.note("backups that were made before still hold it; see docs/data-protection.md")
     for text in done.left:
         console.note(f"left: {text}")
     return 1 if done.left else 0

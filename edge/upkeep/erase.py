@@ -36,6 +36,12 @@ class Erased(msgspec.Struct, kw_only=True):
     waiting: int = 0
     left: list[str] = []
 
+    def nothing(self) -> bool:
+        """Whether there was nothing to erase."""
+        return not (
+            self.cells or self.fields or self.reviews or self.rejects or self.pictures or self.waiting
+        )
+
 
 def erase(settings: Settings, target: str, specimen: str | None, before: str) -> Erased:
     """Erase everywhere; done twice, it is the same.

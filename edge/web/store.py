@@ -45,13 +45,14 @@ class Store:
         """The database.
 
         Raises:
-            LeukoscopeError: it is not there (yet) or cannot be read.
+            PageError: nothing was stored yet.
+            LeukoscopeError: it cannot be read.
         """
         if self._open is None:
             try:
                 self._open = Results(self._target)
             except InputError as error:  # nothing was stored yet
-                raise LeukoscopeError(str(error)) from None
+                raise PageError(str(error), "no_results", 503) from None
         return self._open
 
     def classes(self) -> list[Classes]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -170,3 +171,92 @@ def test_two_loggers_of_a_group_store_each_result_once(fleet: Fleet, tmp_path: P
         for logger in loggers:
             assert logger.wait(30) == 0
         database.stop()
+
+
+def command_of(unit: str, values: dict[str, str], instance: str = "") -> list[str]:
+    """What a unit of fleet/units starts, with the values that its settings file gives."""
+    text = (FLEET / "units" / unit).read_text()
+    start = next(line for line in text.splitlines() if line.startswith("ExecStart="))
+    words = start.removeprefix("ExecStart=/opt/leukoscope/current/venv/bin/leukoscope ").replace(
+        "%i", instance
+    )
+    for name, value in values.items():
+        words = words.replace(f"${{{name}}}", value)
+    assert "${" not in words.replace("${DB_PASSWORD}", "")
+    return [sys.executable, "-m", "edge", *words.split()]
+
+
+def test_the_whole_server_as_its_units_start_it(fleet: Fleet, tmp_path: Path) -> None:
+    """A box over TLS, two loggers of a group into PostgreSQL, the box's page over https, all of them as plain processes."""
+    for package in ("psycopg", "starlette", "httpx"):
+        pytest.importorskip(package)
+    import httpx
+
+    for user in ("logger", "web", "box-1", "page"):
+        (tmp_path / f"{user}.password").write_text(f"{user}'s password\n")
+    page = free_port()
+    database = PostgreSQL().start()
+    to = database.address.replace("postgres@", "postgres:${DB_PASSWORD}@")
+    connection = (
+        f'[mqtt]\nhost = "localhost"\nport = {fleet.port}\nca_file = "{fleet.folder}/authority.crt"\n'
+        'username = "{0}"\npassword_file = "' + str(tmp_path) + '/{0}.password"\n'
+    )
+    (tmp_path / "box.toml").write_text(
+        f'[device]\nid = "box-1"\n[camera]\nsource = "files:{ROOT}/samples/cells"\n[outbox]\nfile = "{tmp_path}/outbox.db"\n'
+        + connection.format("box-1")
+    )
+    (tmp_path / "box-1.toml").write_text(
+        f'[device]\nid = "box-1"\n[web]\nlisten = "127.0.0.1:{page}"\ndatabase = "{to}"\n'
+        f'password_file = "{tmp_path}/page.password"\n'
+        f'cert_file = "{fleet.folder}/broker.crt"\nkey_file = "{fleet.folder}/broker.key"\n'
+        + connection.format("web")
+    )
+    values = {
+        "LEUKOSCOPE_BROKER": f"mqtts://logger@localhost:{fleet.port}",
+        "LEUKOSCOPE_PASSWORD_FILE": str(tmp_path / "logger.password"),
+        "LEUKOSCOPE_CA_FILE": str(fleet.folder / "authority.crt"),
+        "LEUKOSCOPE_TO": to,
+    }
+    commands = [command_of("leukoscope-fleet-log@.service", values)] * 2
+    web = command_of("leukoscope-fleet-web@.service", {}, "box-1")
+    commands.append(
+        [str(tmp_path / "box-1.toml") if word.endswith("boxes/box-1.toml") else word for word in web]
+    )
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for number, command in enumerate(commands):
+            (tmp_path / f"state-{number}").mkdir()
+            environment = os.environ | {
+                "PYTHONPATH": str(ROOT),
+                "DB_PASSWORD": "anything",
+                "STATE_DIRECTORY": str(tmp_path / f"state-{number}"),
+            }
+            with (tmp_path / f"log-{number}").open("wb") as log:
+                processes.append(
+                    subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+                )
+        said = [tmp_path / f"log-{number}" for number in range(2)]
+        eventually(lambda: all("subscribed" in log.read_text() for log in said), 60)
+        run = [sys.executable, "-m", "edge", "run", "--config", tmp_path / "box.toml"]
+        box = subprocess.run(
+            run, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=90
+        )
+        assert box.returncode == 0, box.stderr
+        eventually(lambda: database.query("SELECT count(*), max(sequence) FROM cells") == [(40, 40)], 60)
+        authority = ssl.create_default_context(cafile=str(fleet.folder / "authority.crt"))
+        with httpx.Client(
+            base_url=f"https://localhost:{page}", verify=authority, trust_env=False, timeout=20
+        ) as client:
+            assert client.get("/api/cells").status_code == 401
+            token = client.get("/login").text.partition('data-token="')[2].partition('"')[0]
+            head = {"x-leukoscope-token": token}
+            assert (
+                client.post("/login", json={"password": "page's password"}, headers=head).status_code == 200
+            )
+            assert len(client.get("/api/cells").json()["cells"]) == 40
+    finally:
+        for process in processes:
+            process.terminate()
+        ended = [process.wait(30) for process in processes]
+        database.stop()
+    assert ended == [0, 0, 0]

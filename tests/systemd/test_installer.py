@@ -3,11 +3,14 @@
 import base64
 import hashlib
 import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -184,3 +187,66 @@ def test_help_is_the_scripts_own_head(script: str, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert f"sudo ./systemd/{script}" in done.stdout
     assert "set -euo" not in done.stdout
+
+
+def on_a_terminal(script: str) -> tuple[int, str]:
+    """The exit status of a bash script whose output is a terminal, and what it shows."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(["bash", "-c", script], stdout=theirs, stderr=theirs, stdin=subprocess.DEVNULL)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # the terminal's other end is closed
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    return process.wait(30), shown.decode()
+
+
+@pytest.mark.parametrize(
+    ("status", "last"), [(0, "Installing collected packages: a"), (3, "ERROR: no a==1\n  and why")]
+)
+def test_packages_are_counted_while_pip_works_and_its_errors_are_shown(
+    status: int, last: str, tmp_path: Path
+) -> None:
+    lock = tmp_path / "box.lock"
+    lock.write_text(
+        "# made by uv\na==1 \\\n    --hash=sha256:0\nb-c==2 ; python_version < '3.11' \\\n    --hash=sha256:1\n"
+    )
+    pip = tmp_path / "pip"
+    pip.write_text(
+        f"#!/bin/bash\nprintf '%s\\n' 'Collecting a==1' '  Downloading a.whl' 'Collecting b-c==2' '{last}'\nexit {status}\n"
+    )
+    pip.chmod(0o755)
+    function = f"""eval "$(sed -n '/^counted()/,/^}}/p' {ROOT}/systemd/install.sh)" """
+    found, shown = on_a_terminal(f"set -euo pipefail; {function}; counted {lock} {pip}")
+    assert found == status
+    assert "package 1 of 2: a==1" in shown
+    assert "package 2 of 2: b-c==2" in shown
+    assert "Downloading" not in shown
+    assert ("ERROR: no a==1" in shown and "and why" in shown) == (status != 0)
+
+
+def test_everything_that_is_missing_is_told_at_once_with_one_command(tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    python.write_text("#!/bin/sh\nexit 1\n")  # no venv
+    python.chmod(0o755)
+    function = f"""eval "$(sed -n '/^check_machine()/,/^}}/p' {ROOT}/systemd/install.sh)" """
+    fail = "fail() { echo $* >&2; exit 1; }"
+    done = subprocess.run(
+        ["bash", "-c", f"{fail}; {function}; BROKER=yes ROOT= PATH=/nowhere; check_machine"],
+        env={"PYTHON": str(python), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+    )
+    if shutil.which("mosquitto", path="/usr/sbin"):
+        assert done.stderr == "missing here; type: sudo apt install python3-venv\n"
+    else:
+        assert done.stderr == "missing here; type: sudo apt install python3-venv mosquitto\n"
+    assert done.returncode == 1
+
+
+def test_the_guides_ask_for_the_disk_that_the_installer_needs() -> None:
+    needed = re.search(r"^NEEDED_MB=(\d+)", (ROOT / "systemd/install.sh").read_text(), re.M)
+    assert needed is not None
+    for guide in ("start.md", "install.md"):
+        assert f"{int(needed[1]) // 1000} GB free" in (ROOT / "docs" / guide).read_text(), guide

@@ -37,7 +37,7 @@ that agreed with the label that experts gave the patient's cells.</p>
 <dl>
 <dt>Sensitivity</dt><dd>of 100 {positive} cells, how many it calls {positive}. The rest are missed.</dd>
 <dt>Specificity</dt><dd>of 100 {negative} cells, how many it calls {negative}. The rest are false alarms.</dd>
-<dt>AUC of the scores</dt><dd>the chance that a {positive} cell gets a higher score than a {negative} one: 0.5 is
+<dt>AUC of the scores</dt><dd>the chance that a cell of {positive} gets a higher score than one of {negative}: 0.5 is
 guessing, 1 is perfect. It does not depend on a threshold.</dd>
 <dt>Balanced accuracy</dt><dd>the mean of sensitivity and specificity. The AUC of the hard labels is the same
 number.</dd>

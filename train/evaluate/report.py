@@ -220,7 +220,11 @@ def _drawn(name: str, row: Row) -> str:
             "of the same patients, and nothing about other patients."
         )
     fewest = min(row["groups"].values())
-    few = f" With only {fewest} patients in one class they are still too narrow." if fewest < 15 else ""
+    few = (
+        f" With only {fewest} patient{'' if fewest == 1 else 's'} in one class they are still too narrow."
+        if fewest < 15
+        else ""
+    )
     return f"{name}: the intervals resample whole patients.{few}"
 
 

@@ -189,7 +189,9 @@ class Run:
         """
         file = self.folder / "best.keras"
         if not file.is_file():
-            raise InputError(f"{file}: missing; the run has not finished its first epoch")
+            raise InputError(
+                f"{file}: missing; the run has not finished its first epoch; go on with it: train --resume"
+            )
         module_of(self.recipe().model.network)
         return keras.models.load_model(file, compile=False)
 

@@ -5,7 +5,9 @@ Standard error may be closed or full: then a note is lost, and the work goes on.
 
 import contextlib
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from typing import IO
 
@@ -36,6 +38,14 @@ def waiting(what: str) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError, ValueError):
             print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+
+
+def folded(line: str) -> list[str]:
+    """A line of standard output as lines that fit its terminal; elsewhere it stays whole."""
+    if not is_terminal(sys.stdout):
+        return [line]
+    columns = shutil.get_terminal_size().columns
+    return textwrap.wrap(line, max(40, columns), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def is_terminal(stream: IO[str]) -> bool:

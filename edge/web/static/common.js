@@ -156,7 +156,7 @@ export function cellCard(cell, fresh = false) {
   const p = probability(cell);
   link.append(
     element("p", { class: "verdict", text: named(kind) }),
-    element("p", { text: p === undefined ? "" : t("cell.p", { of: classesOf(cell)[0], p: p.toFixed(2) }) }),
+    element("p", { text: p === undefined ? "" : t("cell.p", { of: classesOf(cell)[0], p: p.toFixed(3) }) }),
   );
   if (cell.reasons?.length) link.append(element("p", { class: "soft", text: cell.reasons[0] }));
   if (cell.review) link.append(element("p", { text: t("cell.reviewed", { label: named(cell.review.label, "label"), who: cell.review.reviewer }) }));

@@ -22,7 +22,7 @@ function aboutHealth(health) {
   if (Number.isFinite(degrees)) list.push(line(degrees < HOT_C, t("health.temperature", { c: Math.round(degrees) }), t("health.temperature_do")));
   if (health.throttling?.now?.length) list.push(line(false, t("health.throttled", { why: health.throttling.now.join(", ") }), t("health.throttled_do")));
   const free = health.disk_free_mb;
-  if (Number.isFinite(free)) list.push(line(free > DISK_LOW_MB, t("health.disk", { mb: Math.round(free) }), t("health.disk_do")));
+  if (Number.isFinite(free)) list.push(line(free > DISK_LOW_MB, t("health.disk", { gb: (free / 1000).toFixed(1) }), t("health.disk_do")));
   if (health.drift?.moved) {
     const far = health.drift.colour?.moved ? health.drift.colour : health.drift;  // colours tell more of what to mend
     list.push(line(false, t("health.drift", { d: far.distance.toFixed(2), limit: far.threshold.toFixed(2) }), t("health.drift_do")));

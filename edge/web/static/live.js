@@ -3,6 +3,7 @@ import { byId, cellCard, classes, counted, element, follow, learn, named, onClic
 
 const LAST = 24;
 const VIEW_IS_OLD_MS = 5000;
+const SAID_MS = 5000;
 let seenAt = 0;
 let best = 0;
 let wasDone = null;
@@ -114,6 +115,7 @@ function celebrate() {
 function showCell(cell) {
   if (!cell?.id) return;
   const list = byId("last");
+  byId("no-last").hidden = true;
   list.prepend(cellCard(cell, true));
   while (list.children.length > LAST) list.lastChild.remove();
 }
@@ -122,7 +124,11 @@ onSubmit(byId("start"), () => request("/api/commands/specimen_start", {
   specimen: byId("specimen").value.trim(), target: Number(byId("target").value) || 200,
 }));
 onClick(byId("stop"), () => request("/api/commands/specimen_stop", {}));
-onClick(byId("capture"), () => request("/api/commands/capture", {}));
+onClick(byId("capture"), async () => {
+  await request("/api/commands/capture", {});
+  byId("captured").textContent = t("live.captured");
+  setTimeout(() => { byId("captured").textContent = ""; }, SAID_MS);
+});
 
 follow({
   view: showView,
@@ -141,7 +147,9 @@ setInterval(() => {
 // The last cells of before this page was opened.
 try {
   const found = await request("/api/cells");
-  byId("last").append(...found.cells.slice(0, LAST).map(cellCard));
+  byId("last").append(...found.cells.slice(0, LAST).map((cell) => cellCard(cell)));
+  byId("no-last").hidden = byId("last").children.length > 0;
 } catch (error) {
-  byId("last").append(element("li", {}, element("p", { text: error.message })));
+  byId("no-last").textContent = error.message;
+  byId("no-last").hidden = byId("last").children.length > 0;
 }

@@ -33,7 +33,7 @@ async function more() {
   show();
 }
 
-const modelSaid = (cell) => ({ verdict: named(counted(cell)), name: classesOf(cell)[0], p: (probability(cell) ?? 0).toFixed(2) });
+const modelSaid = (cell) => ({ verdict: named(counted(cell)), name: classesOf(cell)[0], p: (probability(cell) ?? 0).toFixed(3) });
 
 function show() {
   const current = waiting[0] ?? null;

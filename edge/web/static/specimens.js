@@ -9,11 +9,11 @@ try {
     const name = one.key || t("specimens.unnamed");
     const at = encodeURIComponent(one.key);
     byId("specimens").tBodies[0].append(element("tr", {},
-      element("th", { scope: "row" }, element("a", { href: `/cells?specimen=${at}`, text: name })),
-      ...[...table.tHead.querySelectorAll("[data-count]")].map((head) => one.counts[head.dataset.count] ?? 0).map((n) => element("td", { class: "number", text: n })),
-      element("td", { text: moment(one.first) }),
-      element("td", {}, element("a", { href: `/report?specimen=${at}`, text: t("report") })),
-      element("td", {}, element("a", { href: `/review?specimen=${at}`, text: t("specimens.review") })),
+      element("th", { scope: "row" }, element("a", { class: "of", href: `/cells?specimen=${at}`, text: name })),
+      ...[...table.tHead.querySelectorAll("[data-count]")].map((head) => element("td", { class: "number", "data-label": head.textContent, text: one.counts[head.dataset.count] ?? 0 })),
+      element("td", { class: "moment", text: moment(one.first) }),
+      element("td", {}, element("a", { class: "button", href: `/report?specimen=${at}`, text: t("report") })),
+      element("td", {}, element("a", { class: "button", href: `/review?specimen=${at}`, text: t("specimens.review") })),
     ));
   }
 } catch (error) {

@@ -149,3 +149,17 @@ def test_fields_are_counted_by_cell_and_numbered_in_table_page_and_heat_maps(tmp
     assert page.count("data:image/jpeg;base64,") == 2 and "not readable" in page
     assert page.count("other cell") == sum(cell["kind"] == "other" for cell in cells)
     assert len(list((tmp_path / "maps").iterdir())) == len(asked)
+
+
+def test_whole_fields_without_field_are_pointed_out_and_cells_on_black_are_not(tmp_path: Path) -> None:
+    fields = clean(leukoscope("classify", ROOT / "samples" / "fields", "--limit", "3", cwd=tmp_path), 0)
+    assert "3 of 3 images are not single cells on black" in fields and "--field" in fields
+    assert "--field" not in clean(leukoscope("classify", SAMPLES, "--limit", "3", cwd=tmp_path), 0)
+    asked = leukoscope("classify", ROOT / "samples" / "fields", "--limit", "3", "--quiet", cwd=tmp_path)
+    assert clean(asked, 0) == ""
+
+
+def test_boxes_have_their_unit(tmp_path: Path) -> None:
+    done = leukoscope("classify", ROOT / "samples" / "fields", "--field", "--limit", "1", cwd=tmp_path)
+    boxes = [line for line in done.stdout.splitlines() if re.match(r" +\d+  ", line)]
+    assert boxes and all(re.search(r"\d+x\d+ px at \d+,\d+", line) for line in boxes)

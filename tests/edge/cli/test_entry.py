@@ -1,5 +1,6 @@
 """The guarded entry: streams that are closed, full or of another encoding, early signals, mistyped words."""
 
+import argparse
 import json
 import os
 import pty
@@ -351,3 +352,39 @@ def test_a_command_that_is_asked_for_has_the_same_help_alone(
         shown.append(capsys.readouterr().out)
     assert shown[0] == shown[1] != ""
     assert make_parser(name).format_help() == make_parser().format_help()
+
+
+def every_parser() -> list[tuple[str, argparse.ArgumentParser]]:
+    """Each command and each of its actions."""
+    found: list[tuple[str, argparse.ArgumentParser]] = []
+    waiting: list[argparse.ArgumentParser] = [make_parser()]
+    while waiting:
+        parser = waiting.pop()
+        found.append((parser.prog, parser))
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                waiting += action.choices.values()
+    return found[1:]
+
+
+def test_every_option_says_what_it_is() -> None:
+    parsers = every_parser()
+    assert len(parsers) > 30
+    silent = [
+        f"{name} {action.option_strings or action.dest}"
+        for name, parser in parsers
+        for action in parser._actions
+        if not action.help and not isinstance(action, argparse._SubParsersAction)
+    ]
+    assert silent == []
+
+
+def test_help_fits_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    long = {
+        f"{name}: {line}"
+        for name, parser in every_parser()
+        for line in parser.format_help().splitlines()
+        if len(line) > 80 and not line.startswith("example: ")  # an example is copied as a whole
+    }
+    assert long == set()

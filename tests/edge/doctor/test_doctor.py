@@ -13,10 +13,12 @@ import pytest
 from broker import Mosquitto, eventually, free_port
 from systemd_socket import ROOT, daemon, write_settings
 
+from edge.doctor import checks
 from edge.doctor.findings import warning
 from edge.doctor.show import Show
 from edge.doctor.support import without_secrets
 from edge.model.installed import DEFAULT_MODEL
+from edge.settings import Settings
 
 
 def doctor(config: Path, *options: object) -> "subprocess.CompletedProcess[str]":
@@ -208,3 +210,13 @@ def test_a_long_finding_is_as_wide_as_the_terminal_and_its_command_whole(
     *message, last = capsys.readouterr().out.splitlines()
     assert len(message) > 3 and max(map(len, message)) <= 70
     assert last.endswith(f"→ {command}")
+
+
+def test_what_nothing_here_can_tell_is_not_called_ok(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.machine, "temperature_c", lambda: None)
+    monkeypatch.setattr(checks.machine, "throttling", lambda: None)
+    found = [checks.temperature(Settings()), checks.power(Settings())]
+    assert [finding.state for finding in found] == ["unknown", "unknown"]
+    assert all(not finding.command for finding in found)
+    monkeypatch.setattr(checks.machine, "temperature_c", lambda: 42.0)
+    assert checks.temperature(Settings()).state == "ok"

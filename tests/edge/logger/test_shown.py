@@ -201,3 +201,38 @@ def test_a_database_that_no_logger_of_today_has_opened_is_answered(tmp_path, cap
     assert json.loads(capsys.readouterr().out)["counts"]["ALL"] == 1
     assert main(["results", f"sqlite:///{file}", "--csv", "-"]) == 0
     assert "old" in capsys.readouterr().out
+
+
+def test_results_that_are_not_there_are_said_with_what_was_asked(database, capsys):
+    assert main(["results", database, "--specimen", "nobody", "--last", "1h"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "no results of specimen nobody of the last 1h in sqlite:" in shown.err
+
+
+def test_results_limit_keeps_the_newest_and_quiet_says_nothing_more(database, capsys):
+    assert main(["results", database, "--specimen", "slide 7", "--limit", "1", "--quiet"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    head, row = shown.out.splitlines()
+    assert head.split()[:6] == ["specimen", "results", "ALL", "HEM", "refer", "other"]
+    assert row.startswith("slide 7")
+    assert main(["results", database, "--limit", "2"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_live_table_tells_one_cell_from_the_next(width):
+    table = LiveTable("x", str, Console(file=io.StringIO(), width=width, height=24))
+    for n in range(3):
+        path = f"/data/a/long/way/to/the/cells/all/{n}_UID_45_24_11_all.png"
+        table.stored(make_record(sequence=n, source=path, specimen="slide 7"), True)
+    screen = Console(file=io.StringIO(), width=width, height=24)
+    screen.print(table)
+    shown = screen.file.getvalue()
+    assert all(len(line) <= width for line in shown.splitlines())
+    if width == 80:
+        assert all(f"│ {n}_UID" in shown for n in range(3))
+    else:
+        assert "source" not in shown
+        assert "│ │" not in shown  # no column without room

@@ -347,3 +347,12 @@ def test_wrong_usage_is_named(tmp_path: Path) -> None:
         ).stderr
     )
     assert "No such file" in leukoscope("restore", tmp_path / "nothing.tar", status=2).stderr
+
+
+def test_a_mistyped_specimen_is_not_taken_for_an_erased_one(tmp_path: Path) -> None:
+    box = Box(tmp_path / "box").fill({"slide 7": 1})
+    command = [sys.executable, "-m", "edge", "erase", "slide 8", "--yes", "--config", str(box.config)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90)
+    assert "nothing was found of specimen 'slide 8'; is the name right?" in done.stderr
+    assert f"leukoscope results {box.database}" in done.stderr
+    assert "backups" not in done.stderr

@@ -165,7 +165,7 @@ def test_results_that_come_later_than_the_page_are_found(laboratory: Laboratory)
     try:
         with httpx.Client(base_url=address_in(page), timeout=20, trust_env=False) as client:
             missing = client.get("/api/cells")
-            assert (missing.status_code, missing.json()["code"]) == (503, "database")
+            assert (missing.status_code, missing.json()["code"]) == (503, "no_results")
             with sqlite3.connect(laboratory.database) as db, sqlite3.connect(folder / "later.db") as later:
                 db.backup(later)  # the logger comes later than the page
             assert client.get("/api/cells").status_code == 200

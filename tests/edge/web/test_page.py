@@ -232,3 +232,61 @@ def test_five_windows_watch_at_once(browser: Browser, demo: str) -> None:
     for context in contexts:
         context.close()
     assert threading.active_count() < 50
+
+
+FINGER_PX = 44
+"""The least side of what a gloved finger has to hit (WCAG 2.5.5)."""
+
+# A checkbox is hit by its label, which counts in its place; the skip link is for the keyboard.
+TARGETS = """[...document.querySelectorAll('a, button, input, select, summary')]
+  .map(e => e.type === 'checkbox' ? e.closest('label') : e)
+  .filter(e => e.getClientRects().length && !e.classList.contains('skip'))
+  .map(e => [`${e.tagName} ${e.id} ${e.textContent.trim().slice(0, 20)}`, e.getBoundingClientRect().height])"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1024, 600), (390, 844)])
+def test_fingers_hit_everything_and_nothing_is_on_the_right(
+    browser: Browser, demo: str, width: int, height: int
+) -> None:
+    context = browser.new_context(base_url=demo, locale="en-GB", viewport={"width": width, "height": height})
+    page = context.new_page()
+    page.goto("/live")
+    page.wait_for_selector("#last li a")  # so that there is a specimen to be listed
+    for name in PAGES:
+        page.goto(f"/{name}")
+        page.wait_for_timeout(600)
+        small = [found for found in page.evaluate(TARGETS) if found[1] < FINGER_PX - 0.5]
+        assert small == [], f"/{name} at {width} px"
+        inside = "e => [e.scrollWidth - e.clientWidth, e.className]"
+        wide = [
+            over for over in page.locator(".scroll").evaluate_all(f"all => all.map({inside})") if over[0] > 0
+        ]
+        assert wide == [], f"/{name} is scrolled sideways at {width} px"
+    page.goto("/specimens")
+    report = page.locator("#specimens td a").first
+    expect(report).to_be_visible()
+    box = report.bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= width
+    context.close()
+
+
+def test_a_touch_screen_of_600_pixels_shows_buttons_and_counts_together(browser: Browser, demo: str) -> None:
+    context = browser.new_context(base_url=demo, locale="en-GB", viewport={"width": 1024, "height": 600})
+    page = context.new_page()
+    start(page, "touch", 100)
+    until(page, f"{CELLS} >= 1")
+    for shown in ("#view", "#light", "#begin", "#stop", "#capture", "#counts", "#percent"):
+        box = page.locator(shown).bounding_box()
+        assert box is not None, shown
+        assert box["y"] + box["height"] <= 600, f"{shown} ends at {box['y'] + box['height']:.0f} px"
+    page.click("#stop")
+    context.close()
+
+
+def test_probabilities_are_not_rounded_to_certainty(page: Page) -> None:
+    page.goto("/cells?p_from=0.99")
+    page.wait_for_selector("#cells li a")
+    shown = page.locator("#cells li p:nth-of-type(2)").all_text_contents()
+    assert shown
+    assert all(re.fullmatch(r"p\(ALL\) 0\.\d{3}", text) for text in shown)
