@@ -206,7 +206,7 @@ def _calibration(manifest: Manifest) -> str:
         _moved(manifest)
         + f"temperature {found['temperature']:g};\na cell whose likelier class has less than "
         f"{found['refer_below']:g} is referred. They were fitted on {found['n']} cells ({found['cells']}; patients: "
-        f"{patients['ALL']} with ALL, {patients['HEM']}\nhealthy), each patient weighing the same, as evaluated by "
+        f"{patients['ALL']} with ALL, {patients['HEM']}\nhealthy), each patient weighing the same (√n of its n cells where the classes meet), as evaluated by "
         f"{found['judged_by']}. " + reached(found),
     ]
     if not found["new_patients"]:
