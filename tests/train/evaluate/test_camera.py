@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import Geometry
@@ -99,6 +100,29 @@ def test_a_suite_without_a_class_has_no_auc(tmp_path: Path) -> None:
     )
     assert results["clean"] == {"auc": None, "sensitivity": None, "specificity": 1.0}
     assert camera.worst(results) == ""
+
+
+def test_figures_under_noise_are_the_mean_of_several_draws(tmp_path: Path) -> None:
+    cells = []
+    for number in range(8):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((64, 64, 3), 128 + number % 2, np.uint8))
+        cells.append(Cell(f"{number}.png", "ALL" if number % 2 else "HEM", str(number), ""))
+    conditions = [each for each in camera.CONDITIONS if each.name in ("clean", "noise 10")]
+    shown: list[Pixels] = []
+
+    def score(crops: Pixels) -> np.ndarray:
+        shown.append(crops)
+        return crops[:, 0, 0, 0] / 255
+
+    results = camera.judge(score, GEOMETRY, tmp_path, cells, conditions)
+    clean, *noisy = shown
+    assert len({pixels.tobytes() for pixels in noisy}) == len(noisy) == camera.DRAWS
+    assert results["clean"]["auc"] == 1.0 and (clean[1] == 129).all()
+    is_all = np.arange(8) % 2 == 1
+    each = [roc_auc_score(is_all, pixels[:, 0, 0, 0]) for pixels in noisy]
+    assert results["noise 10"]["auc"] == pytest.approx(np.mean(each)) and min(each) < max(each) < 1
+    specificity = np.mean([(pixels[~is_all, 0, 0, 0] / 255 < 0.5).mean() for pixels in noisy])
+    assert results["noise 10"]["specificity"] == pytest.approx(specificity)
 
 
 def test_the_noise_is_that_of_the_networks_pixels(tmp_path: Path) -> None:
