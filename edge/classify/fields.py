@@ -81,8 +81,7 @@ class _FieldReader:
         for number, cell in enumerate(judged.cells, 1):
             if was_asked(cell.kind):
                 self._classifier.classify_crop(cell.crop)  # the map is that of the last crop
-                named = path.with_name(f"{path.stem}-cell-{number}{path.suffix}")
-                self._explanations.write_crop(named, cell.crop, cell.prediction)
+                self._explanations.write_crop(path, cell.crop, cell.prediction, number)
 
 
 class _FieldReport(Report[str]):

@@ -2,6 +2,7 @@
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,6 +29,8 @@ _SIDE_PX = 448
 _STRIP_PX = 112
 """Below both, where there are no reasons; a line of reasons adds `_ROW_PX`."""
 _ROW_PX = 25
+_BAR_PX = 30
+"""Of the scale of colours below the overlay."""
 _LINE_CHARACTERS = 110
 _MARGIN_PX = 12
 _RED, _BLUE = (214, 47, 39), (44, 102, 196)  # RGB; told apart by colour-blind readers too
@@ -84,16 +87,44 @@ def picture(
         classes: names of the positive and the negative class.
 
     Returns:
-        (448 + 112, 2 · 448, 3) uint8 RGB, 25 rows more for each line of reasons.
+        (448 + 30 + 112, 2 · 448, 3) uint8 RGB, 25 rows more for each line of reasons.
     """
     cell = cv2.resize(crop, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_CUBIC)
     strongest = float(np.abs(evidence).max())
     share = evidence / strongest if strongest > 0 else evidence
     smooth = cv2.resize(share, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_LINEAR)
-    opacity = (np.abs(smooth) * _STRONGEST)[..., np.newaxis]
-    colour = np.where(smooth[..., np.newaxis] > 0, _RED, _BLUE).astype(np.float32)
-    overlay = np.rint(cell * (1 - opacity) + colour * opacity).astype(np.uint8)
-    return np.vstack([np.hstack([cell, overlay]), _strip(prediction, source, strongest, classes)])
+    overlay = _coloured(cell, smooth)
+    bar = _bar(strongest, classes)
+    return np.vstack([np.hstack([cell, overlay]), bar, _strip(prediction, source, classes)])
+
+
+def _coloured(ground: npt.NDArray[Any], share: npt.NDArray[Any]) -> Pixels:
+    """Red where a share of the strongest evidence, -1…1, is for the positive class, blue where it is for the other."""
+    opacity = (np.abs(share) * _STRONGEST)[..., np.newaxis]
+    colour = np.where(share[..., np.newaxis] > 0, _RED, _BLUE).astype(np.float32)
+    return np.rint(ground * (1 - opacity) + colour * opacity).astype(np.uint8)
+
+
+def _bar(strongest: float, classes: tuple[str, str]) -> Pixels:
+    """The scale of the overlay's colours, in log-odds, below it."""
+    bar = np.full((_BAR_PX, 2 * _SIDE_PX, 3), 255, np.uint8)
+    left, right, top, bottom = _SIDE_PX + 140, 2 * _SIDE_PX - 140, 8, _BAR_PX - 6
+    share = np.linspace(-1, 1, right - left, dtype=np.float32)[np.newaxis].repeat(bottom - top, axis=0)
+    bar[top:bottom, left:right] = _coloured(np.full((*share.shape, 3), 128, np.uint8), share)
+    positive, negative = (_ascii(name)[:10] for name in classes)
+    text = f"{negative} -{strongest:.1f}"
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
+    _put(bar, text, (left - _MARGIN_PX - width, bottom - 1), 0.45)
+    _put(bar, f"+{strongest:.1f} {positive}", (right + _MARGIN_PX, bottom - 1), 0.45)
+    return bar
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()  # the font has no others
+
+
+def _put(picture: Pixels, text: str, at: tuple[int, int], size: float, weight: int = 1) -> None:
+    cv2.putText(picture, _ascii(text), at, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), weight, cv2.LINE_AA)
 
 
 class Explanations:
@@ -116,13 +147,14 @@ class Explanations:
         """Explain the verdict that the classifier has just given on an image, (H, W, 3) uint8 RGB; see `write_crop`."""
         return self.write_crop(image, prepare(pixels, self._geometry), prediction)
 
-    def write_crop(self, image: Path, crop: Pixels, prediction: Prediction) -> Path:
+    def write_crop(self, image: Path, crop: Pixels, prediction: Prediction, cell: int = 0) -> Path:
         """Explain the verdict that the classifier has just given on a crop.
 
         Args:
             image: the file it was given on; the picture is named after it, with a number where images of
                 several folders have one name.
             crop: (S, S, 3) uint8 RGB, what the network saw.
+            cell: its number in a field; 0 where the image is of one cell.
 
         Returns:
             The PNG.
@@ -132,11 +164,13 @@ class Explanations:
         """
         evidence = self._explainer.evidence()
         classes = (self._explainer.positive, self._explainer.negative)
-        drawn = picture(crop, evidence, prediction, shown(image), classes)
-        name, number = image.stem, 1
+        source = f"{shown(image)}, cell {cell}" if cell else shown(image)
+        drawn = picture(crop, evidence, prediction, source, classes)
+        stem = f"{image.stem}-cell-{cell}" if cell else image.stem
+        name, number = stem, 1
         while name in self._names:
             number += 1
-            name = f"{image.stem}-{number}"
+            name = f"{stem}-{number}"
         self._names.add(name)
         file = self._folder / f"{name}.png"
         _, encoded = cv2.imencode(".png", np.ascontiguousarray(drawn[..., ::-1]))
@@ -147,7 +181,7 @@ class Explanations:
         return file
 
 
-def _strip(prediction: Prediction, source: str, strongest: float, classes: tuple[str, str]) -> Pixels:
+def _strip(prediction: Prediction, source: str, classes: tuple[str, str]) -> Pixels:
     """The text below both pictures."""
     likely = "   ".join(f"{label} {p:.3f}" for label, p in prediction.probabilities.items())
     reasons = textwrap.wrap("; ".join(prediction.reasons), _LINE_CHARACTERS)
@@ -157,15 +191,12 @@ def _strip(prediction: Prediction, source: str, strongest: float, classes: tuple
         (
             0.45,
             1,
-            f"red: evidence for {classes[0]}, blue: for {classes[1]}, compared with an empty field; full colour: "
-            f"log-odds of {strongest:.1f}",
+            f"red: evidence for {classes[0]}, blue: for {classes[1]}; log-odds at each place, compared with an empty field",
         ),
         (0.45, 1, source[-_LINE_CHARACTERS:]),
         (0.5, 1, f"{NOTICE.capitalize()}."),
     ]
     strip = np.full((_STRIP_PX + _ROW_PX * len(reasons), 2 * _SIDE_PX, 3), 255, np.uint8)
     for row, (size, weight, text) in enumerate(lines):
-        at = (_MARGIN_PX, 30 + _ROW_PX * row)
-        ascii_text = text.encode("ascii", "replace").decode()  # the font has no others
-        cv2.putText(strip, ascii_text, at, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), weight, cv2.LINE_AA)
+        _put(strip, text, (_MARGIN_PX, 30 + _ROW_PX * row), size, weight)
     return strip

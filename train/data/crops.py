@@ -17,7 +17,6 @@ from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import Geometry, prepare
 from train.data.dataset import Cell
 
-
 _FEW = 4
 """Of a folder from which less than one image in so many is asked for, only those are cropped."""
 

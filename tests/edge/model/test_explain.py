@@ -115,7 +115,13 @@ def test_a_picture_shows_the_cell_and_colours_what_speaks_for_each_class(
     prediction = classifier.classify(cell)
     grey = np.full((SIDE_PX, SIDE_PX, 3), 90, np.uint8)
     drawn = picture(grey, explainer.evidence(), prediction, "cell.png").astype(int)
-    assert drawn.shape == (585, 896, 3)  # one line of reasons
+    assert drawn.shape == (615, 896, 3)  # one line of reasons
+    bar = drawn[448:478, 448:]
+    left, right = (
+        bar[15, 160],
+        bar[15, 288],
+    )  # the ends of the scale: surely the negative, surely the positive class
+    assert left[2] > left[0] + 60 and right[0] > right[2] + 60
     assert (drawn[:448, :448] == 90).all()
     overlay = drawn[:448, 448:]
     above, below, corner = overlay[112, 112], overlay[336, 336], overlay[430, 20]
