@@ -102,7 +102,8 @@ def _coloured(ground: npt.NDArray[Any], share: npt.NDArray[Any]) -> Pixels:
     """Red where a share of the strongest evidence, -1…1, is for the positive class, blue where it is for the other."""
     opacity = (np.abs(share) * _STRONGEST)[..., np.newaxis]
     colour = np.where(share[..., np.newaxis] > 0, _RED, _BLUE).astype(np.float32)
-    return np.rint(ground * (1 - opacity) + colour * opacity).astype(np.uint8)
+    mixed: Pixels = np.rint(ground * (1 - opacity) + colour * opacity).astype(np.uint8)
+    return mixed
 
 
 def _bar(strongest: float, classes: tuple[str, str]) -> Pixels:
