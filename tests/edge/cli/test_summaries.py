@@ -1,6 +1,7 @@
 """What commands say at their end, or when they are stopped."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -52,7 +53,10 @@ def test_a_run_through_a_folder_says_what_became_of_it(tmp_path: Path) -> None:
                 break
         run.terminate()
         run.communicate(timeout=30)
-    assert "20 results: 20 HEM; 1 images could not be read; 20 wait in" in said[0]
+    counted = re.search(r"20 results: (.*?); 1 images could not be read; 20 wait in", said[0])
+    assert counted is not None, said[0]
+    assert sum(int(part.split()[0]) for part in counted.group(1).split(", ")) == 20
+    assert "HEM" in counted.group(1)
     assert "nothing listens on port 1" in said[0]
     assert "0 results; 21 images were done before" in said[1]
     assert "not a diagnosis" in said[0]

@@ -148,7 +148,7 @@ HANGS = {
     ),
     "publisher": (
         f"{AFTER_TEN}import edge.mqtt.publisher as m; m.HANG_S = 1.0; turn = m.Delivery.turn\n"
-        "m.Delivery.turn = lambda *a: (hang(), turn(*a))[1]",
+        "m.Delivery.turn = lambda *a, **k: (hang(), turn(*a, **k))[1]",
         "publisher: its thread hangs",
     ),
     "disk": (

@@ -192,7 +192,7 @@ def test_totals_by_specimen_by_device_and_of_the_last_hour(database):
         json.loads(x) for x in results(database, "--by", "device", "--last", "1h", "--json").splitlines()
     ]
     assert {t["device"]: t["results"] for t in lines} == {"a": 2, "b": 2}
-    assert re.search(r"^one +2 +1 +0 +1 +0.700", results(database, "--device", "a"), re.M)
+    assert re.search(r"^one +2 +1 +0 +1 +0 +0.700", results(database, "--device", "a"), re.M)
 
 
 def test_rows_as_csv(database, tmp_path):

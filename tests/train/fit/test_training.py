@@ -115,7 +115,7 @@ def test_the_kept_weights_are_the_running_mean(data: Path, tmp_path: Path) -> No
     start = kept("start", "fit.learning_rate=1e-8", "fit.learning_rate_floor=1e-8")
     plain = np.abs(kept("plain", "fit.learning_rate=0.01") - start).sum()
     mean = np.abs(kept("mean", "fit.learning_rate=0.01", "fit.ema_decay=0.9") - start).sum()
-    assert 0.01 < mean < 0.8 * plain  # the mean lags behind
+    assert 0.01 < mean < 0.9 * plain  # the mean lags behind
 
 
 def test_weights_and_their_running_means_are_own_arrays(data: Path) -> None:
