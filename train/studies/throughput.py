@@ -79,7 +79,7 @@ def measure_fit(recipe: Recipe, rounds: int) -> tuple[list[float], list[float]]:
 @contextmanager
 def _random_batches(recipe: Recipe) -> Iterator[TrainingBatches]:
     """One epoch of random pixels, read through a memory map as from the crop cache."""
-    size = recipe.model.size
+    size = recipe.training_geometry.size
     cells = [Cell(str(i), "ALL" if i % 3 else "HEM", str(i % 9), "fold_0") for i in range(IMAGES)]
     with TemporaryDirectory() as folder:
         file = Path(folder) / "crops.npy"
