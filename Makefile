@@ -18,7 +18,7 @@ endif
 # Percent of the branches that the tests run, in their own process; it may only rise.
 COVERAGE ?= 74
 test: $(VENV)/.dev mosquitto postgresql streams chromium prometheus
-	@echo "The tests take about half an hour on 2 cores. What skips is listed at the end, with what it needs (docs/architecture.md)."
+	@echo "The tests take 20 to 30 minutes on 2 cores. What skips is listed at the end, with what it needs (docs/architecture.md)."
 	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=
 	@printf 'branch coverage, percent: '; $(BIN)/python -m coverage report --format=total --fail-under=$(COVERAGE)
 

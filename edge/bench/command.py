@@ -26,9 +26,8 @@ MEMORY_SECONDS = 900.0
 
 def bench(options: argparse.Namespace) -> int:
     """Time every model with every number of threads; with `--json`, one line each."""
-    logging.getLogger("edge.cameras").setLevel(
-        logging.WARNING
-    )  # that its own frames are taken tells nobody anything
+    # That its own frames are taken tells nobody anything.
+    logging.getLogger("edge.cameras").setLevel(logging.WARNING)
     models, images = asked_models(options), asked_images(options)
     if options.memory:
         return _flat_memory(options, models[0], images if options.images or not options.field else [])

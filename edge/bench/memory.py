@@ -88,10 +88,9 @@ def flat_memory(
         samples: list[tuple[int, float]] = []
         done, each = 0, max(1, results // SAMPLES)
         for done in work:
-            due_s = (
-                started + max_seconds * (len(samples) + 1) / SAMPLES
-            )  # if time is too short for all results
-            if done >= each * (len(samples) + 1) or time.monotonic() > due_s:
+            number = len(samples) + 1
+            # By the clock too, if the time is too short for all results.
+            if done >= each * number or time.monotonic() > started + max_seconds * number / SAMPLES:
                 samples.append((done, round(memory_mb()["process"], 2)))
                 step()
             if time.monotonic() - started > max_seconds:

@@ -39,11 +39,9 @@ def light(pixels: Pixels) -> str:
     """
     sample = pixels[::SAMPLE_STEP_PX, ::SAMPLE_STEP_PX]
     limit = ALL_BUT * sample.shape[0] * sample.shape[1]
-    for green in (
-        sample[len(sample) // 2, :, 1],
-        sample[..., 1],
-    ):  # nearly every frame: one row is enough to see it
-        if np.count_nonzero(green > BLACK_LEVEL) > limit < np.count_nonzero(green < SATURATED_LEVEL):
+    green = sample[..., 1]
+    for seen in (green[len(green) // 2], green):  # of nearly every frame one row is enough
+        if np.count_nonzero(seen > BLACK_LEVEL) > limit < np.count_nonzero(seen < SATURATED_LEVEL):
             return ""
     if np.count_nonzero(sample.max(axis=2) > BLACK_LEVEL) <= limit:
         return "black"

@@ -112,8 +112,8 @@ def _bar(strongest: float, classes: tuple[str, str]) -> Pixels:
     left, right, top, bottom = _SIDE_PX + 140, 2 * _SIDE_PX - 140, 8, _BAR_PX - 6
     share = np.linspace(-1, 1, right - left, dtype=np.float32)[np.newaxis].repeat(bottom - top, axis=0)
     bar[top:bottom, left:right] = _coloured(np.full((*share.shape, 3), 128, np.uint8), share)
-    positive, negative = (_ascii(name)[:10] for name in classes)
-    text = f"{negative} -{strongest:.1f}"
+    positive, negative = (name[:10] for name in classes)
+    text = _ascii(f"{negative} -{strongest:.1f}")
     (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
     _put(bar, text, (left - _MARGIN_PX - width, bottom - 1), 0.45)
     _put(bar, f"+{strongest:.1f} {positive}", (right + _MARGIN_PX, bottom - 1), 0.45)

@@ -18,8 +18,7 @@ from edge.specimen.counting import (
     estimate,
     positive_probability,
 )
-from edge.specimen.errors import ModelErrors as ModelErrors
-from edge.specimen.errors import errors_in as errors_in
+from edge.specimen.errors import ModelErrors
 
 CHECKED_FROM = 20
 """Cells of one model file that a person of this laboratory has called by one of its classes; from here on the model counts as

@@ -13,7 +13,8 @@ from edge.logger.queries import Results
 from edge.model.installed import find_model
 from edge.records import ImageReference, Record
 from edge.specimen.agreement import agreements
-from edge.specimen.summary import ReportCell, Review, Summary, errors_in, summarise
+from edge.specimen.errors import errors_in
+from edge.specimen.summary import ReportCell, Review, Summary, summarise
 
 if TYPE_CHECKING:
     from edge.model.file import Manifest

@@ -181,7 +181,8 @@ def test_training_is_about_as_fast_as_keras_fit() -> None:
         ours, plain = measure_fit(recipes.load("leukoscope"), rounds=3)
         return max(plain) / max(ours)
 
-    expect_at_most(2.5, ratio)  # 1.7: pictures of 320 pixels are turned and altered, Keras has them ready at 128
+    # 1.7: pictures of 320 pixels are turned and altered; Keras has them ready at 128.
+    expect_at_most(2.5, ratio)
 
 
 def test_decoding_ahead_costs_nothing() -> None:

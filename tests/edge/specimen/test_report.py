@@ -12,7 +12,8 @@ from edge.logger.queries import Results
 from edge.logger.stores.sinks import open_sink
 from edge.records import ImageReference, ModelReference, Record, uuid7
 from edge.specimen import fhir, page
-from edge.specimen.summary import CHECKED_FROM, ModelErrors, summarise
+from edge.specimen.errors import ModelErrors
+from edge.specimen.summary import CHECKED_FROM, summarise
 from edge.web.gather import summary_of
 
 pytest.importorskip("sqlalchemy")

@@ -12,7 +12,7 @@ from edge.outbox import file as outbox_file
 from edge.outbox.queue import Outbox
 from edge.records import ModelReference, Record, decode_record
 from edge.specimen import tally
-from edge.specimen.summary import ModelErrors
+from edge.specimen.errors import ModelErrors
 
 NOW = "2026-11-27T10:00:00.000000Z"
 MODEL = ModelReference(name="m", sha256="ab")
