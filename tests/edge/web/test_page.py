@@ -98,6 +98,14 @@ def test_a_cell_opens_with_its_picture_and_where_its_verdict_comes_from(page: Pa
 
 
 def test_filters_keep_what_was_asked_for(page: Page) -> None:
+    start(page, "filters", 100)
+
+    def healthy_cell_is_stored() -> object:
+        page.goto("/cells?counted=HEM")
+        page.wait_for_timeout(500)
+        return page.evaluate("document.querySelectorAll('#cells li.HEM').length > 0")
+
+    wait_for(healthy_cell_is_stored, 60)
     page.goto("/cells")
     page.select_option("#f-counted", "HEM")
     page.click("#filters [type=submit]")
