@@ -70,6 +70,7 @@ class FieldPipeline:
         file = camera.calibration
         self._correction = Correction(Path(file), camera, LARGEST_SIDE_PX) if file else None
         self._walk = Walk()
+        self._unjudged = False  # the classifier failed at the field that lies here
 
     def use(self, classifier: Classifier) -> None:
         """From the next frame on, another classifier of the same geometry and scale."""
@@ -81,7 +82,7 @@ class FieldPipeline:
         return self._correction.fault if self._correction is not None else ""
 
     def results(self, frame: Frame, asked: bool = False) -> FieldResults | None:
-        """Judge one frame; None if the field has not moved since the last one, and nothing new can be in it.
+        """Judge one frame; None if the field has not moved since it was judged, and nothing new can be in it.
 
         Args:
             frame: as the camera gave it.
@@ -92,9 +93,11 @@ class FieldPipeline:
         """
         pixels = frame.pixels if self._correction is None else self._correction.apply(frame.pixels)
         placed = self._walk.place(pixels, frame.specimen)
-        if not placed.moved and not asked:
+        if not (placed.moved or asked or self._unjudged):
             return None
+        self._unjudged = True
         judged = self._fields.judge(pixels, frame.specimen)
+        self._unjudged = False
         whole = [cell for cell in judged.cells if not cell.cell.at_edge]
         new = self._new(placed, whole)
         field = FieldRecord(

@@ -63,8 +63,8 @@ class Results:
             stored = self._accept_field(self._fields, self._stream, frame)
         else:
             prediction, picture = self._models.trying(lambda: self._pipeline.classify(frame))
+            record = self._pipeline.write_up(frame, prediction)  # first: `judged` may give its model up
             self._models.judged(prediction)
-            record = self._pipeline.write_up(frame, prediction)
             stored = self._keep(frame, record, picture, self._mark())
         self._watchdog.enters("waiting for a frame")
         return stored

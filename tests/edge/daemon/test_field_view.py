@@ -143,3 +143,25 @@ def run(folder: Path, images: Path, port: int) -> None:
     command = [sys.executable, "-m", "edge", "run", "--config", str(config), "--again"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_field_at_which_the_classifier_fails_is_judged_when_it_is_asked_again(
+    smear: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the model before, if one on trial fails: no cell of the field is lost."""
+    pixels = walk(smear)[0]
+    expected = pipeline().results(frame(pixels))
+    fields = pipeline()
+    with monkeypatch.context() as patched:
+
+        def fails(*_: object) -> None:
+            raise RuntimeError("illegal instruction")
+
+        patched.setattr(Classifier, "classify_crop", fails)
+        for _ in range(2):
+            with pytest.raises(RuntimeError):
+                fields.results(frame(pixels))
+    results = fields.results(frame(pixels))
+    assert expected is not None and results is not None
+    assert len(results.cells) == len(expected.cells) > 0
+    assert fields.results(frame(pixels)) is None  # it rests now

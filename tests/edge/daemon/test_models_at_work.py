@@ -9,6 +9,7 @@ import sys
 import threading
 from concurrent.futures import Future
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from model_server import gives, server
 from requester import Requester
 
 from edge.daemon.daemon import build
+from edge.daemon.models import PROVEN_RESULTS
 from edge.errors import InputError, LeukoscopeError
 from edge.imaging.files import find_images, read_image
 from edge.imaging.frame import Frame
@@ -223,3 +225,41 @@ def test_a_box_fetches_nothing_unless_its_settings_allow_it(box) -> None:
     asked = b'{"address": "http://127.0.0.1:1/m.tflite?token=geheim12", "sha256": "%s"}' % (b"0" * 64)
     answer = requester.ask("model_install", asked)[1]
     assert not answer["ok"] and "fetches no models" in answer["error"] and "geheim12" not in answer["error"]
+
+
+def test_a_record_names_the_model_that_judged_it_even_if_that_one_is_given_up_right_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(
+        camera=CameraSettings(source=f"files:{ROOT}/samples/cells", loop=True),
+        outbox=OutboxSettings(file=str(tmp_path / "outbox.db")),
+        archive=ArchiveSettings(directory=str(tmp_path / "archive")),
+        model=msgspec.structs.replace(Settings().model, directory=str(tmp_path / "models")),
+    )
+    daemon = build(settings)
+    slow = variant(tmp_path / "slow.tflite", 0.9)
+    classify = Classifier.classify
+
+    def takes_long(classifier: Classifier, pixels):
+        prediction = classify(classifier, pixels)
+        return replace(
+            prediction, timings_ms={"preprocess": 1.0, "invoke": 900.0 if is_slow(classifier) else 1.0}
+        )
+
+    def is_slow(classifier: Classifier) -> bool:
+        return classifier._refer_below == 0.9
+
+    monkeypatch.setattr(Classifier, "classify", takes_long)
+    frame = Frame(read_image(find_images([ROOT / "samples/cells"])[0]), 0, 0, "test", "")
+    try:
+        accept = lambda: daemon._results.accept(frame).result(10)  # noqa: E731
+        assert {accept().model.sha256 for _ in range(PROVEN_RESULTS)} == {SHIPPED.sha256}
+        installation.install(tmp_path / "slow.tflite", settings.model, tmp_path / "empty")
+        daemon._models._look_at_s = 0.0
+        daemon._models.look()
+        judged = [accept().model.sha256 for _ in range(PROVEN_RESULTS)]
+        assert "900 ms a cell" in daemon._models.report()["model"]["fault"]  # given up at the last of them
+        assert set(judged) == {slow}
+        assert accept().model.sha256 == SHIPPED.sha256
+    finally:
+        daemon._outbox.close()
