@@ -27,6 +27,10 @@ TICK_S = 0.5
 """How long the loop waits for room in the outbox, or for a frame, before it checks for a stop."""
 
 
+class _StoppedError(Exception):
+    """A stop came while a record waited for room in the outbox: it was not accepted."""
+
+
 class Results:
     """Makes the results of frames and gives them to the outbox.
 
@@ -59,15 +63,21 @@ class Results:
             The record that answers a request, in a future that is done when it is on the disk; None if there is none.
         """
         self._watchdog.enters("in the classifier")
-        if self._fields is not None and self._stream is not None:
-            stored = self._accept_field(self._fields, self._stream, frame)
-        else:
-            prediction, picture = self._models.trying(lambda: self._pipeline.classify(frame))
-            record = self._pipeline.write_up(frame, prediction)  # first: `judged` may give its model up
-            self._models.judged(prediction)
-            stored = self._keep(frame, record, picture, self._mark())
-        self._watchdog.enters("waiting for a frame")
-        return stored
+        try:
+            if self._fields is not None and self._stream is not None:
+                return self._accept_field(self._fields, self._stream, frame)
+            return self._accept_cell(frame)
+        except _StoppedError:
+            return None
+        finally:
+            self._watchdog.enters("waiting for a frame")
+
+    def _accept_cell(self, frame: Frame) -> "Future[Any] | None":
+        """The record of the centred cell."""
+        prediction, picture = self._models.trying(lambda: self._pipeline.classify(frame))
+        record = self._pipeline.write_up(frame, prediction)  # first: `judged` may give its model up
+        self._models.judged(prediction)
+        return self._keep(frame, record, picture, self._mark())
 
     def _accept_field(
         self, fields: "FieldPipeline", stream: "FieldStream", frame: Frame
@@ -77,7 +87,8 @@ class Results:
         results = self._models.trying(lambda: fields.results(frame, asked))
         mark = self._mark()
         if results is None:  # it has not moved
-            self._finish(mark)
+            if mark:
+                self._outbox.mark(mark)
             self._watchdog.worked()
             return None
         for prediction in results.predictions:
@@ -86,12 +97,12 @@ class Results:
         field = self._offer(results.field, stream.outbox)
         if field is not None:
             field.add_done_callback(self._committed)
-        self._finish(mark)
-        return next((future for future in stored if future is not None), field)
-
-    def _finish(self, mark: bytes) -> None:
-        if mark:
+        # Of what a stop cut short there is no mark: the next start takes it again.
+        if mark and field is not None:  # the field's record is on the disk before it
+            field.add_done_callback(lambda _stored: self._outbox.mark(mark))
+        elif mark:
             self._outbox.mark(mark)
+        return next((future for future in stored if future is not None), field)
 
     def _mark(self) -> bytes:
         """The mark of an image of a folder, which did not crash the program; else b""."""
@@ -117,13 +128,18 @@ class Results:
             self._watchdog.worked()
 
     def _offer(self, record: Sent, outbox: Outbox, mark: bytes = b"") -> "Future[Sent] | None":
-        """Give a record to the outbox, waiting for room; None if a stop came first, or if the outbox can never take
-        it."""
-        while not self._stop.is_set():
+        """Give a record to the outbox, waiting for room; None if the outbox can never take it.
+
+        Raises:
+            _StoppedError: there is no room, and a stop came.
+        """
+        while True:
             try:
                 change = tally.counted(record) if isinstance(record, Record) else None
                 return outbox.accept(record, mark, change)
-            except OutboxFullError:
+            except OutboxFullError as error:
+                if self._stop.is_set():
+                    raise _StoppedError from error
                 self._gate.fail(self._why_not())
                 self.has_room(outbox)
             except InputError as error:  # a fault in the program; continue with the next frame
@@ -133,7 +149,6 @@ class Results:
                     self._told_unfit = str(error)
                     log.error("no record %s: %s", record.id, error)
                 return None
-        return None
 
     def has_room(self, outbox: Outbox | None = None) -> bool:
         """Whether the outbox takes records; waits for a moment. A full disk is not a fault of this process."""

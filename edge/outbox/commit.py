@@ -45,22 +45,21 @@ class Requests(msgspec.Struct):
     removals: list[int] = msgspec.field(default_factory=list)
     acknowledged: list[int] = msgspec.field(default_factory=list)
     asides: list[tuple[int, str]] = msgspec.field(default_factory=list)
-    marks: list[bytes] = msgspec.field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.removals or self.acknowledged or self.asides or self.marks)
+        return bool(self.removals or self.acknowledged or self.asides)
 
     def others(self) -> bool:
         """Whether there is anything to do besides the acknowledgements."""
-        return bool(self.removals or self.asides or self.marks)
+        return bool(self.removals or self.asides)
 
     def changes(self, marks: list[bytes], number: int, kept_since_s: float, needs_room: bool) -> Changes:
-        """As a commit takes them; `marks` are those of its records."""
+        """As a commit takes them; `marks` are those of the images whose records are on the disk with it."""
         return Changes(
             tuple(self.acknowledged),
             tuple(self.asides),
-            (*self.marks, *marks),
+            tuple(marks),
             number,
             kept_since_s,
             needs_room,
@@ -71,7 +70,6 @@ class Requests(msgspec.Struct):
         self.removals += later.removals
         self.acknowledged = (self.acknowledged if keep_acknowledged else []) + later.acknowledged
         self.asides += later.asides
-        self.marks += later.marks
 
 
 class Contents(msgspec.Struct, frozen=True):

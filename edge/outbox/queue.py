@@ -107,8 +107,8 @@ class Outbox:
         return item.done  # type: ignore[return-value]  # an item with a record gives a record
 
     def mark(self, mark: bytes) -> None:
-        """Keep a mark that belongs to no record; done with the next commit."""
-        self._ask(marks=(mark,))
+        """Keep a mark that belongs to no record alone: not before what was accepted earlier is on the disk."""
+        self._put(Item(mark=mark), bounded=False)
 
     def change_tally(self, change: TallyChange) -> "Future[Record | FieldRecord | None]":
         """Change the tally after the records that were accepted before; the future is done when it is on the disk."""
@@ -223,7 +223,6 @@ class Outbox:
         removals: Iterable[int] = (),
         acknowledged: Iterable[int] = (),
         asides: Iterable[tuple[int, str]] = (),
-        marks: Iterable[bytes] = (),
     ) -> None:
         """Add requests for the writer that nobody waits for."""
         with self._state:
@@ -236,7 +235,6 @@ class Outbox:
             self._requests.removals.extend(removals)
             self._requests.acknowledged.extend(acknowledged)
             self._requests.asides.extend(asides)
-            self._requests.marks.extend(marks)
             if first or self._due_s() <= 0:
                 self._state.notify_all()
 

@@ -33,7 +33,8 @@ class OutboxFullError(LeukoscopeError):
 
 
 class Item(msgspec.Struct, eq=False):
-    """One thing for the writer: a record of `size` bytes, or (without one) a point that `flush` waits for."""
+    """One thing for the writer: a record of `size` bytes; or without one a mark, a change of the tally, or a point that
+    `flush` waits for."""
 
     record: Record | FieldRecord | None = None
     size: int = 0

@@ -6,21 +6,25 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from broker import eventually, free_port, make_record
 
+from edge.bench.fields import drawn_field
 from edge.daemon import daemon as daemon_module
 from edge.daemon import parts as parts_module
-from edge.daemon.daemon import build
+from edge.daemon.daemon import Daemon, build
 from edge.daemon.progress import MOST_STARTS, Progress, _Begun
 from edge.errors import InputError, LeukoscopeError
 from edge.health.runlog import RunLog
 from edge.outbox.queue import Outbox
+from edge.outbox.waiting import OutboxFullError
 from edge.records import Record, decode_record
 from edge.settings import CameraSettings, OutboxSettings, Settings
 
@@ -152,4 +156,39 @@ def test_a_capture_names_the_full_outbox_and_not_the_camera(tmp_path: Path) -> N
         with pytest.raises(LeukoscopeError, match="outbox: full"):
             waiting.result(1)
     finally:
+        built._outbox.close()
+
+
+def test_a_field_whose_records_the_outbox_did_not_take_is_not_done(tmp_path: Path) -> None:
+    fields = tmp_path / "fields"
+    fields.mkdir()
+    cv2.imwrite(str(fields / "one.png"), drawn_field(640, 480, 6, 40.0, seed=3)[..., ::-1])
+    settings = settings_of(tmp_path, source=f"files:{fields}", view="field")
+    full = msgspec.structs.replace(settings, outbox=msgspec.structs.replace(settings.outbox, max_mb=1))
+    with opened(full) as built:
+        with pytest.raises(OutboxFullError):
+            for _ in range(10_000):
+                built._outbox.accept(make_record(source="x" * 3000))
+        frame = built._camera.read()
+        assert frame is not None
+        built.stop()
+        assert built._results.accept(built.gate.named(frame)) is None
+    before = len(stored(tmp_path / "state"))
+    with opened(settings) as built:
+        frame = built._camera.read()
+        assert frame is not None  # so the next start takes it again
+        built.stop()  # and what there is room for is taken also then
+        built._results.accept(built.gate.named(frame))
+    assert len(stored(tmp_path / "state")) > before
+    with opened(settings) as built:
+        assert built._camera.read() is None  # now it is done
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Daemon]:
+    built = build(settings)
+    try:
+        yield built
+    finally:
+        built._stream.outbox.close()
         built._outbox.close()

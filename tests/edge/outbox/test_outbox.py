@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -15,6 +16,7 @@ from broker import make_record
 from edge.errors import LeukoscopeError
 from edge.outbox.file import OutboxFile
 from edge.outbox.queue import Outbox
+from edge.outbox.waiting import BATCH_LIMIT
 from edge.records import decode_record
 
 SUPPORT = Path(__file__).resolve().parents[2] / "support"
@@ -193,3 +195,28 @@ def test_what_is_pending_is_what_is_on_the_disk_whatever_was_kept_in_memory(tmp_
             assert store.pending(after, 3) == expected[:3]
     assert given > 500
     store.close()
+
+
+def test_a_mark_is_not_kept_before_what_was_accepted_earlier(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is slow for a moment, and more records than one commit takes: a power cut between the commits must not
+    leave an image done whose records are not there."""
+    outbox = Outbox(tmp_path / "outbox.db")
+    commit, free, commits = outbox._store.commit, threading.Event(), []
+
+    def slow(records, removals, changes):
+        free.wait(10)
+        commits.append((len(records), changes.marks))
+        return commit(records, removals, changes)
+
+    monkeypatch.setattr(outbox._store, "commit", slow)
+    for _ in range(BATCH_LIMIT + 50):
+        outbox.accept(make_record())
+    outbox.mark(b"image")
+    free.set()
+    outbox.close()
+    with closing(Outbox(tmp_path / "outbox.db")) as again:
+        assert again.depth() == BATCH_LIMIT + 50 and again.marks() == {b"image"}
+    before = sum(records for records, marks in commits[: [bool(m) for _, m in commits].index(True) + 1])
+    assert len(commits) > 1 and before == BATCH_LIMIT + 50
