@@ -15,6 +15,9 @@ from edge.model.installation import signature
 from edge.model.installation.base import base_of
 from edge.model.installed import default_model, find_model, installed_models
 
+LONGEST_LINE = 10_000
+"""Characters of a line of a card that are shown."""
+
 
 def list_command(options: argparse.Namespace) -> int:
     """The installed models; the default one is marked.
@@ -68,9 +71,11 @@ def show_command(options: argparse.Namespace) -> int:
     if options.manifest:
         print(msgspec.json.format(encoded, indent=2).decode())
         return 0
-    print(f"{model.card.rstrip()}\n\n## This file")
+    for line in model.card.rstrip().splitlines():  # a file may come from anyone
+        print(harmless(line, LONGEST_LINE))
+    print("\n## This file")
     for name, value in _facts(model).items():
-        print(f"{name:<16} {value}")
+        print(f"{name:<16} {harmless(value, LONGEST_LINE)}")
     print(f"the whole manifest: leukoscope model show {options.file or model.path.stem} --manifest")
     return 0
 

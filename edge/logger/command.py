@@ -38,7 +38,7 @@ class Lines:
         """See View."""
         note = "" if new else "  (duplicate)"
         captured_at, device = harmless(record.captured_at, LONGEST), harmless(record.device)
-        print(f"{captured_at}  {device} {record.sequence}  {record.verdict}{note}", flush=True)
+        print(f"{captured_at}  {device} {record.sequence}  {harmless(record.verdict)}{note}", flush=True)
 
 
 class Nothing:

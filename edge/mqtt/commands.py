@@ -303,9 +303,10 @@ class _Exchange:
         Raises:
             InputError: it is retained, unknown or does not fit the schema.
         """
-        request = _decode(self.name, bytes(self._message.payload))
-        if not self._response_topic:
-            self._response_topic, self._correlation = request.response_topic, request.correlation
+        payload = bytes(self._message.payload)
+        if not self._response_topic:  # first: who asks for what does not fit is answered too
+            self._response_topic, self._correlation = _reply_in(payload)
+        request = _decode(self.name, payload)
         if self._message.retain:
             raise InputError("a retained command is not done: it would be at every start")
         return request
@@ -361,6 +362,22 @@ def _properties(message: MQTTMessage) -> tuple[str, bytes | str]:
     properties = message.properties
     correlation: bytes | str = getattr(properties, "CorrelationData", "")
     return getattr(properties, "ResponseTopic", ""), correlation
+
+
+class _Reply(msgspec.Struct):
+    """Where a command's payload wants its answer, whatever else is in it."""
+
+    response_topic: str = ""
+    correlation: Annotated[str, Meta(max_length=1000)] = ""
+
+
+def _reply_in(payload: bytes) -> tuple[str, str]:
+    """Response topic and correlation of a payload, as MQTT 3.1.1 needs them; "" where there are none."""
+    try:
+        reply = msgspec.json.decode(payload or b"{}", type=_Reply)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return "", ""
+    return reply.response_topic, reply.correlation
 
 
 def _decode(name: str, payload: bytes) -> Request:

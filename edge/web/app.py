@@ -26,8 +26,9 @@ from edge.errors import LeukoscopeError
 from edge.host.text import harmless
 from edge.logger import reviews
 from edge.notice import NOTICE
-from edge.records import Record
+from edge.records import Record, fitting
 from edge.specimen.counting import SHIPPED, Classes, columns, positive_name
+from edge.specimen.settings import LARGEST_TARGET
 from edge.web.access import COOKIE, SESSION_S, Attempts, Guard, body_of, refused
 from edge.web.events import WATCHERS_LIMIT
 from edge.web.faults import PageError
@@ -283,7 +284,7 @@ class Page:
     async def review(self, request: Request) -> Response:
         """A person says what a cell is."""
         body = await body_of(request)
-        reviewer = str(body.get("reviewer", "")).strip()[:NAME_LIMIT]
+        reviewer = _text(body, "reviewer", NAME_LIMIT).strip()
         if not reviewer:
             return refused("say who reviews", 400, "who")
         record = await asyncio.to_thread(
@@ -291,7 +292,7 @@ class Page:
             request.path_params["cell"],
             str(body.get("label", "")),
             reviewer,
-            str(body.get("comment", ""))[:COMMENT_LIMIT],
+            _text(body, "comment", COMMENT_LIMIT),
             time.time_ns(),
         )
         return JSONResponse({"ok": True, **_verdict(record), "notice": NOTICE})
@@ -370,11 +371,11 @@ class Page:
         name, body = request.path_params["name"], await body_of(request)
         given: dict[str, Any] = {}
         if name == "specimen_start":
-            given["specimen"] = str(body.get("specimen", ""))[:NAME_LIMIT].strip()
+            given["specimen"] = _text(body, "specimen", NAME_LIMIT).strip()
             if not given["specimen"]:
                 return refused("give the specimen a name", 400, "name")
             if isinstance(target := body.get("target"), int):
-                given["target"] = target
+                given["target"] = min(target, LARGEST_TARGET + 1)  # which the box refuses, in its words
         elif name not in ("specimen_stop", "capture"):
             return refused("the page sends no such command", 404, "command")
         return JSONResponse({"ok": True, "result": await self.parts.box.command(name, **given)})
@@ -390,6 +391,11 @@ def _filled(text: str, **values: str) -> str:
     for name, value in values.items():
         text = text.replace(f"{{{name}}}", value)
     return text
+
+
+def _text(body: dict[str, object], name: str, limit: int) -> str:
+    """A text of a body, cut, as a database and a message can hold it: JSON may hold NUL and halves of surrogate pairs."""
+    return fitting(str(body.get(name, ""))[:limit], limit)
 
 
 def _verdict(record: Record) -> dict[str, Any]:

@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from command import ROOT, SAMPLES, clean, leukoscope
 
+from edge.model.file import read_model, write_model
+from edge.model.installed import find_model
+
 SHIPPED = "mobilenet_m_0_25_128"
 
 
@@ -163,3 +166,12 @@ def test_boxes_have_their_unit(tmp_path: Path) -> None:
     done = leukoscope("classify", ROOT / "samples" / "fields", "--field", "--limit", "1", cwd=tmp_path)
     boxes = [line for line in done.stdout.splitlines() if re.match(r" +\d+  ", line)]
     assert boxes and all(re.search(r"\d+x\d+ px at \d+,\d+", line) for line in boxes)
+
+
+def test_a_strangers_model_file_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    shipped = read_model(find_model(SHIPPED))
+    card = "# card\x1b]0;title\x07\n\x9b31m\u202ered\n"
+    write_model(tmp_path / "theirs.tflite", shipped.flatbuffer, shipped.manifest, card)
+    shown = leukoscope("model", "show", tmp_path / "theirs.tflite").stdout
+    assert not set(shown) & set("\x1b\x07\x9b\u202e")
+    assert shown.splitlines()[:2] == ["# card\\x1b]0;title\\x07", "\\x9b31m\\u202ered"]

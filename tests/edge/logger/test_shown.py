@@ -66,6 +66,13 @@ def test_one_line_per_result_whatever_stands_in_it(capsys):
     assert len(lines) == len(HOSTILE) and not any(set(line) & set("\x1b\x9b\x07\u202e") for line in lines)
 
 
+def test_a_verdict_is_a_strangers_text_too(capsys):
+    for text in HOSTILE:
+        Lines().stored(make_record(verdict=text, probabilities={text: 1.0}), True)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(HOSTILE) and not any(set(line) & set("\x1b\x9b\x07\u202e") for line in lines)
+
+
 @pytest.mark.parametrize(("width", "height"), [(100, 30), (80, 24), (200, 60), (60, 12)])
 def test_the_table_fits_the_height_with_the_totals_on_top(width, height):
     records = [

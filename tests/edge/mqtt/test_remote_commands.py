@@ -287,3 +287,13 @@ def test_in_mqtt_311_the_payload_carries_topic_and_correlation(tmp_path):
         outbox.close()
         process.kill()
         process.wait()
+
+
+def test_who_names_the_topic_in_the_payload_is_answered_also_if_the_rest_of_it_does_not_fit(box):
+    requester, *_ = box
+    for wrong in ({"specimen": 7}, {"specimen": "s", "colour": "red"}, {}):
+        payload = {**wrong, "response_topic": "answers/me", "correlation": "43"}
+        requester.client.publish("leukoscope/box/commands/specimen", json.dumps(payload), qos=1)
+        _, answer = requester.answers.get(timeout=40)
+        assert not answer["ok"] and "does not fit the schema" in answer["error"]
+        assert answer["correlation"] == "43"

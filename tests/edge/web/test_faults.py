@@ -196,3 +196,25 @@ def test_nobody_watches_nothing_is_sent(laboratory: Laboratory) -> None:
     assert len(view["jpeg"]) < 128 * 1024
     assert view["sharpness"] > 0
     assert view["brightness"] > 0
+
+
+def test_text_that_no_database_and_no_message_can_hold_is_taken_as_far_as_it_can_be(
+    laboratory: Laboratory,
+) -> None:
+    """Halves of surrogate pairs and NUL characters, which JSON may hold and a browser may send."""
+    page = laboratory.client.get("/live", headers={"accept": "text/html"}).text
+    headers = {"x-leukoscope-token": page.partition('data-token="')[2].partition('"')[0]}
+    cell = laboratory.cells()[0]["id"]
+    body = rb'{"label": "other", "reviewer": "A\ud800", "comment": "\u0000b\udc00"}'
+    answer = laboratory.client.post(f"/api/cells/{cell}/review", content=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    review = laboratory.client.get(f"/api/cells/{cell}").json()["review"]
+    assert (review["reviewer"], review["comment"]) == ("A?", "\N{REPLACEMENT CHARACTER}b?")
+    body = rb'{"specimen": "slide\ud800 \u0000", "target": 7}'
+    answer = laboratory.client.post("/api/commands/specimen_start", content=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["result"]["specimen"] == "slide? \N{REPLACEMENT CHARACTER}"
+    body = b'{"specimen": "slide", "target": 1%s}' % (b"0" * 40)
+    answer = laboratory.client.post("/api/commands/specimen_start", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (503, "refused")  # by the box, in its words
+    assert laboratory.command("specimen_stop").status_code == 200
