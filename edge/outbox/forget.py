@@ -15,16 +15,21 @@ class InUseError(LeukoscopeError):
     """The daemon uses the outbox."""
 
 
+class _Image(msgspec.Struct):
+    name: str = ""
+
+
 class _Named(msgspec.Struct):
     specimen: str = ""
     captured_at: str = ""
+    image: _Image | None = None
 
 
 Unwanted = Callable[[str, str], bool]
 """Whether a record of this specimen and moment (RFC 3339) has to go."""
 
 
-def forget(file: Path, unwanted: Unwanted) -> tuple[int, bool]:
+def forget(file: Path, unwanted: Unwanted, picture_goes: Callable[[str], None]) -> tuple[int, bool]:
     """Remove records that wait, are kept or were set aside, and the tally, and write the file anew without them.
 
     Numbers are not given again: what is missing leaves a gap.
@@ -32,6 +37,8 @@ def forget(file: Path, unwanted: Unwanted) -> tuple[int, bool]:
     Args:
         file: of the outbox; nothing happens if there is none.
         unwanted: decides; of the tally it is asked with its specimen and the moment of its start.
+        picture_goes: called with the name of each picture that these records name, before they are removed: if this is cut
+            short, the records are there the next time.
 
     Returns:
         How many records went, and whether the tally did.
@@ -51,7 +58,7 @@ def forget(file: Path, unwanted: Unwanted) -> tuple[int, bool]:
             raise InUseError(f"{error} (sudo systemctl stop leukoscope)") from error
         db = sqlite3.connect(file, isolation_level=None)
         try:
-            return _forget(db, unwanted)
+            return _forget(db, unwanted, picture_goes)
         finally:
             db.close()
     except InUseError as error:
@@ -63,7 +70,9 @@ def forget(file: Path, unwanted: Unwanted) -> tuple[int, bool]:
             lock.close()
 
 
-def _forget(db: sqlite3.Connection, unwanted: Unwanted) -> tuple[int, bool]:
+def _forget(
+    db: sqlite3.Connection, unwanted: Unwanted, picture_goes: Callable[[str], None]
+) -> tuple[int, bool]:
     db.execute("PRAGMA secure_delete=ON")
     db.execute("BEGIN IMMEDIATE")
     tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
@@ -72,10 +81,14 @@ def _forget(db: sqlite3.Connection, unwanted: Unwanted) -> tuple[int, bool]:
         if table not in tables:
             continue
         rows = db.execute(f"SELECT sequence, payload FROM {table}").fetchall()  # noqa: S608  # a fixed name
-        numbers = [(sequence,) for sequence, payload in rows if _is_unwanted(payload, unwanted)]
+        going = [(sequence, found) for sequence, payload in rows if (found := _unwanted(payload, unwanted))]
+        for _, found in going:
+            if found.image is not None:
+                picture_goes(found.image.name)
+        numbers = [(sequence,) for sequence, _ in going]
         db.executemany(f"DELETE FROM {table} WHERE sequence = ?", numbers)  # noqa: S608
         gone += len(numbers)
-    tally = "tally" in tables and _is_unwanted(get_tally(db), unwanted)
+    tally = "tally" in tables and _unwanted(get_tally(db), unwanted) is not None
     if tally:
         put_tally(db, b"")
     db.execute("COMMIT")
@@ -85,11 +98,12 @@ def _forget(db: sqlite3.Connection, unwanted: Unwanted) -> tuple[int, bool]:
     return gone, tally
 
 
-def _is_unwanted(payload: bytes, unwanted: Unwanted) -> bool:
+def _unwanted(payload: bytes, unwanted: Unwanted) -> _Named | None:
+    """What a record or tally names, if it has to go; else None."""
     try:
         found = msgspec.json.decode(payload, type=_Named)
         if not found.captured_at:  # a tally
             found.captured_at = str(msgspec.json.decode(payload).get("started_at", ""))
     except (msgspec.MsgspecError, AttributeError):
-        return False
-    return unwanted(found.specimen, found.captured_at)
+        return None
+    return found if unwanted(found.specimen, found.captured_at) else None

@@ -16,7 +16,7 @@ from edge.logger.stores.sinks import open_sink
 from edge.mqtt.client import BrokerClient
 from edge.mqtt.connection import Connection
 from edge.outbox.forget import InUseError, Unwanted, forget
-from edge.records import rfc3339
+from edge.records import ImageReference, rfc3339
 from edge.settings import Settings
 from edge.upkeep import erasures
 
@@ -63,13 +63,14 @@ def erase(settings: Settings, target: str, specimen: str | None, before: str) ->
     def unwanted(name: str, captured_at: str) -> bool:
         return name == specimen if specimen is not None else captured_at < before
 
-    tally = _waiting(Path(settings.outbox.file), unwanted, erased, needed=specimen is not None)
+    archive = Path(settings.archive.directory)
+    tally = _waiting(Path(settings.outbox.file), archive, unwanted, erased, needed=specimen is not None)
     open_sink(target).close()  # brings older tables to today's
     results = Results(target)
     try:
         cells = results.tables.cells
         condition = cells.c.specimen == specimen if specimen is not None else cells.c.captured_at < before
-        erased.pictures = _pictures(results, condition, Path(settings.archive.directory), erased)
+        _pictures(results, condition, archive, erased)
         _database(results, condition, specimen, before, erased)
     finally:
         results.close()
@@ -78,8 +79,8 @@ def erase(settings: Settings, target: str, specimen: str | None, before: str) ->
     return erased
 
 
-def _waiting(outbox: Path, unwanted: Unwanted, erased: Erased, needed: bool) -> bool:
-    """Forget what waits in the outboxes; whether the tally went.
+def _waiting(outbox: Path, archive: Path, unwanted: Unwanted, erased: Erased, needed: bool) -> bool:
+    """Forget what waits in the outboxes, with its pictures; whether the tally went.
 
     Args:
         needed: fail while the daemon runs. Otherwise what waits stays: it is sent, stored, and erased another day.
@@ -87,7 +88,7 @@ def _waiting(outbox: Path, unwanted: Unwanted, erased: Erased, needed: bool) -> 
     tally = False
     for file in (outbox, outbox.with_name(outbox.name + FIELDS_SUFFIX)):
         try:
-            gone, tally_gone = forget(file, unwanted)
+            gone, tally_gone = forget(file, unwanted, lambda name: _remove(name, archive, erased))
         except InUseError:
             if needed:
                 raise
@@ -97,24 +98,34 @@ def _waiting(outbox: Path, unwanted: Unwanted, erased: Erased, needed: bool) -> 
     return tally
 
 
-def _pictures(results: Results, condition: Any, archive: Path, erased: Erased) -> int:
-    """Remove the archived pictures of these cells; how many there were."""
-    gone = 0
+def _pictures(results: Results, condition: Any, archive: Path, erased: Erased) -> None:
+    """Remove the archived pictures of these cells."""
     query = results.sql.select(results.tables.cells.c.image).where(condition)
     for row in results.run(query):
         try:
-            name = msgspec.json.decode(row.image or "null")
-            file = (archive / name["name"]).resolve() if name else archive
-            if name and file.is_relative_to(archive.resolve()) and file.is_file():
-                file.unlink()
-                gone += 1
-                with contextlib.suppress(OSError):  # the day's folder holds others
-                    file.parent.rmdir()
-        except OSError as error:
-            erased.left.append(f"{file}: {error.strerror}; remove it by hand")
-        except (msgspec.MsgspecError, TypeError, KeyError):
+            image = msgspec.json.decode(row.image or "null", type=ImageReference | None)
+        except msgspec.MsgspecError:
             continue
-    return gone
+        if image is not None:
+            _remove(image.name, archive, erased)
+
+
+def _remove(name: str, archive: Path, erased: Erased) -> None:
+    """Remove a picture of the archive, if it is there; a record's own text never leads out of the folder."""
+    try:
+        file = (archive / name).resolve()
+        if not file.is_relative_to(archive.resolve()) or not file.is_file():
+            return
+    except (OSError, ValueError):  # no name of a file
+        return
+    try:
+        file.unlink()
+    except OSError as error:
+        erased.left.append(f"{file}: {error.strerror}; remove it by hand")
+        return
+    erased.pictures += 1
+    with contextlib.suppress(OSError):  # the day's folder holds others
+        file.parent.rmdir()
 
 
 def _database(results: Results, condition: Any, specimen: str | None, before: str, erased: Erased) -> None:

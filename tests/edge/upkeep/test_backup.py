@@ -9,6 +9,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from broker import make_record
 
@@ -297,6 +298,25 @@ def test_a_specimen_is_erased_everywhere(tmp_path: Path) -> None:
     assert box.holds("patient Maier") == []
     assert len(list(box.archive.glob("*/*.png"))) == 2
     assert len(box.rows("reviews")) == 2
+
+
+def test_pictures_of_records_that_still_waited_are_erased_too(tmp_path: Path) -> None:
+    """No database knows them yet: only what waits names them."""
+    box = Box(tmp_path / "box").fill({"slide 8": 1})
+    others = {path.name for path in box.archive.glob("*/*.png")}
+    outbox = Outbox(box.folder / "outbox.db")
+    for specimen in ("patient Maier", "slide 8"):
+        record = make_record(device="box-1", specimen=specimen)
+        name = f"{DAY}/{record.id}.png"
+        (box.archive / name).write_bytes(b"a picture")
+        image = ImageReference(name=name, sha256=hashlib.sha256(b"a picture").hexdigest())
+        outbox.accept(msgspec.structs.replace(record, image=image))
+        others |= {f"{record.id}.png"} if specimen == "slide 8" else set()
+    outbox.close()
+    done = leukoscope("erase", "patient Maier", "--config", box.config, "--yes", "--json")
+    numbers = json.loads(done.stdout)
+    assert (numbers["cells"], numbers["waiting"], numbers["pictures"]) == (0, 1, 1)
+    assert {path.name for path in box.archive.glob("*/*.png")} == others
 
 
 def test_the_retained_count_of_an_erased_specimen_leaves_the_broker(tmp_path: Path) -> None:
