@@ -58,14 +58,14 @@ class Specimens:
         self._outbox, self._judge = outbox, judge
         self._target, self._set_specimen = target, set_specimen
         self.frame = threading.Lock()
-        self._announced: tuple[bytes, int] = b"", 0
+        self._announced: tuple[bytes, int, Judge] | None = None
         tally = tallies.read(outbox.tally())
         if tally is not None and tally.state == "counting":  # it goes on after a restart
             set_specimen(tally.specimen)
 
     def use(self, judge: Judge) -> None:
         """From now on another model file judges."""
-        self._judge, self._announced = judge, (b"", 0)
+        self._judge = judge
 
     def start(self, request: SpecimenStartRequest) -> SpecimenMessage:
         """`specimen_start`: a count begins at 0, with the next frame.
@@ -89,11 +89,7 @@ class Specimens:
 
     def message(self) -> SpecimenMessage | None:
         """What the topic `specimen` says; None if no specimen was ever started."""
-        tally = tallies.read(self._outbox.tally())
-        if tally is None:
-            return None
-        judge = self._judge
-        return tallies.message(tally, judge.model, judge.errors, judge.checked_here)
+        return _message(self._outbox.tally(), self._judge)
 
     def announce(self, announcer: Announcer, stopping: threading.Event) -> threading.Thread:
         """Publish the count whenever it has changed or after a new connection, in its own thread, until a stop."""
@@ -106,10 +102,10 @@ class Specimens:
 
     def announce_once(self, announcer: Announcer) -> None:
         """Publish the count if it has changed or after a new connection."""
-        state = self._outbox.tally(), announcer.connections
-        if state == self._announced or not state[1]:
+        state = tally, connections, judge = self._outbox.tally(), announcer.connections, self._judge
+        if state == self._announced or not connections:
             return
-        message = self.message()
+        message = _message(tally, judge)
         if message is None or announcer.publish_specimen(msgspec.json.encode(message)):
             self._announced = state
 
@@ -129,3 +125,8 @@ class Specimens:
         if message is None:
             raise LeukoscopeError("the tally cannot be read; start the specimen again")
         return message
+
+
+def _message(state: bytes, judge: Judge) -> SpecimenMessage | None:
+    tally = tallies.read(state)
+    return None if tally is None else tallies.message(tally, judge.model, judge.errors, judge.checked_here)

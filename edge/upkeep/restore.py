@@ -156,8 +156,8 @@ def verify(file: Path) -> Manifest:
 def _is_safe(name: str) -> bool:
     parts = PurePosixPath(name).parts
     lengths = {PICTURES: 3, MODELS: 2, INSTALLED: 2}
-    known = name in (MANIFEST, SETTINGS, RESULTS, KEYS) or lengths.get(parts[0]) == len(parts)
-    return known and not any(part.startswith(".") or part == "/" or "\0" in part for part in parts)
+    known = name in (MANIFEST, SETTINGS, RESULTS, KEYS) or (parts and lengths.get(parts[0]) == len(parts))
+    return bool(known) and not any(part.startswith(".") or part == "/" or "\0" in part for part in parts)
 
 
 def _members(file: Path) -> Iterator[tuple[str, IO[bytes]]]:

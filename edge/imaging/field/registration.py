@@ -90,7 +90,14 @@ class Walk:
             placed = Placed(0.0, 0.0, self._islands, True)
         if placed.moved:
             self._fields.appendleft((look, placed))
+            self._forget_lost()
         return placed
+
+    def _forget_lost(self) -> None:
+        """Forget the cells of islands of which no field is kept: nothing can be found beside them any more."""
+        kept = {placed.island for _, placed in self._fields}
+        for island in self._cells.keys() - kept:
+            del self._cells[island]
 
     def new(self, placed: Placed, centres: list[tuple[float, float]], widths: list[float]) -> list[bool]:
         """Of each cell of a field whether it was not seen before; from now on it was.

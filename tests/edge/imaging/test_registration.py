@@ -1,10 +1,11 @@
 """Count once: a walk over a large drawn smear meets every cell, and counts none twice."""
 
+import cv2
 import numpy as np
 import pytest
 
 from edge.bench.fields import drawn_field
-from edge.imaging.field.registration import Walk, look_at, shift_between
+from edge.imaging.field.registration import KEPT_FIELDS, Walk, look_at, shift_between
 from edge.imaging.frame import Pixels
 
 WIDTH, HEIGHT = 320, 240
@@ -75,3 +76,18 @@ def test_another_specimen_begins_anew(smear: Pixels) -> None:
     walk = Walk()
     assert walk.new(walk.place(cut(smear, 100, 100), "one"), [(50.0, 50.0)], [60.0]) == [True]
     assert walk.new(walk.place(cut(smear, 100, 100), "two"), [(50.0, 50.0)], [60.0]) == [True]
+
+
+def test_places_that_no_field_can_lead_back_to_are_forgotten(smear: Pixels) -> None:
+    """A box whose specimens have no name walks for ever: what it remembers must not grow for ever."""
+    walk, seen = Walk(), 0
+    for number in range(3 * KEPT_FIELDS):
+        stranger = np.random.default_rng(number).integers(0, 255, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+        placed = walk.place(cv2.blur(stranger, (31, 31)), "")
+        seen += sum(walk.new(placed, [(50.0, 50.0), (200.0, 100.0)], [30.0, 30.0]))
+    assert seen > 3 * KEPT_FIELDS  # they were places of their own
+    assert sum(map(len, walk._cells.values())) <= 2 * KEPT_FIELDS
+    placed = walk.place(cut(smear, 0, 0), "")
+    assert walk.new(placed, [(50.0, 50.0)], [30.0]) == [True]
+    placed = walk.place(cut(smear, 40, 0), "")
+    assert walk.new(placed, [(10.0, 50.0)], [30.0]) == [False]  # and what lies beside is known

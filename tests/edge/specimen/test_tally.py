@@ -8,10 +8,13 @@ import msgspec
 import pytest
 from broker import make_record
 
+from edge.daemon.judge import Judge
+from edge.daemon.specimens import Specimens
 from edge.outbox import file as outbox_file
 from edge.outbox.queue import Outbox
 from edge.records import ModelReference, Record, decode_record
 from edge.specimen import tally
+from edge.specimen.counting import Classes
 from edge.specimen.errors import ModelErrors
 
 NOW = "2026-11-27T10:00:00.000000Z"
@@ -141,3 +144,25 @@ def test_the_message_is_the_one_of_the_contract() -> None:
     assert said.blasts_percent == pytest.approx(10)
     assert said.interval_percent == pytest.approx((6.22, 15.02), abs=0.02)
     assert said.adjusted_percent == 0  # fewer positives than the model's own errors would give
+
+
+def test_another_model_is_announced_also_if_it_comes_while_the_count_is_sent(outbox: Outbox) -> None:
+    def judge(sha256: str) -> Judge:
+        return Judge(ModelReference(name="m", sha256=sha256), None, False, Classes())
+
+    specimens = Specimens(outbox, judge("old"), 200, lambda _name: None)
+    sent: list[str] = []
+
+    class Broker:
+        connections = 1
+
+        def publish_specimen(self, payload: bytes) -> bool:
+            if not sent:
+                specimens.use(judge("new"))  # by the thread that takes models
+            sent.append(msgspec.json.decode(payload)["model"]["sha256"])
+            return True
+
+    outbox.change_tally(tally.start("slide 7", 200, "2026-01-01T00:00:00.000000Z")).result(5)
+    for _ in range(3):
+        specimens.announce_once(Broker())
+    assert sent == ["old", "new"]

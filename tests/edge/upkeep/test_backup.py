@@ -300,6 +300,13 @@ def test_a_specimen_is_erased_everywhere(tmp_path: Path) -> None:
     assert len(box.rows("reviews")) == 2
 
 
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_file_with_a_member_of_no_name_is_no_backup(tmp_path: Path, name: str) -> None:
+    with tarfile.open(tmp_path / "foreign.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo(name))
+    assert "does not belong" in leukoscope("restore", tmp_path / "foreign.tar", status=2).stderr
+
+
 def test_pictures_of_records_that_still_waited_are_erased_too(tmp_path: Path) -> None:
     """No database knows them yet: only what waits names them."""
     box = Box(tmp_path / "box").fill({"slide 8": 1})
