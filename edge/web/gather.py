@@ -1,7 +1,8 @@
 """A specimen put together from a results database, the picture archive and the model's card."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from edge.model.installed import find_model
 from edge.records import ImageReference, Record
 from edge.specimen.agreement import agreements
 from edge.specimen.errors import errors_in
+from edge.specimen.page import SHOWN_CELLS
 from edge.specimen.summary import ReportCell, Review, Summary, summarise
 
 if TYPE_CHECKING:
@@ -48,23 +50,32 @@ def summary_of(
     newest = {review.cell: review for review in said}
     cards = _cards({record.model.sha256 for record in found}, model, directory)
     last = cards.get(found[-1].model.sha256)
-    return summarise(
+    summary = summarise(
         specimen,
-        _cells(found, newest, pictures),
+        _cells(found, newest),
         reviews.checked(results),
         None if last is None else errors_in(last.calibration, last.adaptation),
         agreements((review.cell, review.reviewer, review.label) for review in said),
         {sha256: card.adaptation for sha256, card in cards.items() if card.adaptation is not None},
     )
+    return replace(summary, cells=_with_pictures(summary.cells, pictures))
 
 
-def _cells(
-    records: list[Record], said: dict[str, reviews.Review], pictures: Path | None
-) -> Iterator[ReportCell]:
+def _with_pictures(cells: Sequence[ReportCell], folder: Path | None) -> list[ReportCell]:
+    """The cells, with the pictures that the report shows: of a specimen with very many cells they would fill the memory."""
+    found, shown = [], 0
+    for cell in cells:
+        picture = _picture(folder, cell.record.image) if shown < SHOWN_CELLS else None
+        shown += picture is not None
+        found.append(cell._replace(picture=picture))
+    return found
+
+
+def _cells(records: list[Record], said: dict[str, reviews.Review]) -> Iterator[ReportCell]:
     for record in records:
         review = said.get(record.id)
         newest = None if review is None else Review(review.label, review.reviewer, review.at, review.comment)
-        yield ReportCell(record, newest, _picture(pictures, record.image))
+        yield ReportCell(record, newest, None)
 
 
 def _cards(hashes: set[str], model: str, directory: Path | None) -> "dict[str, Manifest]":
