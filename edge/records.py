@@ -25,9 +25,11 @@ RECORD_BYTES = 64 * 1024
 """The longest record as JSON; an ordinary one has about a thousand bytes."""
 
 Name = Annotated[str, Meta(max_length=NAME_LENGTH)]
-Specimen = Annotated[str, Meta(max_length=NAME_LENGTH, pattern=r"^[^\x00]*$")]
-"""The name of a slide or sample, in settings, commands and records: any text without NUL characters, which no
-PostgreSQL text can hold."""
+_Plain = Annotated[str, Meta(max_length=NAME_LENGTH, pattern=r"^[^\x00]*$")]
+"""A name without NUL characters, which no PostgreSQL text can hold."""
+
+Specimen = _Plain
+"""The name of a slide or sample, in settings, commands and records."""
 
 _Text = Annotated[str, Meta(max_length=TEXT_LENGTH)]
 _Hash = Annotated[str, Meta(max_length=128)]
@@ -116,11 +118,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["lymphoid", "other", "unclear"] | None = None
 
 
-# As short as a name, and without NUL characters, which no PostgreSQL text can hold.
-_Plain = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00]*$")]
-_MOST_MEASURES = 100
-
-
 class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One field of view and how many white cells were found in it; research and second opinion only.
 
@@ -144,13 +141,13 @@ class FieldRecord(msgspec.Struct, frozen=True, kw_only=True):
     device: _Plain
     sequence: _Count
     captured_at: _Plain
-    specimen: _Plain
+    specimen: Specimen
     size: tuple[_Count, _Count]
     cells: _Count
     new_cells: _Count = 0
     reasons: Annotated[list[_Text], Meta(max_length=MOST_ENTRIES)] = []
-    ruler: Annotated[dict[_Plain, float | None], Meta(max_length=_MOST_MEASURES)] | None = None
-    timings_ms: Annotated[dict[_Plain, float], Meta(max_length=_MOST_MEASURES)]
+    ruler: Annotated[dict[_Plain, float | None], Meta(max_length=MOST_ENTRIES)] | None = None
+    timings_ms: Annotated[dict[_Plain, float], Meta(max_length=MOST_ENTRIES)]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -19,7 +19,7 @@ from edge.host import secrets, typedfile
 from edge.host.toml.faults import find_faults
 from edge.imaging.settings import QualitySettings
 from edge.model.settings import ModelSettings
-from edge.mqtt.settings import MqttSettings
+from edge.mqtt.settings import PASSWORD_VARIABLE, MqttSettings
 from edge.outbox.settings import ArchiveSettings, OutboxSettings
 from edge.specimen.settings import SpecimenSettings
 from edge.web.settings import WebSettings
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PLACES = (Path("leukoscope.toml"), Path("/etc/leukoscope/leukoscope.toml"))
 """Where the settings file is looked for if a command names none; the first that exists is used."""
-
-PASSWORD_VARIABLE = "LEUKOSCOPE_MQTT_PASSWORD"
-"""The environment may hold the broker's password in place of a file."""
 
 REMEDY = "systemd/leukoscope.toml documents every key"
 

@@ -18,13 +18,11 @@ from edge.model.fields import FieldClassifier, JudgedCell
 from edge.model.file import ModelFile
 from edge.mqtt.publisher import Publisher
 from edge.outbox.queue import Outbox
+from edge.outbox.settings import fields_file
 from edge.records import FieldRecord, FieldReference, Record, fitting, rfc3339, uuid7
 from edge.settings import Settings
 
 log = logging.getLogger(__name__)
-
-FILE_SUFFIX = ".fields"
-"""Suffix of the outbox of the fields' records, which lies beside that of the cells'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +141,7 @@ class FieldStream:
     """
 
     def __init__(self, settings: Settings, cells: Path):
-        file = cells.with_name(cells.name + FILE_SUFFIX)
-        self.outbox = Outbox(file, settings.outbox.max_mb, settings.outbox.resend_s)
+        self.outbox = Outbox(fields_file(cells), settings.outbox.max_mb, settings.outbox.resend_s)
         self.publisher = Publisher(settings.mqtt, settings.device.id, self.outbox, topic="fields")
 
     def watched(self) -> dict[str, Callable[[], str]]:

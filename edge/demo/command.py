@@ -1,10 +1,12 @@
 """The demo: a broker, the daemon, a subscriber and the page in one process tree; results shown as they arrive."""
 
 import argparse
+import contextlib
 import json
 import logging
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -13,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from edge.demo.page import page_at
-from edge.demo.show import SAMPLES, Show, make_show
+from edge.demo.show import SAMPLES, JsonShow, Show
 from edge.errors import InputError, LeukoscopeError
 from edge.host import children
 from edge.host.address import joined
@@ -65,7 +67,7 @@ def command(options: argparse.Namespace) -> int:
         place = (
             f"page: {page}\n" if page else ""
         ) + f"broker {host}:{port}, topic leukoscope/{device}/cells, results to {target}"
-        show = make_show(list(model.manifest.classes()), place, options.json, options.quiet)
+        show = _show(list(model.manifest.classes()), place, options.json, options.quiet)
         starting.close()
         stack.enter_context(show)
         subscriber = Subscriber(
@@ -86,6 +88,18 @@ def command(options: argparse.Namespace) -> int:
     for line in notes:
         console.note(line)
     return show.end(accepted, target) or (1 if status else 0)
+
+
+def _show(classes: list[str], place: str, as_json: bool, quiet: bool) -> Show:
+    """The kind of show that fits the options and the terminal."""
+    if as_json:
+        return JsonShow(classes, place, quiet)
+    if not quiet and console.is_terminal(sys.stdout):
+        with contextlib.suppress(ImportError):
+            from edge.demo.panel import Panel
+
+            return Panel(classes, place)
+    return Show(classes, place, quiet)
 
 
 def _run(

@@ -125,18 +125,6 @@ class JsonShow(Show):
         return 0 if self.rows == accepted else 1
 
 
-def make_show(classes: list[str], place: str, as_json: bool, quiet: bool) -> Show:
-    """The kind of show that fits the options and the terminal."""
-    if as_json:
-        return JsonShow(classes, place, quiet)
-    if not quiet and console.is_terminal(sys.stdout):
-        with contextlib.suppress(ImportError):
-            from edge.demo.panel import Panel
-
-            return Panel(classes, place)
-    return Show(classes, place, quiet)
-
-
 def near(source: str) -> str:
     """A path as it is written from the current folder, if it lies below it."""
     return source.removeprefix(f"{Path.cwd()}/")

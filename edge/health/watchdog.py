@@ -66,11 +66,6 @@ class Watchdog:
         self._stage = "starting"
         self._ready = False
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether camera, model and outbox have been reported to be ready."""
-        return self._ready
-
     def waits(self, why: str) -> None:
         """Not ready yet, and why; asks systemd for more time, as long as attempts keep finishing."""
         if not self._ready:

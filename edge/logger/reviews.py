@@ -43,11 +43,6 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     comment: str = ""
 
 
-def of_specimen(results: Results, specimen: str) -> dict[str, Review]:
-    """The newest review of each cell of a specimen, by the record's id."""
-    return newest(all_of(results, specimen))
-
-
 def newest(said: Iterable[Review]) -> dict[str, Review]:
     """The newest review of each cell that was not taken back, by the record's id.
 

@@ -12,10 +12,14 @@ INSTALLED_MODELS = Path("/opt/leukoscope/models")
 SUFFIX = ".tflite"
 
 
+def places() -> list[Path]:
+    """Where models are looked for: the source checkout's folder, then the installed one."""
+    return [Path(__file__).resolve().parents[2] / "models", INSTALLED_MODELS]
+
+
 def folders() -> list[Path]:
-    """Where models are looked for: the source checkout's folder, then the installed one; those that exist."""
-    places = (Path(__file__).resolve().parents[2] / "models", INSTALLED_MODELS)
-    return [folder for folder in places if folder.is_dir()]
+    """Those of `places` that exist."""
+    return [folder for folder in places() if folder.is_dir()]
 
 
 def installed_models() -> list[Path]:

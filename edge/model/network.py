@@ -12,14 +12,12 @@ import numpy.typing as npt
 from edge.errors import InputError
 from edge.host import durable
 from edge.imaging.frame import Pixels
-from edge.model import bundle
+from edge.model import bundle, installed
 from edge.model.file import Name, make_interpreter
 
 SCHEMA = 1
 FOLDER = "field"
 """Of the folder of models: the classifiers stand beside it, and no list of them shows these."""
-
-INSTALLED_MODELS = Path("/opt/leukoscope/models")
 
 Task = Literal["cells", "kind"]
 
@@ -114,12 +112,11 @@ def shipped_network(task: Task) -> Path:
     Raises:
         InputError: there is none.
     """
-    candidates = [Path(__file__).resolve().parents[2] / "models", INSTALLED_MODELS]
-    for folder in candidates:
+    for folder in installed.places():
         if (file := folder / FOLDER / f"{task}.tflite").is_file():
             return file
-    places = " or ".join(str(folder / FOLDER) for folder in candidates)
-    raise InputError(f"no network for the task {task}: {task}.tflite is not in {places}; install it again")
+    looked_at = " or ".join(str(folder / FOLDER) for folder in installed.places())
+    raise InputError(f"no network for the task {task}: {task}.tflite is not in {looked_at}; install it again")
 
 
 class Network:
@@ -149,11 +146,6 @@ class Network:
         self._shape = tuple(int(side) for side in entry["shape"])
         self._scale = np.float32(file.manifest.output.scale)
         self._zero_point = np.float32(file.manifest.output.zero_point)
-
-    @property
-    def input_side_px(self) -> int:
-        """Height of the input as it is now."""
-        return self._shape[1]
 
     def run(self, pictures: Pixels) -> npt.NDArray[np.float32]:
         """The output for a batch of pictures; another shape than before costs some milliseconds once.

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from edge.errors import InputError
 from edge.host import secrets
-from edge.mqtt.settings import MqttSettings
+from edge.mqtt.settings import PASSWORD_VARIABLE, MqttSettings
 
 log = logging.getLogger(__name__)
 
-PASSWORD_VARIABLE = "LEUKOSCOPE_MQTT_PASSWORD"
 TLS_PORT = 8883
 # How the PEM of an encrypted key begins, PKCS #8 and the older form.
 _ENCRYPTED = (b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED")
@@ -47,8 +46,8 @@ class Credentials:
     def renewed(self) -> bool:
         """Whether the files were changed and read anew; asked every second or so.
 
-        A change is read once it is the same at two calls, since files are written one after the other. Files that do not fit together (yet)
-        are reported once, and the earlier ones hold.
+        A change is read once it is the same at two calls, since files are written one after the other. Files that do not
+        fit together (yet) are reported once, and the earlier ones hold.
         """
         now = self._stamp()
         if now == self._seen:

@@ -7,6 +7,9 @@ from msgspec import Meta
 
 from edge.host.address import bare_host
 
+PASSWORD_VARIABLE = "LEUKOSCOPE_MQTT_PASSWORD"
+"""The environment may hold the broker's password in place of a file."""
+
 LONGEST_TOPIC_BYTES = 65_535
 """A string of MQTT has a length of two bytes."""
 

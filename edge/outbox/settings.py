@@ -1,5 +1,6 @@
 """Settings of the outbox and of the picture archive."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -7,6 +8,11 @@ from msgspec import Meta
 
 RESEND_S = 120.0
 """Default of `resend_s`: twice the longest time that Mosquitto takes to write what it has acknowledged."""
+
+
+def fields_file(cells: Path) -> Path:
+    """The outbox of the fields' records, which lies beside that of the cells'."""
+    return cells.with_name(f"{cells.name}.fields")
 
 
 class OutboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -16,11 +16,11 @@ from edge.logger.stores.sinks import open_sink
 from edge.mqtt.client import BrokerClient
 from edge.mqtt.connection import Connection
 from edge.outbox.forget import InUseError, Unwanted, forget
+from edge.outbox.settings import fields_file
 from edge.records import ImageReference, rfc3339
 from edge.settings import Settings
 from edge.upkeep import erasures
 
-FIELDS_SUFFIX = ".fields"
 BROKER_S = 10.0
 PAGE = 500
 
@@ -86,7 +86,7 @@ def _waiting(outbox: Path, archive: Path, unwanted: Unwanted, erased: Erased, ne
         needed: fail while the daemon runs. Otherwise what waits stays: it is sent, stored, and erased another day.
     """
     tally = False
-    for file in (outbox, outbox.with_name(outbox.name + FIELDS_SUFFIX)):
+    for file in (outbox, fields_file(outbox)):
         try:
             gone, tally_gone = forget(file, unwanted, lambda name: _remove(name, archive, erased))
         except InUseError:

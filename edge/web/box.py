@@ -13,6 +13,7 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.host import threads
+from edge.mqtt.acknowledgements import NO_SUBSCRIBERS
 from edge.mqtt.client import BrokerClient
 from edge.mqtt.connection import Connection
 from edge.mqtt.settings import MqttSettings
@@ -23,7 +24,6 @@ log = logging.getLogger(__name__)
 ANSWER_S = 10.0
 SLOW_S = {"model_install": 60.0}
 """Commands that take longer: a model is tried on the newest pictures before it is answered."""
-NO_MATCHING_SUBSCRIBERS = 16
 # While a browser shows the live picture the box is asked for it again and again; it stops by itself.
 VIEW_S, VIEW_RENEWAL_S = 20, 10.0
 VIEWS_PER_S = 4
@@ -164,7 +164,7 @@ class Box:
 
     def _on_publish(self, _client: BrokerClient, message_id: int, reason: ReasonCode) -> None:
         """A broker of MQTT 5 knows at once that no box listens."""
-        if reason.value != NO_MATCHING_SUBSCRIBERS:
+        if reason.value != NO_SUBSCRIBERS:
             return
         with self._lock:
             loop, future = self._waiting.pop(self._sent.pop(message_id, ""), (None, None))
