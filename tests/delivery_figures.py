@@ -1,7 +1,7 @@
 """How fast results are delivered here, and how much memory that takes.
 
     python tests/delivery_figures.py                      a short run
-    python tests/delivery_figures.py --records 100000     the figures of docs/mqtt.md
+    python tests/delivery_figures.py --records 100000     the figures of docs/delivery.md
 
 A real Mosquitto (its queue in memory), a real PostgreSQL where one is installed, files in a temporary folder.
 """
