@@ -1,6 +1,7 @@
 """`leukoscope export`: a run → the one model file, with its parity report and card."""
 
 import argparse
+import json
 import logging
 import math
 import tempfile
@@ -10,6 +11,7 @@ from typing import Any
 import msgspec
 
 from edge.errors import InputError, LeukoscopeError
+from edge.host.terminal import console
 from edge.model.file import (
     InputFormat,
     Manifest,
@@ -26,7 +28,7 @@ from export.convert import plain_int8, representative_sample, to_int8
 from export.deploy import PixelInput, deploy_graph, shifted
 from export.layers import LayerError, layer_errors, summary, worst
 from export.localise import localisation
-from export.parity import CellSet, cell_sets, judged, metrics, parity, refusals, score, validation
+from export.parity import CellSet, cell_sets, judged, metrics, parity, refusals, score, some, validation
 from export.referral import Judged, fit, fit_shift
 from train.data import crops as crop_cache
 from train.data.cnmc import is_official_name
@@ -67,14 +69,14 @@ def export(options: argparse.Namespace) -> int:
     shift = fit_shift(known.held_out) if known.held_out and not options.plain else 0.0
     flatbuffer, sample = _convert(options, run, recipe, data, shift)
     manifest = _manifest(run, recipe, data, flatbuffer, sample)
-    sets = cell_sets(data, split)
+    sets = cell_sets(data, split, options.limit)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / options.out.name
         verify(write_model(file, flatbuffer, manifest, ""))
         scored = score(options.run, file, data, sets, shift)
         cells, calibration = _calibration(options, known, recipe, file, data, split)
         located = localisation(file, data, sets[0].cells, sets[0].name)
-        seen = summary_of(file, data, cells_of(data, split.train))
+        seen = summary_of(file, data, some(cells_of(data, split.train), options.limit))
     errors = _layer_errors(run, recipe, manifest, flatbuffer, data, sets[0], shift)
     temperature, refer_below = calibration["temperature"], calibration["refer_below"]
     manifest = msgspec.structs.replace(
@@ -109,18 +111,13 @@ def _report(
     options: argparse.Namespace, manifest: Manifest, folder: Path, errors: list[LayerError], cells: list[Cell]
 ) -> int:
     """Print the result; raised as an error if int8 is not as good as float."""
-    compared, found = manifest.parity, manifest.calibration
-    print(
-        f"{options.out}: on the {compared['n']} cells of the {compared['cells']}, int8 agrees with float on "
-        f"{compared['agreement']:.2%} and {_change(compared['drop_points'])} points of accuracy"
-        + ("" if compared["auc_drop_points"] is None else f", {_change(compared['auc_drop_points'])} of AUC")
-    )
-    print(
-        f"log-odds of ALL {found.get('shift', 0.0):+g}, temperature {manifest.temperature:g}, refer below {manifest.refer_below:g}: "
-        + (report.reached(found) if "cells" in found else found["why_not"])
-    )
-    print(f"report: {folder / 'report.html'}; {NOTICE}")
-    reasons = refusals(compared, cells, options.max_drop)
+    reasons = refusals(manifest.parity, cells, options.max_drop)
+    if options.json:
+        print(json.dumps(_facts(options.out, manifest, folder, reasons), allow_nan=False), flush=True)
+    else:
+        _summarise(options.out, manifest, folder)
+    if options.limit:
+        console.warn(f"--limit {options.limit}: judged on few cells, for a quick trial; not for a box")
     if reasons:
         where = f"; {worst(errors)}" if errors else ""
         raise LeukoscopeError(
@@ -128,6 +125,36 @@ def _report(
             "train longer. The file is written for inspection only, not for a box"
         )
     return 0
+
+
+def _facts(file: Path, manifest: Manifest, folder: Path, reasons: list[str]) -> dict[str, Any]:
+    """What `export --json` prints; `refused` tells why the file is not for a box, empty if it is."""
+    model = read_model(file)
+    return {
+        "file": str(file),
+        "name": manifest.name,
+        "sha256": model.sha256,
+        "bytes": file.stat().st_size,
+        "parity": manifest.parity,
+        "temperature": manifest.temperature,
+        "refer_below": manifest.refer_below,
+        "report": str(folder / "report.html"),
+        "refused": reasons,
+    }
+
+
+def _summarise(file: Path, manifest: Manifest, folder: Path) -> None:
+    compared, found = manifest.parity, manifest.calibration
+    console.summary(
+        f"{file}: on the {compared['n']} cells of the {compared['cells']}, int8 agrees with float on "
+        f"{compared['agreement']:.2%} and {_change(compared['drop_points'])} points of accuracy"
+        + ("" if compared["auc_drop_points"] is None else f", {_change(compared['auc_drop_points'])} of AUC")
+    )
+    console.summary(
+        f"log-odds of ALL {found.get('shift', 0.0):+g}, temperature {manifest.temperature:g}, refer below {manifest.refer_below:g}: "
+        + (report.reached(found) if "cells" in found else found["why_not"])
+    )
+    console.summary(f"report: {folder / 'report.html'}; {NOTICE}")
 
 
 def _change(drop: float) -> str:
@@ -172,7 +199,7 @@ def _calibration(
         if known.recipe is not None:
             found["same_recipe"] = known.recipe == recipe
         return known.held_out, found
-    side = validation(data, split)
+    side = validation(data, split, options.limit)
     if side is not None:
         cells = judged(side, score_cells(int8_scorer(file), data, side.cells))
         return cells, fit(cells, options.refer_sensitivity, "this file")

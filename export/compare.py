@@ -15,6 +15,7 @@ import numpy as np
 
 from edge.bench.machine import machine
 from edge.errors import InputError, LeukoscopeError
+from edge.host.terminal import console
 from edge.model.file import make_interpreter
 from edge.notice import NOTICE
 from export.convert import int8
@@ -79,8 +80,8 @@ def compare(options: argparse.Namespace) -> int:
         )
     print(json.dumps(made.json(), allow_nan=False) if options.json else text(contestants, made.differences))
     for note in made.notes:
-        print(f"Warning: {note}", file=sys.stderr)
-    print(NOTICE, file=sys.stderr)
+        console.warn(note)
+    console.note(NOTICE)
     return 0
 
 

@@ -1,7 +1,7 @@
 """Float and int8 on the same cells: how well they agree, and the metrics of each."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from export.convert import representative_sample
 from export.referral import Judged, at_temperature, log_odds, moved, point
 from train.data.dataset import LABELS, Cell, Data, cells_of, scan, subject_group
-from train.data.split import Split
+from train.data.split import Split, evenly
 from train.evaluate.evaluation import Scores, int8_scorer, load_scorer, of_other_patients, score_cells
 from train.evaluate.intervals import Resample
 from train.evaluate.metrics import THRESHOLD, figures
@@ -57,8 +57,29 @@ class CellSet:
     judges: bool = True
 
 
-def cell_sets(data: Data, split: Split) -> list[CellSet]:
-    """The cells of a split to compare on, the first for the parity: its test side, or the next best there is."""
+def some(cells: list[Cell], limit: int | None) -> list[Cell]:
+    """At most so many cells, evenly spread, for a quick trial; all without a limit."""
+    return [cells[i] for i in evenly(len(cells), limit)]
+
+
+def cell_sets(data: Data, split: Split, limit: int | None = None) -> list[CellSet]:
+    """The cells of a split to compare on, the first for the parity: its test side, or the next best there is.
+
+    Args:
+        data: the data set's folder.
+        split: of the run.
+        limit: at most so many cells of each, for a quick trial; their names say it.
+    """
+    return [_limited(each, limit) for each in _cell_sets(data, split)]
+
+
+def _limited(each: CellSet, limit: int | None) -> CellSet:
+    if limit is None or limit >= len(each.cells):
+        return each
+    return replace(each, name=f"{each.name}, {limit} of {len(each.cells)}", cells=some(each.cells, limit))
+
+
+def _cell_sets(data: Data, split: Split) -> list[CellSet]:
     resample: Resample = "cells" if split.method == "image" else "subjects"
     whole = f"fold {split.fold}, split by {split.method}"
     if split.test:
@@ -82,9 +103,9 @@ def unseen_subjects(data: Data, split: Split) -> list[Cell]:
     return of_other_patients(cells, (cell for cell in cells if cell.path in named))
 
 
-def validation(data: Data, split: Split) -> CellSet | None:
-    """The validation side of a split; None if it is empty or lacks a class."""
-    cells = cells_of(data, split.val)
+def validation(data: Data, split: Split, limit: int | None = None) -> CellSet | None:
+    """The validation side of a split, at most so many cells of it; None if it is empty or lacks a class."""
+    cells = some(cells_of(data, split.val), limit)
     if len({cell.label for cell in cells}) < len(LABELS):
         return None
     trained = {subject_group(cell.subject) for cell in cells_of(data, split.train)}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # TensorFlow takes seconds to load
     from train.evaluate.camera import Figures
     from train.evaluate.evaluation import Scorer
     from train.evaluate.predictions import Kind, Predictions
+    from train.fit.run import Progress
 
 log = logging.getLogger(__name__)
 
@@ -107,10 +108,24 @@ def train(options: argparse.Namespace) -> int:
     except LeukoscopeError:
         run.discard_unless_begun()
         raise
-    print(f"{options.out}: {progress.stopped}; best epoch {progress.best_epoch}")
+    if options.json:
+        print(json.dumps({"run": str(options.out), **_facts(progress)}))
+    else:
+        console.summary(f"{options.out}: {progress.stopped}; best epoch {progress.best_epoch}")
     sources = shlex.join(str(source) for source in options.data or []) or "DIR"
     console.note(f"next: leukoscope evaluate {shlex.quote(str(options.out))} --data {sources} --out report")
     return 0
+
+
+def _facts(progress: "Progress") -> dict[str, object]:
+    """What `train --json` prints of a finished run, with the figures of its best epoch."""
+    best = progress.history[progress.best_epoch - 1] if progress.history else {}
+    return {
+        "stopped": progress.stopped,
+        "epochs": progress.epoch,
+        "best_epoch": progress.best_epoch,
+        "best": best,
+    }
 
 
 def _refuse_other_split(options: argparse.Namespace, split: splits.Split, data: datasets.DataSet) -> None:
@@ -274,8 +289,8 @@ def _finish(made: "report.Report", out: Path | None, *, as_json: bool, last: str
         if made.camera_suite:
             print(camera.text(made.camera_suite, made.camera_cells))
     for note in made.notes:
-        print(f"Warning: {note}", file=sys.stderr)
-    print(f"{last}; {NOTICE}", file=sys.stderr)
+        console.warn(note)
+    console.note(f"{last}; {NOTICE}")
     return 0
 
 
@@ -356,7 +371,10 @@ def ensemble(options: argparse.Namespace) -> int:
         "command": shlex.join(["leukoscope", *sys.argv[1:]]),
     }
     join_runs(runs, options.out, settings)
-    print(f"{options.out}: {len(runs)} networks in one; export and evaluate take it as any run")
+    if options.json:
+        print(json.dumps({"run": str(options.out), "members": settings["members"]}))
+    else:
+        console.summary(f"{options.out}: {len(runs)} networks in one; export and evaluate take it as any run")
     return 0
 
 
@@ -383,7 +401,7 @@ def _joined_evaluations(options: argparse.Namespace) -> int:
         layout=data.layout,
         images=data.root,
     )
-    return _finish(made, options.out, as_json=False, last="members joined")
+    return _finish(made, options.out, as_json=options.json, last="members joined")
 
 
 def _evaluate_command(options: argparse.Namespace) -> list[str]:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,7 @@ def adapt(options: argparse.Namespace) -> int:
     base = base_of(of_settings(settings.model) if own else read_model(find_model(options.model)))
     reviewed = _reviewed(options, settings, base)
     black = settings.camera.background == "black"
-    shown = not (options.quiet or options.json)
-    with progress("look at the cells", len(reviewed.cells), shown) as (step, _):
+    with progress("look at the cells", len(reviewed.cells), not options.json) as (step, _):
         seen = look(base, reviewed, black, step, settings.model.threads)
     outcome = adaptation.try_out(seen, reviewed)
     told = adaptation.facts(outcome, base.manifest)
@@ -72,7 +70,7 @@ def review_export(options: argparse.Namespace) -> int:
         print(json.dumps(told))
     else:
         counts = ", ".join(f"{number} {label}" for label, number in sorted(done.pictures.items()))
-        print(f"{options.to}: {done.reviews} reviews; pictures: {counts or 'none'}")
+        console.summary(f"{options.to}: {done.reviews} reviews; pictures: {counts or 'none'}")
         if done.without_picture:
             console.note(f"{done.without_picture} reviewed cells have no picture in {archive}")
         console.note(
@@ -93,7 +91,7 @@ def review_import(options: argparse.Namespace) -> int:
         print(json.dumps(told))
     else:
         counts = ", ".join(f"{number} {label}" for label, number in sorted(done.added.items()))
-        print(
+        console.summary(
             f"added: {counts or 'nothing'}; known before: {done.known}; of cells that are not here: {done.strange}"
         )
         if done.strange:
@@ -172,10 +170,10 @@ def _show(told: dict[str, Any], options: argparse.Namespace) -> None:
         print(f"note: {note}")
     if told["taken"]:
         print(f"{told['file']}: sha256 {told['sha256']}; refers below {told['refer_below']:.2f}")
-        print(f"to use it: leukoscope model install {told['file']}", file=sys.stderr)
+        console.note(f"to use it: leukoscope model install {told['file']}")
     else:
         console.error(told["reason"])
-    print(NOTICE, file=sys.stderr)
+    console.note(NOTICE)
 
 
 def _with_limits(figures: dict[str, Any], name: str) -> str:

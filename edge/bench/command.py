@@ -37,12 +37,11 @@ def bench(options: argparse.Namespace) -> int:
         return _start(options, models[0], images)
     all_results = []
     pairs = [(model, threads) for model in models for threads in options.threads]
-    shown = not (options.quiet or options.json)
     try:
         # Without a thread that redraws: it would disturb what is measured.
         delivery = 0 if options.deliver is None else DELIVERY_PARTS
         total = len(pairs) * (parts(options.seconds) + delivery)
-        with progress("bench", total, shown, by_itself=False) as (step, _):
+        with progress("bench", total, not options.json, by_itself=False) as (step, _):
             for model, threads in pairs:
                 all_results.append(_one(options, model, images, threads, step))
     except KeyboardInterrupt:
@@ -116,8 +115,7 @@ def asked_images(options: argparse.Namespace) -> list[Pixels]:
 def _flat_memory(options: argparse.Namespace, model: ModelFile, images: list[Pixels]) -> int:
     from edge.bench.memory import SAMPLES, flat_memory, format_table
 
-    shown = not (options.quiet or options.json)
-    with progress("memory", min(SAMPLES, options.memory), shown, by_itself=False) as (step, _):
+    with progress("memory", min(SAMPLES, options.memory), not options.json, by_itself=False) as (step, _):
         seconds = options.seconds or MEMORY_SECONDS
         memory = flat_memory(
             model, images, options.memory, options.deliver or "", seconds, step, options.field
@@ -129,8 +127,7 @@ def _flat_memory(options: argparse.Namespace, model: ModelFile, images: list[Pix
 def _start(options: argparse.Namespace, model: ModelFile, images: list[Pixels]) -> int:
     from edge.bench import start
 
-    shown = not (options.quiet or options.json)
-    with progress("starts, then idle", start.parts(), shown, by_itself=False) as (step, _):
+    with progress("starts, then idle", start.parts(), not options.json, by_itself=False) as (step, _):
         results = start.start_and_idle(model, images, step=step)
     print(msgspec.json.encode(results).decode() if options.json else start.format_table(results), flush=True)
     return 0

@@ -10,6 +10,7 @@ from edge.classify.contact_sheet import FieldTile, boxed, field_sheet
 from edge.classify.report import OTHER, Line, Report, model_of, table, unreadable, was_asked
 from edge.errors import LeukoscopeError
 from edge.host.journal import safe_lines
+from edge.host.terminal import console
 from edge.imaging.cores import use_cores
 from edge.imaging.files import shown
 from edge.imaging.frame import Pixels
@@ -121,7 +122,7 @@ class _FieldReport(Report[str]):
             content = page.encode(errors="replace")
             self._written(self._options.html, content, f"{len(self._tiles)} fields with every cell numbered")
         if self._options.explain:
-            self._note(f"{self._options.explain}: a heat map of each lymphoid or unclear cell")
+            console.note(f"{self._options.explain}: a heat map of each lymphoid or unclear cell")
 
     def _table(self) -> bytes:
         """A row per cell; a field without cells, or one that could not be read, has a row of its own."""

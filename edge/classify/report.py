@@ -90,7 +90,7 @@ class Report(ABC, Generic[Picture]):
             console.note(f"{self._model.manifest.name}: {NOTICE}")
         try:
             with (
-                progress("classify", len(paths), not self._options.quiet) as (step, show),
+                progress("classify", len(paths)) as (step, show),
                 closing(ahead(read_or_fault, paths)) as pictures,
             ):
                 for path, read in zip(paths, pictures, strict=True):
@@ -122,11 +122,7 @@ class Report(ABC, Generic[Picture]):
 
     def _written(self, file: Path, content: bytes, what: str) -> None:
         replace_file(file, content)
-        self._note(f"{file}: {what}")
-
-    def _note(self, text: str) -> None:
-        if not self._options.quiet:
-            console.note(text)
+        console.note(f"{file}: {what}")
 
 
 def was_asked(kind: str | None) -> bool:

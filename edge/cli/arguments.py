@@ -105,9 +105,11 @@ def json_option(p: argparse.ArgumentParser, text: str = "print one JSON document
 
 
 def quiet_option(p: argparse.ArgumentParser) -> None:
-    """Add --quiet."""
+    """Add --quiet; `edge.cli.parser` gives it to every command and action."""
     p.add_argument(
-        "--quiet", action="store_true", help="no progress, notes or summary; results and errors only"
+        "--quiet",
+        action="store_true",
+        help="no progress, notes or summary; results, warnings and errors only",
     )
 
 

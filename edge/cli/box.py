@@ -13,7 +13,6 @@ from edge.cli.arguments import (
     model_option,
     out_file,
     positive,
-    quiet_option,
     size,
     threads,
     whole,
@@ -59,7 +58,6 @@ def _demo(add: Add) -> None:
     model_option(p)
     p.add_argument("--to", default="sqlite:///demo-results.db", metavar="TARGET", help="default: %(default)s")
     json_option(p, "records as JSON lines, then a summary")
-    quiet_option(p)
 
 
 def _run(add: Add) -> None:
@@ -80,7 +78,6 @@ def _check(add: Add) -> None:
     p = add("check", "edge.cli.run:check", text, "check --config leukoscope.toml")
     config_option(p)
     json_option(p)
-    quiet_option(p)
 
 
 def _doctor(add: Add) -> None:
@@ -88,7 +85,6 @@ def _doctor(add: Add) -> None:
     p = add("doctor", "edge.doctor.command:command", text, "doctor --config leukoscope.toml")
     config_option(p)
     json_option(p)
-    quiet_option(p)
     p.add_argument(
         "--bundle", type=out_file, metavar="FILE", help="pack what support needs into FILE, without secrets"
     )
@@ -128,7 +124,6 @@ def _classify(add: Add) -> None:
         "--html", type=out_file, metavar="FILE", help="write a contact sheet: one page to mail or print"
     )
     p.add_argument("--explain", type=Path, metavar="DIR", help="write one heat map per image into DIR")
-    quiet_option(p)
 
 
 def _bench(add: Add) -> None:
@@ -180,7 +175,6 @@ def _bench(add: Add) -> None:
     _bench_instead(p)
     p.add_argument("--plot", type=out_file, metavar="FILE.png", help="draw the stages; needs matplotlib")
     json_option(p, "print one JSON line per model and number of threads")
-    quiet_option(p)
 
 
 def _bench_instead(p: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ from edge.cameras.settings import CameraSettings
 from edge.cameras.sources import make_camera
 from edge.errors import InputError, LeukoscopeError
 from edge.host.durable import replace_file
+from edge.host.terminal import console
 from edge.host.terminal.progress import progress
 from edge.imaging.frame import Pixels
 from edge.settings import Settings
@@ -58,7 +59,7 @@ def command(options: argparse.Namespace) -> int:
         print(msgspec.json.encode({"file": str(file), **msgspec.structs.asdict(header)}).decode())
     else:
         red, green, blue = header.field_rgb
-        print(
+        console.summary(
             f"{file}: {header.width} × {header.height} px; the empty field has red {red:.0f}, green {green:.0f}, blue "
             f"{blue:.0f}\nunevenness {header.unevenness:.1%}, after correction {header.corrected_unevenness:.2%}\n"
             "restart to apply: sudo systemctl restart leukoscope"

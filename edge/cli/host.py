@@ -43,6 +43,7 @@ def _train(add: Add) -> None:
     p.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder for the run")
     p.add_argument("--resume", action="store_true", help="continue from the last checkpoint in RUN")
     p.add_argument("--epochs", type=count, metavar="N", help="instead of the recipe's")
+    json_option(p)
 
 
 def _evaluate(add: Add) -> None:
@@ -109,6 +110,7 @@ def _ensemble(add: Add) -> None:
         "--data", type=Path, nargs="+", metavar="DIR", help="needed to join --out folders of evaluate"
     )
     _positive_option(p)
+    json_option(p)
 
 
 def _export(add: Add) -> None:
@@ -158,6 +160,8 @@ def _export(add: Add) -> None:
         "--no-map", action="store_true", help="without the activation map: classify --explain will not work"
     )
     p.add_argument("--plain", action="store_true", help="TFLite's own conversion, to compare with")
+    p.add_argument("--limit", type=count, metavar="N", help="judge at most N cells of each set (quick trial)")
+    json_option(p)
 
 
 def _noise_option(p: argparse.ArgumentParser) -> None:

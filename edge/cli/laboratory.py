@@ -10,7 +10,6 @@ from edge.cli.arguments import (
     json_option,
     model_option,
     out_file,
-    quiet_option,
     sha256,
     whole,
 )
@@ -52,7 +51,6 @@ def _adapt(add: Add) -> None:
         help="use model, archive and background of this settings file",
     )
     json_option(p)
-    quiet_option(p)
 
 
 def _review(add: Add) -> None:

@@ -115,6 +115,8 @@ def _guarded(words: list[str], service: bool, *, interruptible: bool) -> int:
 
 
 def _run(words: list[str], interruptible: bool) -> int:
+    import logging
+
     from edge.cli.parser import make_parser
     from edge.errors import LeukoscopeError
     from edge.host import journal, secrets
@@ -130,6 +132,10 @@ def _run(words: list[str], interruptible: bool) -> int:
         parser.print_help(sys.stderr)
         return 2
     options = parser.parse_args(words)
+    quiet = getattr(options, "quiet", False)
+    console.set_quiet(quiet)
+    if quiet:
+        logging.getLogger().setLevel(logging.WARNING)
     if options.command.startswith(("edge.", "train.laboratory")):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no large matrices are multiplied here
         os.environ.setdefault(

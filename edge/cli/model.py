@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from edge.errors import LeukoscopeError
+from edge.host.terminal import console
 from edge.host.text import harmless
 from edge.model.adaptation import Adaptation
 from edge.model.file import ModelFile, read_model, verify
@@ -40,7 +41,7 @@ def list_command(options: argparse.Namespace) -> int:
             f"{mark} {row['name']:<28} {row['input_px']:>4}×{row['input_px']:<4} {row['bytes'] / 1e6:>6.1f} {refer:>13}"
             f"  {row['sha256'][:12]}  {row['file']}"
         )
-    print("* is used if no --model is given")
+    console.summary("* is used if no --model is given")
     return 0
 
 
@@ -76,7 +77,7 @@ def show_command(options: argparse.Namespace) -> int:
     print("\n## This file")
     for name, value in _facts(model).items():
         print(f"{name:<16} {harmless(value, LONGEST_LINE)}")
-    print(f"the whole manifest: leukoscope model show {options.file or model.path.stem} --manifest")
+    console.summary(f"the whole manifest: leukoscope model show {options.file or model.path.stem} --manifest")
     return 0
 
 
@@ -139,7 +140,7 @@ def verify_command(options: argparse.Namespace) -> int:
         )
     else:
         who = "; ".join(f"{one['what']} {one['by']}" for one in signed)
-        print(f"{file}: {model.manifest.name}, sha256 {model.sha256}, valid; {who}")
+        console.summary(f"{file}: {model.manifest.name}, sha256 {model.sha256}, valid; {who}")
     return 0
 
 

@@ -5,10 +5,11 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, cast
 
 from edge.cli import box, host, laboratory, results
+from edge.cli.arguments import quiet_option
 from edge.host.terminal import console
 from edge.host.text import harmless
 from edge.notice import NOTICE
@@ -157,7 +158,18 @@ def make_parser(asked: str = "") -> _TopParser:
     results.add_commands(add)
     laboratory.add_commands(add)
     host.add_commands(add)
+    _be_quiet_on_request(commands.choices)
     return top
+
+
+def _be_quiet_on_request(commands: Mapping[str, argparse.ArgumentParser]) -> None:
+    """Give --quiet to every command and action: `main` obeys it for all. A completion script is output alone."""
+    for name, parser in commands.items():
+        actions = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+        for action in actions:
+            _be_quiet_on_request(action.choices)
+        if not actions and name != "completion":
+            quiet_option(parser)
 
 
 def _meant(given: str, known: Sequence[str]) -> str:

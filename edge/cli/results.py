@@ -3,7 +3,10 @@
 import argparse
 from pathlib import Path
 
-from edge.cli.arguments import Add, config_option, count, csv_file, json_option, out_file, quiet_option
+from edge.cli.arguments import Add, config_option, count, csv_file, json_option, out_file
+
+LANGUAGES = ("en", "fr", "es", "pt")
+"""Of the page and of reports; named here again so that a command line is read without loading the page."""
 
 
 def add_commands(add: Add) -> None:
@@ -47,7 +50,7 @@ def _log(add: Add) -> None:
     )
     p.add_argument("--cert-file", type=Path, metavar="FILE", help="this logger's own certificate")
     p.add_argument("--key-file", type=Path, metavar="FILE", help="the private key of that certificate")
-    p.add_argument("--quiet", action="store_true", help="no table and no line per result; the log only")
+    json_option(p, "print every new record as one JSON line")
 
 
 def _results(add: Add) -> None:
@@ -65,7 +68,6 @@ def _results(add: Add) -> None:
     )
     p.add_argument("--limit", type=count, metavar="N", help="the last N totals only")
     json_option(p, "print one JSON line per total")
-    quiet_option(p)
 
 
 def _web(add: Add) -> None:
@@ -127,6 +129,9 @@ def _report(add: Add) -> None:
         metavar="NAME|FILE",
         help="whose card tells the errors (default: the installed)",
     )
+    p.add_argument(
+        "--language", choices=LANGUAGES, default="en", help="of the page to print (default: %(default)s)"
+    )
     json_option(p)
 
 
@@ -136,7 +141,6 @@ def _backup(add: Add) -> None:
     p.add_argument("--out", type=out_file, required=True, metavar="FILE.tar", help="readable for you alone")
     p.add_argument("--no-pictures", action="store_true", help="without the pictures of the archive")
     _of_box(p)
-    quiet_option(p)
     json_option(p)
 
 
@@ -149,7 +153,6 @@ def _restore(add: Add) -> None:
         "--config", type=Path, metavar="FILE", help="where the settings go (default: where they were)"
     )
     p.add_argument("--to", dest="database", metavar="DATABASE", help="default: [web] database of the backup")
-    quiet_option(p)
     json_option(p)
 
 

@@ -4,7 +4,6 @@ import argparse
 import gc
 import json
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -94,12 +93,9 @@ def check(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"ok": not faults, "file": str(config), "faults": faults, "warnings": warnings}))
         return 2 if faults else 0
-    if not options.quiet:
-        for text in warnings:
-            console.note(f"warning: {text}")
+    for text in warnings:
+        console.warn(text)
     if faults:
         raise InputError("\n".join(faults))
-    if not options.quiet:
-        print(f"{config}: valid")
-    sys.stdout.flush()
+    console.summary(f"{config}: valid")
     return 0

@@ -56,8 +56,7 @@ def command(options: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: stop.set())
     with ExitStack() as stack:
         starting = stack.enter_context(ExitStack())
-        if not options.quiet:
-            starting.enter_context(console.waiting("starting broker, page and daemon"))
+        starting.enter_context(console.waiting("starting broker, page and daemon"))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leukoscope-demo-")))
         host, port = stack.enter_context(broker(options.broker, folder))
         device = f"demo-{uuid.uuid4().hex[:8]}"
@@ -114,7 +113,8 @@ def _run(
     Raises:
         LeukoscopeError: it did not start.
     """
-    run = children.module_command("edge", "run", "--config", str(config), ends_with_us=True)
+    quiet = ["--quiet"] if console.is_quiet() else []
+    run = children.module_command("edge", "run", "--config", str(config), *quiet, ends_with_us=True)
     daemon_log = folder / "daemon.log"
     with ExitStack() as stack:
         stderr = stack.enter_context(daemon_log.open("wb")).fileno() if show.draws else None

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import json
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,10 +32,10 @@ def keygen_command(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"key_file": str(options.file), "public_file": public, "public": line.strip()}))
     else:
-        print(
+        console.summary(
             f"{options.file}: the private key; whoever has it can sign: keep it on one machine, and a copy off it"
         )
-        print(f"{public}: the public key; add its line to the file that [model] trusted_keys names")
+        console.summary(f"{public}: the public key; add its line to the file that [model] trusted_keys names")
     return 0
 
 
@@ -46,11 +45,10 @@ def sign_command(options: argparse.Namespace) -> int:
     signed = signature.signature_of(model)
     assert signed is not None
     told = {"file": str(model.path), "sha256": model.sha256, "key": signed.key, "counter": signed.counter}
-    print(
-        json.dumps(told)
-        if options.json
-        else f"{model.path}: signed, counter {signed.counter}; sha256 {model.sha256}"
-    )
+    if options.json:
+        print(json.dumps(told))
+    else:
+        console.summary(f"{model.path}: signed, counter {signed.counter}; sha256 {model.sha256}")
     return 0
 
 
@@ -75,8 +73,8 @@ def install_command(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(done.facts() | {"daemon": runs}))
     else:
-        print(f"{done.model.manifest.name}, sha256 {done.model.sha256}: installed; {runs}")
-        print(f"to take it back: leukoscope model back; {NOTICE}", file=sys.stderr)
+        console.summary(f"{done.model.manifest.name}, sha256 {done.model.sha256}: installed; {runs}")
+        console.note(f"to take it back: leukoscope model back; {NOTICE}")
     return 0
 
 
@@ -103,7 +101,10 @@ def back_command(options: argparse.Namespace) -> int:
     settings = settings_file.load(settings_file.find(options.config))
     model = installation.back(settings.model)
     told = {"name": model.manifest.name, "sha256": model.sha256}
-    print(json.dumps(told) if options.json else f"{told['name']}, sha256 {told['sha256']}: runs again")
+    if options.json:
+        print(json.dumps(told))
+    else:
+        console.summary(f"{told['name']}, sha256 {told['sha256']}: runs again")
     return 0
 
 

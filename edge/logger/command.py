@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
+import msgspec
+
 from edge.errors import LeukoscopeError
 from edge.host.text import harmless
 from edge.logger.addresses import shown
@@ -39,6 +41,15 @@ class Lines:
         note = "" if new else "  (duplicate)"
         captured_at, device = harmless(record.captured_at, LONGEST), harmless(record.device)
         print(f"{captured_at}  {device} {record.sequence}  {harmless(record.verdict)}{note}", flush=True)
+
+
+class JsonLines:
+    """Every new record as one JSON line, for another program."""
+
+    def stored(self, record: Record, new: bool) -> None:
+        """See View; what comes again is no new record."""
+        if new:
+            print(msgspec.json.encode(record).decode(), flush=True)
 
 
 class Nothing:
@@ -85,7 +96,7 @@ def command(options: argparse.Namespace) -> int:
         sink.close()
         raise
     log.info("storing results of %s to %s; %s", shown(options.broker), sink.name, NOTICE)
-    with _view(sink.name, subscriber, options.quiet) as view:
+    with _view(sink.name, subscriber, options) as view:
         count = Count(view)
         subscriber.on_stored = count.stored
         subscriber.start()
@@ -100,8 +111,11 @@ def command(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _view(target: str, subscriber: Subscriber, quiet: bool) -> Iterator[View]:
-    if quiet:
+def _view(target: str, subscriber: Subscriber, options: argparse.Namespace) -> Iterator[View]:
+    if options.json:
+        yield JsonLines()
+        return
+    if options.quiet:
         yield Nothing()
         return
     if sys.stdout.isatty():

@@ -73,8 +73,7 @@ def command(options: argparse.Namespace) -> int:
         console.note(f"no results{_asked(options)} in {shown_address(options.database)}")
     elif not (console.is_terminal(sys.stdout) and _draw(totals, options.by)):
         _print(totals, options.by)
-    if not options.quiet:
-        console.note(NOTICE)
+    console.note(NOTICE)
     return 0
 
 
@@ -156,7 +155,7 @@ def _write_csv(results: Results, file: str, conditions: Mapping[str, Any]) -> No
             count = _write_rows(results, out, conditions)
     except OSError as error:
         raise LeukoscopeError(f"cannot write {file}: {error.strerror}") from error
-    print(f"{count} results to {file}; {NOTICE}", file=sys.stderr)
+    console.note(f"{count} results to {file}; {NOTICE}")
 
 
 def _write_rows(results: Results, out: IO[str], conditions: Mapping[str, Any]) -> int:

@@ -7,51 +7,63 @@ from typing import Any
 
 from edge.errors import LeukoscopeError
 from edge.host.text import harmless
-from edge.notice import NOTICE
 from edge.specimen.counting import SHIPPED, column, columns, positive_name, positive_probability
 from edge.specimen.summary import Summary
+from edge.specimen.texts import FIRST, catalogue
 
 SHOWN_CELLS = 72
 """Pictures in the gallery: what fits on one and a half sides of A4."""
 _TEMPLATES = Path(__file__).with_name("templates")
-_NAMES = {
-    "ALL": "ALL (blast)",
-    "HEM": "HEM (healthy lymphoid)",
-    "refer": "to be looked at",
-    "other": "other cells",
-}
-"""Heads of the columns; a class of another model has its own name."""
 
 
-def render(summary: Summary, now: datetime | None = None) -> str:
+def render(summary: Summary, now: datetime | None = None, language: str = FIRST) -> str:
     """The page.
 
     Args:
         summary: of one specimen.
         now: with its time zone; the local time if it is not given.
+        language: of `edge.specimen.texts`. Names, and reasons of the box, stay as they were recorded.
 
     Raises:
         LeukoscopeError: Jinja is missing.
     """
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        from markupsafe import Markup, escape
     except ImportError as error:
         raise LeukoscopeError("a report as a page needs Jinja: pip install 'leukoscope[web]'") from error
+    texts = catalogue(language)
+
+    def say(key: str, **values: object) -> Markup:
+        """A text with its values, each of them harmless in HTML."""
+        return Markup(escape(texts[key])).format(**values)
+
+    def number(value: float, digits: int) -> str:
+        return f"{value:.{digits}f}".replace(".", texts["decimal"])
+
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters.update(
-        local=_local, png=_data_address, safe_text=harmless, column=column, positive=positive_probability
+        local=_local,
+        png=_data_address,
+        safe_text=harmless,
+        column=column,
+        positive=positive_probability,
+        number=number,
     )
     positive = positive_name(summary.classes)
     return environment.get_template("report.html").render(
         s=summary,
         counted=columns(summary.classes),
-        named=_NAMES,
+        say=say,
+        # A class of another model has no text: its own name is shown.
+        named=lambda kind, name: texts.get(f"{kind}.{name}", name),
         positive_name=positive,
-        called="blasts" if summary.classes == [SHIPPED] else positive,
+        called=texts["blasts"] if summary.classes == [SHIPPED] else positive,
         shown=[cell for cell in summary.cells if cell.picture is not None][:SHOWN_CELLS],
-        notice=NOTICE,
+        notice=texts["notice"],
+        language=language,
         now=(now or datetime.now().astimezone()).strftime("%Y-%m-%d %H:%M %Z"),
     )
 

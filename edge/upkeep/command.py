@@ -30,7 +30,7 @@ def backup_command(options: argparse.Namespace) -> int:
     archive = Path(settings.archive.directory)
     total = 3 + (sum(1 for _ in pictures_in(archive)) if pictures else 0)
     target = options.database or settings.web.database
-    with progress("backup", total, not (options.quiet or options.json)) as (step, _):
+    with progress("backup", total, not options.json) as (step, _):
         made = backup(config, settings, _database(target), options.out, pictures, step)
     if options.json:
         print(msgspec.json.encode({"file": str(options.out), **msgspec.structs.asdict(made)}).decode())
@@ -38,10 +38,10 @@ def backup_command(options: argparse.Namespace) -> int:
     rows = ", ".join(f"{number} {name}" for name, number in made.results.items())
     count = sum(name.startswith("pictures/") for name in made.members)
     size_mb = options.out.stat().st_size / 1e6
-    print(
+    console.summary(
         f"{options.out}: {size_mb:.1f} MB; settings, models, {rows}, {count} pictures of {harmless(made.device)}"
     )
-    if made.left_out and not options.quiet:
+    if made.left_out:
         console.note(f"not in it, keep them elsewhere: {', '.join(made.left_out)}")
     return 0
 
@@ -49,26 +49,43 @@ def backup_command(options: argparse.Namespace) -> int:
 def restore_command(options: argparse.Namespace) -> int:
     """Restore a backup, or with --check only read it."""
     if options.check:
-        manifest = verify(options.file)
-        print(
-            f"{options.file}: whole; {harmless(manifest.device)}, {manifest.made_at}, {len(manifest.members)} files"
-        )
-        return 0
+        return _checked(options)
     total = len(verify(options.file).members)
     target = _database(options.database) if options.database else None
-    with progress("restore", total, not (options.quiet or options.json)) as (step, _):
+    with progress("restore", total, not options.json) as (step, _):
         done = restore(options.file, options.config, target, step)
     if options.json:
         print(msgspec.json.encode(done).decode())
         return 0
     rows = ", ".join(f"{number} {name}" for name, number in done.results.items())
-    print(f"added: {rows}, {done.pictures} pictures; what was there already stays\nsettings: {done.settings}")
-    print(f"model: {done.model}")
+    console.summary(
+        f"added: {rows}, {done.pictures} pictures; what was there already stays\nsettings: {done.settings}\n"
+        f"model: {done.model}"
+    )
     if done.erased_left_out:
-        print(f"left out, since they were erased after the backup: {done.erased_left_out} results")
+        console.summary(f"left out, since they were erased after the backup: {done.erased_left_out} results")
     if done.left_out:
         console.note(f"not in the backup, put them back yourself: {', '.join(done.left_out)}")
     console.note("to apply: sudo systemctl restart leukoscope leukoscope-log leukoscope-web")
+    return 0
+
+
+def _checked(options: argparse.Namespace) -> int:
+    """Read the whole backup, and say what it is."""
+    manifest = verify(options.file)
+    files = len(manifest.members)
+    if options.json:
+        told = {
+            "file": str(options.file),
+            "whole": True,
+            "device": manifest.device,
+            "made_at": manifest.made_at,
+        }
+        print(msgspec.json.encode(told | {"files": files}).decode())
+    else:
+        console.summary(
+            f"{options.file}: whole; {harmless(manifest.device)}, {manifest.made_at}, {files} files"
+        )
     return 0
 
 
@@ -93,7 +110,7 @@ def erase_command(options: argparse.Namespace) -> int:
     if options.json:
         print(msgspec.json.encode(done).decode())
     else:
-        print(f"erased of {what}: {_numbers(done)}; {NOTICE}")
+        console.summary(f"erased of {what}: {_numbers(done)}; {NOTICE}")
         if done.nothing():
             console.note(
                 f"nothing was found of {what}; is the name right? leukoscope results {shown_address(target)}"
@@ -101,7 +118,7 @@ def erase_command(options: argparse.Namespace) -> int:
         else:
             console.note("backups that were made before still hold it; see docs/data-protection.md")
     for text in done.left:
-        console.note(f"left: {text}")
+        console.warn(f"left: {text}")
     return 1 if done.left else 0
 
 
@@ -126,7 +143,7 @@ def _database(target: str) -> str:
 def _confirmed(what: str) -> bool:
     if not sys.stdin.isatty():
         return False
-    console.note(
+    console.warn(
         f"{what} will be erased from the results, the reviews and the pictures; it cannot be undone."
     )
     return input("Type yes to erase: ").strip() == "yes"

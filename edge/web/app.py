@@ -155,11 +155,7 @@ class Page:
         key = ""
         if not token and not parts.password.needed:
             key, token = parts.sessions.begin()
-        language = chosen(
-            request.cookies.get(LANGUAGE_COOKIE, ""),
-            request.headers.get("accept-language", ""),
-            parts.language,
-        )
+        language = self._language(request)
         texts = catalogue(language)
         html = self._templates.get_template(f"{name}.html").render(
             t=texts,
@@ -186,6 +182,13 @@ class Page:
         if key:
             self._set_session(response, key)
         return response
+
+    def _language(self, request: Request) -> str:
+        return chosen(
+            request.cookies.get(LANGUAGE_COOKIE, ""),
+            request.headers.get("accept-language", ""),
+            self.parts.language,
+        )
 
     def _set_session(self, response: Response, key: str) -> None:
         response.set_cookie(
@@ -362,7 +365,7 @@ class Page:
     async def report(self, request: Request) -> Response:
         """A specimen's report; a page of its own, with its own policy within it."""
         specimen = request.query_params.get("specimen", "")[:NAME_LIMIT]
-        text = await asyncio.to_thread(self.parts.report, specimen)
+        text = await asyncio.to_thread(self.parts.report, specimen, self._language(request))
         return HTMLResponse(text, headers={"content-security-policy": REPORT_POLICY})
 
     @_answers

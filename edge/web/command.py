@@ -11,6 +11,7 @@ import msgspec
 from edge.errors import InputError, LeukoscopeError
 from edge.host import secrets
 from edge.host.address import host_and_port
+from edge.host.terminal import console
 from edge.model.installed import find_model
 from edge.model.labels import read_classes
 from edge.notice import NOTICE
@@ -73,10 +74,11 @@ def make_parts(settings: Settings, listen: str, loopback: bool, config: Path | N
         password=password,
         sessions=Sessions(),
         settings=shown_settings(settings),
-        report=lambda specimen: render(
+        report=lambda specimen, language: render(
             summary_of(
                 store.results(), specimen, archive, settings.model.file, Path(settings.model.directory)
-            )
+            ),
+            language=language,
         ),
         language=web.language,
         blind=web.blind,
@@ -141,7 +143,7 @@ def serve(app: object, host: str, port: int, settings: Settings) -> int:
     server = uvicorn.Server(config)
     listening = bound(host, port)
     shown = f"{'https' if web.cert_file else 'http'}://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-    print(f"{NOTICE.upper()}\npage: {shown}", flush=True)
+    console.summary(f"{NOTICE.upper()}\npage: {shown}")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     server.run(sockets=[listening])

@@ -19,7 +19,7 @@ class Parts:
         box, store, pictures, laboratory, events: see there.
         password, sessions: who may use it.
         settings: what the settings page shows: key to value, without secrets.
-        report: gives the report of a specimen as HTML.
+        report: gives the report of a specimen, in a language, as HTML.
         language: until a person chooses.
         blind: whether a review hides the model's verdict until the person has decided.
         secure: whether the page is served with TLS.
@@ -33,7 +33,7 @@ class Parts:
     password: Password
     sessions: Sessions
     settings: dict[str, str]
-    report: Callable[[str], str]
+    report: Callable[[str, str], str]
     language: str
     blind: bool
     secure: bool

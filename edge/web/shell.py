@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from edge import settings as settings_file
 from edge.errors import InputError
 from edge.host.durable import replace_file
+from edge.host.terminal import console
 from edge.host.text import harmless
 from edge.logger.queries import Results
 from edge.model.settings import ModelSettings
@@ -38,14 +38,14 @@ def report(options: argparse.Namespace) -> int:
     elif kind == "fhir":
         text = json.dumps(fhir.bundle(summary, now), indent=2, ensure_ascii=False) + "\n"
     else:
-        text = page.render(summary, now)
+        text = page.render(summary, now, options.language)
     replace_file(options.out, text.encode())
     if options.json:
         print(json.dumps(page.facts(summary) | {"file": str(options.out)}))
     else:
         counts = ", ".join(f"{number} {name}" for name, number in summary.counts.items())
-        print(f"{options.out}: specimen {harmless(summary.specimen)}, {counts}")
-    print(NOTICE, file=sys.stderr)
+        console.summary(f"{options.out}: specimen {harmless(summary.specimen)}, {counts}")
+    console.note(NOTICE)
     return 0
 
 
@@ -76,5 +76,7 @@ def specimen(options: argparse.Namespace) -> int:
         print(json.dumps(answer))
     else:
         counts = ", ".join(f"{number} {name}" for name, number in answer["counts"].items())
-        print(f"{harmless(answer['specimen'])}: {answer['state']}, target {answer['target']}; {counts}")
+        console.summary(
+            f"{harmless(answer['specimen'])}: {answer['state']}, target {answer['target']}; {counts}"
+        )
     return 0

@@ -142,6 +142,28 @@ class TestExport:
         assert "more than --max-drop -100; most is lost in conv" in message
         assert "dB of signal to noise before it" in message and "not for a box" in message
 
+    def test_one_document_or_nothing_and_a_quick_trial(
+        self, small: Case, few: Few, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        split = Split(1, "image", 0, few.paths(12, 0), [], few.paths(6, 6))
+        run = make_run(tmp_path / "run", small, split)
+        out = tmp_path / "model.tflite"
+        command = ["export", str(run), "--data", str(few.root), "--out", str(out), "--max-drop", "100"]
+        assert main([*command, "--limit", "4", "--json"]) == 0
+        said = capsys.readouterr()
+        told, model = json.loads(said.out), read_model(out)
+        assert told["sha256"] == model.sha256 and told["bytes"] == out.stat().st_size
+        assert told["parity"]["n"] == 4 and told["parity"]["cells"].endswith("image, 4 of 6")
+        assert told["refused"] == [] and "Warning: --limit 4" in said.err
+        assert main([*command, "--quiet"]) == 0
+        said = capsys.readouterr()
+        assert (said.out, said.err) == ("", "")
+        assert read_model(out).manifest.parity["n"] == 6
+        assert main([*command[:-1], "-100", "--json"]) == 1
+        said = capsys.readouterr()
+        assert "more than --max-drop -100" in json.loads(said.out)["refused"][0]
+        assert "not for a box" in said.err
+
     @pytest.mark.parametrize(
         ("option", "value", "named"),
         [

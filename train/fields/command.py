@@ -14,6 +14,7 @@ import numpy as np
 
 from edge.errors import InputError
 from edge.host.durable import replace_file
+from edge.host.terminal import console
 from edge.imaging.field.lamp import find_lamp
 from edge.imaging.field.ruler import MODEL_RED_CELL_PX
 from edge.imaging.files import read_image
@@ -70,7 +71,12 @@ def train(options: argparse.Namespace) -> int:
         file = _train_cells(folders, steps, options)
     else:
         file = _train_kind(folders, steps, options)
-    print(f"{file}: {file.stat().st_size // 1000} kB; copy it to models/field/ to ship it")
+    size = file.stat().st_size
+    if options.json:
+        metrics = read_network(file, options.task).manifest.metrics
+        print(json.dumps({"file": str(file), "bytes": size, "metrics": metrics}))
+    else:
+        console.summary(f"{file}: {size // 1000} kB; copy it to models/field/ to ship it")
     return 0
 
 

@@ -1,6 +1,7 @@
 """Text for people besides the results: notes and errors on standard error, redacted, harmless to a terminal.
 
-Standard error may be closed or full: then a note is lost, and the work goes on.
+Standard error may be closed or full: then a note is lost, and the work goes on. With --quiet, which the command line
+sets for the whole process, notes, summaries and progress are left out; warnings and errors never are.
 """
 
 import contextlib
@@ -14,21 +15,53 @@ from typing import IO
 from edge.host.journal import safe_lines
 
 
+class _Mode:
+    """How much this process says."""
+
+    quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """From here on leave out notes, summaries and progress, or show them again."""
+    _Mode.quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Whether notes, summaries and progress are left out."""
+    return _Mode.quiet
+
+
 def note(text: str) -> None:
-    """Print a line to standard error."""
-    with contextlib.suppress(OSError, ValueError):
-        print(safe_lines(text, indent=""), file=sys.stderr, flush=True)
+    """Print a line to standard error, unless --quiet was given."""
+    if not _Mode.quiet:
+        _say(text)
+
+
+def summary(text: str) -> None:
+    """Print what was done to standard output, unless --quiet was given: the file that was asked for is written."""
+    if not _Mode.quiet:
+        print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print a warning to standard error: "Warning: " and what a person has to know of the result."""
+    _say(f"Warning: {text}")
 
 
 def error(text: str) -> None:
     """Print an error to standard error: the first line begins with "leukoscope: "."""
-    note(f"leukoscope: {text}")
+    _say(f"leukoscope: {text}")
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        print(safe_lines(text, indent=""), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def waiting(what: str) -> Iterator[None]:
     """On a terminal, say what is waited for, and take it away again."""
-    if not is_terminal(sys.stderr):
+    if _Mode.quiet or not is_terminal(sys.stderr):
         yield
         return
     with contextlib.suppress(OSError, ValueError):

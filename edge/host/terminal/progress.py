@@ -31,13 +31,13 @@ def progress(
     Args:
         what: stands before the bar.
         total: steps.
-        shown: False for no bar, as with --quiet.
+        shown: False for no bar; --quiet, too, leaves it out.
         by_itself: redraw all the time, in a thread; False to redraw only with each step.
 
     Yields:
         A function that counts steps, and one that prints a line of results to standard output.
     """
-    if not shown or not console.is_terminal(sys.stderr):
+    if not shown or console.is_quiet() or not console.is_terminal(sys.stderr):
         yield _nothing, _print
         return
     from rich.console import Console

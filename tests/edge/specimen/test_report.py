@@ -1,6 +1,7 @@
 """The report of a specimen, from a logger's database to the page and the FHIR document."""
 
 import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -147,3 +148,94 @@ def test_the_models_errors_correct_the_count() -> None:
     summary = summarise("x", cells, {}, ModelErrors(0.95, 0.95))
     assert summary.found.adjusted_percent == pytest.approx(100 * 0.05 / 0.9)
     assert "5.6" in page.render(summary)
+
+
+LANGUAGES = ("en", "fr", "es", "pt")
+
+
+def words_of(html: str) -> str:
+    """What a person reads: without style, attributes and tags."""
+    body = re.sub(r"<(style|head)>.*?</\1>", "", html, flags=re.S)
+    return " ".join(re.sub(r"<[^>]+>", " ", body).split())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_report_says_what_it_is_in_every_language(results, language: str) -> None:
+    found, _ = results
+    text = page.render(summary_of(found, "H24/0815", ROOT / "samples/cells", None), language=language)
+    notice = {
+        "en": "research and second opinion only, not a diagnosis",
+        "fr": "recherche et deuxième avis seulement, pas un diagnostic",
+        "es": "solo investigación y segunda opinión, no es un diagnóstico",
+        "pt": "somente pesquisa e segunda opinião, não é um diagnóstico",
+    }[language]
+    assert f'<html lang="{language}">' in text
+    assert notice.upper() in text  # on top
+    assert f'content: "{notice.capitalize()}";' in text  # below every printed side
+    assert f"<footer>{notice.capitalize()}." in text
+    assert ("11.8" if language == "en" else "11,8") in text
+    assert text.count("data:image/png;base64,") == page.SHOWN_CELLS
+
+
+@pytest.mark.parametrize("language", ["fr", "es", "pt"])
+def test_no_english_word_of_the_report_is_left(results, language: str) -> None:
+    """All that English and the other report share are names, numbers and what the box recorded."""
+    found, records = results
+    for i, label in enumerate(["ALL", "cannot say", "not a cell", "other"]):
+        at = f"2026-11-27T11:00:{i:02d}Z"
+        reviews.add(found, reviews.Review(cell=records[i].id, label=label, reviewer="Ana", at=at))
+    summary = summary_of(found, "H24/0815", ROOT / "samples/cells", None)
+    english, other = (words_of(page.render(summary, language=each)) for each in ("en", language))
+    same = {word.strip(".,;:()") for word in english.split()} & {
+        word.strip(".,;:()") for word in other.split()
+    }
+    recorded = set(" ".join(records[-11].reasons + records[0].software.split()).split()) | {
+        "mobilenet_m",
+        "box-1",
+    }
+    names = {
+        "ALL",
+        "HEM",
+        "Leukoscope",
+        "leukoscope",
+        "report",
+        "--out",
+        "FILE.csv",
+        "H24/0815",
+        "Ana",
+        "UTC",
+    }
+    names |= {"Clopper–Pearson", "blasts"} & same if language == "en" else {"Clopper–Pearson"}
+    left = {word for word in same - recorded - names if len(word) > 2 and word.isalpha()}
+    assert left <= ({"Relues"} if language == "fr" else set()), left
+
+
+def test_the_reports_catalogues_have_the_same_texts_and_are_the_pages_languages() -> None:
+    from edge.cli import results as options
+    from edge.notice import NOTICE
+    from edge.specimen.texts import catalogue
+    from edge.web.settings import LANGUAGES as OF_THE_PAGE
+
+    assert OF_THE_PAGE == options.LANGUAGES == LANGUAGES
+    english = catalogue("en")
+    assert english["notice"].lower() == NOTICE.lower()
+    for language in LANGUAGES:
+        texts = catalogue(language)
+        assert texts.keys() == english.keys()
+        for key, text in texts.items():
+            assert (
+                text.strip()
+                and re.findall(r"\{\w+\}", text).sort() == re.findall(r"\{\w+\}", english[key]).sort()
+            ), key
+        assert not set("\"'\\<&") & set(texts["notice"])  # it stands in a style sheet as it is
+    assert catalogue("../en") == catalogue("nowhere") == english
+
+
+def test_the_command_writes_the_report_in_a_language(results, tmp_path: Path) -> None:
+    from edge.cli.main import main
+
+    found, _ = results
+    out = tmp_path / "report.html"
+    words = ["report", "H24/0815", "--from", f"sqlite:///{tmp_path / 'results.db'}", "--out", str(out)]
+    assert main([*words, "--language", "pt"]) == 0
+    assert "Amostra H24/0815" in out.read_text(encoding="utf-8")

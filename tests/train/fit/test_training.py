@@ -88,6 +88,35 @@ def test_a_run_folder_holds_what_repeats_it(data: Path, tmp_path: Path) -> None:
     assert not keras.models.load_model(tmp_path / "run" / "best.keras").compiled  # no optimizer
 
 
+def test_train_prints_one_document_or_nothing(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words(data, tmp_path / "told", "paper", 1), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["run"] == str(tmp_path / "told") and told["epochs"] == told["best_epoch"] == 1
+    assert told["best"] == Run(tmp_path / "told").progress().history[0]
+    assert main([*words(data, tmp_path / "silent", "paper", 1), "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "")
+    assert (tmp_path / "silent" / "best.keras").exists()
+
+
+def test_an_ensemble_prints_one_document_or_nothing(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [tmp_path / "one", tmp_path / "two"]
+    for run in runs:
+        assert main([*words(data, run, "paper", 1), "--quiet"]) == 0
+    capsys.readouterr()
+    command = ["ensemble", *map(str, runs), "--out"]
+    assert main([*command, str(tmp_path / "both"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"run": str(tmp_path / "both"), "members": [str(run.resolve()) for run in runs]}
+    assert main([*command, str(tmp_path / "again"), "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "")
+
+
 def test_a_process_that_has_trained_nothing_reads_a_run(data: Path, tmp_path: Path) -> None:
     assert main(words(data, tmp_path / "run", "paper", 1)) == 0
     words_of_one = ["evaluate", tmp_path / "run", "--data", data, "--noise", "0", "--json"]
