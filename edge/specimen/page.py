@@ -36,7 +36,7 @@ def render(summary: Summary, now: datetime | None = None, language: str = FIRST)
 
     def say(key: str, **values: object) -> Markup:
         """A text with its values, each of them harmless in HTML."""
-        return Markup(escape(texts[key])).format(**values)
+        return escape(texts[key]).format(**values)
 
     def number(value: float, digits: int) -> str:
         return f"{value:.{digits}f}".replace(".", texts["decimal"])

@@ -234,7 +234,7 @@ def test_the_reports_catalogues_have_the_same_texts_and_are_the_pages_languages(
 def test_the_command_writes_the_report_in_a_language(results, tmp_path: Path) -> None:
     from edge.cli.main import main
 
-    found, _ = results
+    _found, _ = results
     out = tmp_path / "report.html"
     words = ["report", "H24/0815", "--from", f"sqlite:///{tmp_path / 'results.db'}", "--out", str(out)]
     assert main([*words, "--language", "pt"]) == 0
