@@ -10,8 +10,8 @@ FIRST = "en"
 @cache
 def catalogue(language: str) -> dict[str, str]:
     """Key to text; of a language without a catalogue the English one."""
-    file = Path(__file__).with_name(f"{language}.json")
-    if not language.isalpha() or not file.is_file():
-        file = file.with_name(f"{FIRST}.json")
+    file = Path(__file__).with_name(f"{FIRST}.json")
+    if language.isalpha() and (its := file.with_name(f"{language}.json")).is_file():
+        file = its
     texts: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
     return texts
