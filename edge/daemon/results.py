@@ -87,8 +87,7 @@ class Results:
         results = self._models.trying(lambda: fields.results(frame, asked))
         mark = self._mark()
         if results is None:  # it has not moved
-            if mark:
-                self._outbox.mark(mark)
+            self._image_done(mark, None)
             self._watchdog.worked()
             return None
         for prediction in results.predictions:
@@ -97,16 +96,30 @@ class Results:
         field = self._offer(results.field, stream.outbox)
         if field is not None:
             field.add_done_callback(self._committed)
-        # Of what a stop cut short there is no mark: the next start takes it again.
-        if mark and field is not None:  # the field's record is on the disk before it
-            field.add_done_callback(lambda _stored: self._outbox.mark(mark))
-        elif mark:
-            self._outbox.mark(mark)
+        self._image_done(mark, field)
         return next((future for future in stored if future is not None), field)
 
     def _mark(self) -> bytes:
         """The mark of an image of a folder, which did not crash the program; else b""."""
         return self._progress.classified() if self._progress is not None else b""
+
+    def _image_done(self, mark: bytes, field: "Future[Any] | None") -> None:
+        """Mark an image of a folder as done, not before its field's record, if it has one, is on the disk.
+
+        Of what a stop cut short there is no mark: the next start takes it again.
+        """
+
+        if not mark:
+            return
+        if field is None:
+            self._outbox.mark(mark)
+            return
+
+        def written(record: "Future[Any]") -> None:
+            if record.exception() is None:
+                self._outbox.mark(mark)
+
+        field.add_done_callback(written)
 
     def _keep(
         self, frame: Frame, record: Record, picture: Pixels, mark: bytes = b""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -182,6 +183,28 @@ def test_a_field_whose_records_the_outbox_did_not_take_is_not_done(tmp_path: Pat
     assert len(stored(tmp_path / "state")) > before
     with opened(settings) as built:
         assert built._camera.read() is None  # now it is done
+
+
+def test_a_field_whose_record_could_not_be_written_is_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = tmp_path / "fields"
+    fields.mkdir()
+    cv2.imwrite(str(fields / "one.png"), drawn_field(640, 480, 6, 40.0, seed=3)[..., ::-1])
+    settings = settings_of(tmp_path, source=f"files:{fields}", view="field")
+    for fault, done in ((OSError("disk full"), False), (None, True)):
+        with opened(settings) as built:
+            frame = built._camera.read()
+            assert frame is not None
+            written: Future[None] = Future()
+            monkeypatch.setattr(built._stream.outbox, "accept", lambda *_, it=written: it)
+            built._results.accept(built.gate.named(frame))
+            if fault is None:
+                written.set_result(None)
+            else:
+                written.set_exception(fault)
+        with opened(settings) as built:
+            assert (built._camera.read() is None) == done
 
 
 @contextmanager
