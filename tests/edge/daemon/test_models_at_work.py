@@ -117,15 +117,20 @@ def test_installed_taken_and_given_back_while_it_works(box) -> None:
     assert requester.ask("model_back", b"{}")[1]["ok"] is False
 
 
+def over_samples(folder: Path) -> Settings:
+    """Of a daemon that takes the sample cells again and again, with all its files in a folder."""
+    return Settings(
+        camera=CameraSettings(source=f"files:{ROOT}/samples/cells", loop=True),
+        outbox=OutboxSettings(file=str(folder / "outbox.db")),
+        archive=ArchiveSettings(directory=str(folder / "archive")),
+        model=msgspec.structs.replace(Settings().model, directory=str(folder / "models")),
+    )
+
+
 def test_a_model_that_fails_in_the_daemon_is_given_back_and_the_frame_is_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(
-        camera=CameraSettings(source=f"files:{ROOT}/samples/cells", loop=True),
-        outbox=OutboxSettings(file=str(tmp_path / "outbox.db")),
-        archive=ArchiveSettings(directory=str(tmp_path / "archive")),
-        model=msgspec.structs.replace(Settings().model, directory=str(tmp_path / "models")),
-    )
+    settings = over_samples(tmp_path)
     daemon = build(settings)
     bad = variant(tmp_path / "bad.tflite", 0.9)
     classify = Classifier.classify
@@ -230,12 +235,7 @@ def test_a_box_fetches_nothing_unless_its_settings_allow_it(box) -> None:
 def test_a_record_names_the_model_that_judged_it_even_if_that_one_is_given_up_right_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(
-        camera=CameraSettings(source=f"files:{ROOT}/samples/cells", loop=True),
-        outbox=OutboxSettings(file=str(tmp_path / "outbox.db")),
-        archive=ArchiveSettings(directory=str(tmp_path / "archive")),
-        model=msgspec.structs.replace(Settings().model, directory=str(tmp_path / "models")),
-    )
+    settings = over_samples(tmp_path)
     daemon = build(settings)
     slow = variant(tmp_path / "slow.tflite", 0.9)
     classify = Classifier.classify
