@@ -4,9 +4,7 @@ import argparse
 from pathlib import Path
 
 from edge.cli.arguments import Add, config_option, count, csv_file, json_option, out_file
-
-LANGUAGES = ("en", "fr", "es", "pt")
-"""Of the page and of reports; named here again so that a command line is read without loading the page."""
+from edge.host.languages import FIRST, LANGUAGES
 
 
 def add_commands(add: Add) -> None:
@@ -130,7 +128,7 @@ def _report(add: Add) -> None:
         help="whose card tells the errors (default: the installed)",
     )
     p.add_argument(
-        "--language", choices=LANGUAGES, default="en", help="of the page to print (default: %(default)s)"
+        "--language", choices=LANGUAGES, default=FIRST, help="of the page to print (default: %(default)s)"
     )
     json_option(p)
 

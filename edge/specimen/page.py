@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from edge.errors import LeukoscopeError
+from edge.host.languages import FIRST
 from edge.host.text import harmless
 from edge.specimen.counting import SHIPPED, column, columns, positive_name, positive_probability
 from edge.specimen.summary import Summary
-from edge.specimen.texts import FIRST, catalogue
+from edge.specimen.texts import catalogue
 
 SHOWN_CELLS = 72
 """Pictures in the gallery: what fits on one and a half sides of A4."""

@@ -1,17 +1,10 @@
-"""The words of a specimen's report, one JSON catalogue per language of the page; it imports nothing of the project."""
+"""The words of a specimen's report, one JSON catalogue per language of the page."""
 
-import json
-from functools import cache
 from pathlib import Path
 
-FIRST = "en"
+from edge.host import languages
 
 
-@cache
 def catalogue(language: str) -> dict[str, str]:
     """Key to text; of a language without a catalogue the English one."""
-    file = Path(__file__).with_name(f"{FIRST}.json")
-    if language.isalpha() and (its := file.with_name(f"{language}.json")).is_file():
-        file = its
-    texts: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-    return texts
+    return languages.catalogue(Path(__file__).parent, language)

@@ -1,20 +1,16 @@
 """The page's texts, one JSON catalogue per language; another language is one more file and its name in LANGUAGES."""
 
-import json
-from functools import cache
 from pathlib import Path
 
-from edge.web.settings import LANGUAGES
+from edge.host import languages
+from edge.host.languages import LANGUAGES
 
 NAMES = {"en": "English", "fr": "Français", "es": "Español", "pt": "Português"}
-FIRST = "en"
 
 
-@cache
 def catalogue(language: str) -> dict[str, str]:
     """Key to text; a text that a catalogue lacks is the English one."""
-    texts = _read(FIRST)
-    return texts if language == FIRST or language not in LANGUAGES else {**texts, **_read(language)}
+    return languages.catalogue(Path(__file__).parent, language)
 
 
 def chosen(cookie: str, accept: str, default: str) -> str:
@@ -26,10 +22,3 @@ def chosen(cookie: str, accept: str, default: str) -> str:
         if language in LANGUAGES:
             return language
     return default
-
-
-def _read(language: str) -> dict[str, str]:
-    texts: dict[str, str] = json.loads(
-        Path(__file__).with_name(f"{language}.json").read_text(encoding="utf-8")
-    )
-    return texts

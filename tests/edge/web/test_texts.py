@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.web.settings import LANGUAGES
+from edge.host.languages import LANGUAGES
 from edge.web.texts import NAMES, catalogue, chosen
 
 WEB = Path(__file__).resolve().parents[3] / "edge" / "web"
