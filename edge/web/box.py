@@ -16,6 +16,7 @@ from edge.host import threads
 from edge.mqtt.acknowledgements import NO_SUBSCRIBERS
 from edge.mqtt.client import BrokerClient
 from edge.mqtt.connection import Connection
+from edge.mqtt.limits import TooLargeError
 from edge.mqtt.settings import MqttSettings
 from edge.web.faults import PageError
 
@@ -61,9 +62,11 @@ class Box:
         self._answers = f"answers/web-{name}"
         self._on_event = on_event
         self._waiting: dict[str, tuple[asyncio.AbstractEventLoop, asyncio.Future[dict[str, Any]]]] = {}
-        self._sent: dict[int, str] = {}  # of the commands that wait for their answer
+        # Of the commands that wait for their answer, by connection and message id.
+        self._sent: dict[tuple[BrokerClient, int], str] = {}
         self._lock = threading.Lock()
         self._told_connected: bool | None = None
+        self._view_due_s = 0.0  # on the monotonic clock
         self.device = device
         self._connection = Connection(
             settings,
@@ -109,31 +112,39 @@ class Box:
             )
             sent = session.send(f"{self._root}/commands/{name}", payload)
             with self._lock:
-                self._sent[sent.mid] = correlation
+                self._sent[session, sent.mid] = correlation
             answer = await asyncio.wait_for(future, SLOW_S.get(name, ANSWER_S))
         except (asyncio.TimeoutError, _UnheardError):
             raise BoxError(f"the box {self.device} does not answer; is it running?", "silent") from None
+        except TooLargeError as error:
+            raise BoxError(f"the command is {error}", "broker") from None
         finally:
             with self._lock:
                 self._waiting.pop(correlation, None)
-                self._sent = {mid: other for mid, other in self._sent.items() if other != correlation}
+                self._sent = {sent: other for sent, other in self._sent.items() if other != correlation}
         if not answer.get("ok"):
             raise BoxError(str(answer.get("error") or "the box refused"), "refused")
         return answer.get("result")
 
     async def keep_view(self, watched: Callable[[], bool]) -> None:
-        """Ask for the live picture as long as somebody watches; ends when it is cancelled."""
-        due_s = 0.0
+        """Ask for the live picture as long as somebody watches; ends when it is cancelled.
+
+        An error is logged, and the next second it goes on: the page lives longer than a connection.
+        """
+        turn = threads.guarded("live picture", self._view_turn)
         while True:
-            self._look_at_broker()
-            session = self._connection.session
-            if not watched():
-                due_s = 0.0
-            elif session is not None and time.monotonic() >= due_s:
-                request = msgspec.json.encode({"seconds": VIEW_S, "per_second": VIEWS_PER_S})
-                due_s = time.monotonic() + VIEW_RENEWAL_S
-                session.send(f"{self._root}/commands/view", request, qos=0)
+            turn(watched())
             await asyncio.sleep(1.0)
+
+    def _view_turn(self, watched: bool) -> None:
+        self._look_at_broker()
+        session = self._connection.session
+        if not watched:
+            self._view_due_s = 0.0
+        elif session is not None and time.monotonic() >= self._view_due_s:
+            request = msgspec.json.encode({"seconds": VIEW_S, "per_second": VIEWS_PER_S})
+            session.send(f"{self._root}/commands/view", request, qos=0)
+            self._view_due_s = time.monotonic() + VIEW_RENEWAL_S
 
     def _look_at_broker(self) -> None:
         """Tell the browsers when the broker goes or comes."""
@@ -162,14 +173,25 @@ class Box:
         if name in _FOLLOWED:
             self._on_event(name, body, name in _KEPT)
 
-    def _on_publish(self, _client: BrokerClient, message_id: int, reason: ReasonCode) -> None:
-        """A broker of MQTT 5 knows at once that no box listens."""
+    def _on_publish(self, client: BrokerClient, message_id: int, reason: ReasonCode) -> None:
+        """A broker of MQTT 5 knows at once that no box listens.
+
+        That may come before `command` has noted which message it has sent, and paho holds a lock of its own here; so
+        the loops that wait look for it when their commands are noted.
+        """
         if reason.value != NO_SUBSCRIBERS:
             return
         with self._lock:
-            loop, future = self._waiting.pop(self._sent.pop(message_id, ""), (None, None))
-        if loop is not None and future is not None:
-            loop.call_soon_threadsafe(threads.guarded("unheard command", _fail), future)
+            loops = {loop for loop, _ in self._waiting.values()}
+        for loop in loops:
+            loop.call_soon_threadsafe(threads.guarded("unheard command", self._unheard), client, message_id)
+
+    def _unheard(self, client: BrokerClient, message_id: int) -> None:
+        """In an event loop: if the command of this message waits in it, it has failed."""
+        with self._lock:
+            loop, future = self._waiting.get(self._sent.get((client, message_id), ""), (None, None))
+        if future is not None and loop is asyncio.get_running_loop() and not future.done():
+            future.set_exception(_UnheardError())
 
     def _answered(self, body: Any) -> None:
         correlation = body.get("correlation") if isinstance(body, dict) else None
@@ -182,8 +204,3 @@ class Box:
 def _settle(future: "asyncio.Future[dict[str, Any]]", body: dict[str, Any]) -> None:
     if not future.done():
         future.set_result(body)
-
-
-def _fail(future: "asyncio.Future[dict[str, Any]]") -> None:
-    if not future.done():
-        future.set_exception(_UnheardError())
