@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edge.cameras.sources import make_camera
@@ -28,13 +29,16 @@ from edge.model.classifier import Classifier
 from edge.model.file import ModelFile, verify
 from edge.model.installation import install as installation
 from edge.mqtt.check import check_broker
-from edge.outbox.file import set_aside_in
+from edge.outbox.file import held_in
+from edge.outbox.settings import fields_file
 from edge.settings import Settings
 
 UNIT = "leukoscope.service"
 CAMERA_TIMEOUT_S, BROKER_TIMEOUT_S, COMMAND_TIMEOUT_S = 20.0, 12.0, 10.0
 PORT_TIMEOUT_S = 3.0
 LOW_DISK_MB, LOW_MEMORY_MB = 500, 100
+# Of [outbox] max_mb; a full outbox takes no new frames.
+NEARLY_FULL = 0.9
 # A Pi slows down from 80 °C on.
 WARM_C, HOT_C = 70.0, 80.0
 # No frame at all, or a lens cap: all pixels are alike.
@@ -102,15 +106,50 @@ def drift(settings: Settings) -> Finding:
 
 
 def outbox(settings: Settings) -> Finding:
-    """Records can be kept: the folder can be written, or the running service keeps them."""
+    """Records can be kept: the folder can be written, or the running service keeps them; and what they wait for.
+
+    A box that looks at whole fields has two outboxes, one beside the other.
+    """
+    cells = Path(settings.outbox.file)
+    waiting = []
+    for file in (cells, fields_file(cells)):
+        if not file.exists():
+            continue
+        try:
+            held = held_in(file)
+        except LeukoscopeError as error:
+            return failed(
+                "outbox", f"{error}; at its next start the daemon takes over what can be read of it"
+            )
+        if held.aside:
+            sequence, reason = held.aside[-1]
+            return warning(
+                "outbox",
+                f"{file}: {len(held.aside)} records are set aside and not sent, the last of them {sequence}: {reason}; "
+                "they are in the table aside of that file",
+            )
+        used_mb = held.used_bytes / 2**20
+        if used_mb > NEARLY_FULL * settings.outbox.max_mb:
+            return warning(
+                "outbox",
+                f"{file}: {used_mb:.0f} MB of [outbox] max_mb = {settings.outbox.max_mb} are used, {held.waiting} records "
+                "wait for the broker; when it is full no new frames are taken",
+            )
+        if held.waiting and file != cells and settings.camera.view == "cell":
+            return warning(
+                "outbox",
+                f'{file}: {held.waiting} records of fields wait, and are not sent while [camera] view is "cell"; set it to '
+                '"field" once more to send them',
+            )
+        if held.waiting:
+            waiting.append(f"{held.waiting} {'records' if file == cells else 'records of fields'} wait")
+    place = _outbox_place(settings)
+    return msgspec.structs.replace(place, message="; ".join([place.message, *waiting]))
+
+
+def _outbox_place(settings: Settings) -> Finding:
+    """Whether records can be written."""
     file = Path(settings.outbox.file)
-    if file.exists() and (aside := set_aside_in(file)):
-        sequence, reason = aside[-1]
-        return warning(
-            "outbox",
-            f"{file}: {len(aside)} records are set aside and not sent, the last of them {sequence}: {reason}; "
-            "they are in the table aside of that file",
-        )
     if in_use(settings):
         return ok("outbox", f"{file}: in use by the running service")
     folder = file.parent

@@ -305,8 +305,22 @@ class OutboxFile:
         return is_damage(error, descriptor)
 
 
-def set_aside_in(file: Path) -> list[tuple[int, str]]:
-    """What an outbox has set aside, sequence and reason, read from outside while it may be in use.
+class Held(msgspec.Struct, frozen=True):
+    """What an outbox holds, seen from outside.
+
+    Attributes:
+        waiting: how many records wait for the broker.
+        used_bytes: what all records take on the disk.
+        aside: what can never be sent: sequence and reason.
+    """
+
+    waiting: int
+    used_bytes: int
+    aside: list[tuple[int, str]]
+
+
+def held_in(file: Path) -> Held:
+    """What an outbox holds, read from outside while it may be in use.
 
     Raises:
         LeukoscopeError: it cannot be read.
@@ -314,11 +328,18 @@ def set_aside_in(file: Path) -> list[tuple[int, str]]:
     path = file.resolve()
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
-            return db.execute("SELECT sequence, reason FROM aside ORDER BY sequence").fetchall()
+            found = contents(db)
+            aside = db.execute("SELECT sequence, reason FROM aside ORDER BY sequence").fetchall()
     except sqlite3.Error as error:
         if "no such table" in str(error):  # an outbox of an older version, or an empty file
-            return []
+            return Held(0, 0, [])
         raise LeukoscopeError(f"outbox {file}: cannot be read: {error}") from error
+    return Held(found.records - found.kept.records, found.used_bytes, aside)
+
+
+def set_aside_in(file: Path) -> list[tuple[int, str]]:
+    """What an outbox has set aside, sequence and reason; see `held_in`."""
+    return held_in(file).aside
 
 
 def _of_file(file: Path, error: Exception) -> LeukoscopeError:

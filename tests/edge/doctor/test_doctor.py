@@ -9,15 +9,20 @@ import sys
 import tarfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from broker import Mosquitto, eventually, free_port
 from systemd_socket import ROOT, daemon, write_settings
 
+from edge.cameras.settings import CameraSettings
 from edge.doctor import checks
 from edge.doctor.findings import warning
 from edge.doctor.show import Show
 from edge.doctor.support import without_secrets
 from edge.model.installed import DEFAULT_MODEL
+from edge.outbox.queue import Outbox
+from edge.outbox.settings import OutboxSettings, fields_file
+from edge.records import FieldRecord, uuid7
 from edge.settings import Settings
 
 
@@ -220,3 +225,70 @@ def test_what_nothing_here_can_tell_is_not_called_ok(monkeypatch: pytest.MonkeyP
     assert all(not finding.command for finding in found)
     monkeypatch.setattr(checks.machine, "temperature_c", lambda: 42.0)
     assert checks.temperature(Settings()).state == "ok"
+
+
+def field_record() -> FieldRecord:
+    """Of a field with three cells."""
+    return FieldRecord(
+        id=uuid7(),
+        device="box",
+        sequence=0,
+        captured_at="2026-01-01T00:00:00.000000Z",
+        specimen="7",
+        size=(640, 480),
+        cells=3,
+        timings_ms={"find": 20.0},
+    )
+
+
+def box_with_fields(folder: Path, view: str = "field", max_mb: int = 10) -> tuple[Settings, Path]:
+    """Its settings, and the outbox of its fields, in which two records wait."""
+    camera = CameraSettings(view=view)  # type: ignore[arg-type]
+    settings = Settings(outbox=OutboxSettings(file=str(folder / "outbox.db"), max_mb=max_mb), camera=camera)
+    file = fields_file(folder / "outbox.db")
+    outbox = Outbox(file, 10)
+    for _ in range(2):
+        outbox.accept(field_record()).result(20)
+    outbox.close()
+    return settings, file
+
+
+def test_the_outbox_of_the_fields_is_looked_at_too(tmp_path: Path) -> None:
+    settings, file = box_with_fields(tmp_path)
+    found = checks.outbox(settings)
+    assert found.state == "ok" and "2 records of fields wait" in found.message
+    outbox = Outbox(file, 10)
+    outbox.set_aside(2, "the broker refuses it")
+    outbox.flush()
+    outbox.close()
+    found = checks.outbox(settings)
+    assert found.state == "warning" and str(file) in found.message
+    assert "1 records are set aside" in found.message and "2: the broker refuses it" in found.message
+
+
+def test_a_damaged_outbox_of_the_fields_fails(tmp_path: Path) -> None:
+    settings, file = box_with_fields(tmp_path)
+    file.write_bytes(b"no database" * 100)
+    found = checks.outbox(settings)
+    assert found.state == "failed" and f"outbox {file}: cannot be read" in found.message
+
+
+def test_records_of_fields_that_wait_on_a_box_that_looks_at_single_cells_are_named(tmp_path: Path) -> None:
+    settings, file = box_with_fields(tmp_path, view="cell")
+    found = checks.outbox(settings)
+    assert found.state == "warning" and f"{file}: 2 records of fields wait" in found.message
+
+
+@pytest.mark.parametrize("whose", ["cells", "fields"])
+def test_an_outbox_that_is_nearly_full_is_named(tmp_path: Path, whose: str) -> None:
+    settings, file = box_with_fields(tmp_path, max_mb=1)
+    if whose == "cells":
+        file = Path(settings.outbox.file)
+    outbox = Outbox(file, 10)
+    long = ["x" * 4000] * 15
+    for _ in range(20):
+        outbox.accept(msgspec.structs.replace(field_record(), reasons=long)).result(20)
+    outbox.close()
+    found = checks.outbox(settings)
+    assert found.state == "warning" and str(file) in found.message
+    assert "max_mb = 1 are used" in found.message
