@@ -79,12 +79,13 @@ class Models:
         if stamp == self._stamp:
             return
         self._stamp = stamp
+        model = self._model
         try:
             model = installation.of_settings(self._settings.model)
             if model.sha256 != self._model.sha256:
                 self._take(model)
         except LeukoscopeError as error:
-            self._give_up(f"it does not load: {error}")
+            self._give_up(f"it does not load: {error}", "" if model is self._model else model.sha256)
         self._on_trial, self._fault = self._read_trial()
 
     def trying(self, work: Callable[[], Made]) -> Made:
@@ -92,7 +93,7 @@ class Models:
         try:
             return work()
         except _FAULTS as error:
-            if not self._on_trial or not self._give_up(f"it fails: {error}"):
+            if not self._on_trial or not self._give_up(f"it fails: {error}", self._model.sha256):
                 raise
             return work()
 
@@ -108,7 +109,8 @@ class Models:
         if not self._on_trial:
             self._usual_ms = mean_ms
         elif self._usual_ms and mean_ms > SLOW_MS and mean_ms > SLOWER * self._usual_ms:
-            self._give_up(f"it takes {mean_ms:.0f} ms a cell, the one before took {self._usual_ms:.0f} ms")
+            reason = f"it takes {mean_ms:.0f} ms a cell, the one before took {self._usual_ms:.0f} ms"
+            self._give_up(reason, self._model.sha256)
         else:
             installation.proven(self._settings.model, self._model.sha256)
             self._on_trial, self._usual_ms = False, mean_ms
@@ -180,10 +182,16 @@ class Models:
         self._results, self._invoke_ms = 0, 0.0
         log.info("model %s taken", model.sha256[:12])
 
-    def _give_up(self, reason: str) -> bool:
-        """Back to the model before; whether that could be done."""
+    def _give_up(self, reason: str, failed: str) -> bool:
+        """Back to the model before; whether that could be done.
+
+        Args:
+            reason: what is wrong.
+            failed: the sha256 of the model; "" if it is not known which of those installed it is.
+        """
         try:
-            model = installation.back(self._settings.model, f"model {self._model.sha256[:12]}: {reason}")
+            named = f"model {failed[:12]}" if failed else "the installed model"
+            model = installation.back(self._settings.model, f"{named}: {reason}", failed)
             self._take(model)
         except LeukoscopeError as error:
             log.error("model: %s; there is no way back: %s", reason, error)

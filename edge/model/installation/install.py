@@ -112,7 +112,8 @@ def install(
         sha256: what the file's hash must be, or "".
 
     Raises:
-        LeukoscopeError: it is refused, with the reason; what ran before still does.
+        LeukoscopeError: it is refused, with the reason; what ran before still does. Also if another model was installed
+            while this one was tried: it was compared with one that no longer runs.
     """
     store, before = store_of(settings), of_settings(settings)
     model = read_model(file)
@@ -125,6 +126,11 @@ def install(
     with store.writing():
         state = store.state()
         _check_counters(model, signed, state.counters)
+        if (now := of_settings(settings)).sha256 != before.sha256:
+            raise LeukoscopeError(
+                f"{file}: another model was installed while this one was tried ({now.sha256[:12]} runs now); "
+                "to replace that one, install this one again"
+            )
         if model.sha256 == before.sha256:
             raise InputError(f"{file}: this model runs already")
         data = file.read_bytes()
@@ -146,12 +152,14 @@ def install(
     return Installed(model, before, comparison, signed)
 
 
-def back(settings: ModelSettings, reason: str = "") -> ModelFile:
+def back(settings: ModelSettings, reason: str = "", failed: str = "") -> ModelFile:
     """Go back to the model that ran before.
 
     Args:
         settings: of the box.
         reason: why, if the box does it by itself; "" by a person's wish.
+        failed: the sha256 of the model that the box gives up: if another one was installed meanwhile, that one runs;
+            "" for whatever is installed.
 
     Returns:
         What runs from now on.
@@ -162,6 +170,8 @@ def back(settings: ModelSettings, reason: str = "") -> ModelFile:
     store = store_of(settings)
     with store.writing():
         state = store.state()
+        if failed and state.current != failed:
+            return of_settings(settings)
         usable = [sha256 for sha256 in state.before if not sha256 or store.has(sha256)]
         if not state.current or not usable:
             raise LeukoscopeError("no model ran before this one; there is nothing to go back to")
@@ -188,14 +198,14 @@ def begins(settings: ModelSettings) -> None:
         if state.trial is None:
             return
         if state.trial.starts >= STARTS:
-            back(settings, f"the box has started {STARTS} times with it, and it never became ready")
+            reason = f"the box has started {STARTS} times with it, and it never became ready"
+            back(settings, reason, failed=state.current)
             return
         with store.writing():
-            store.write(
-                msgspec.structs.replace(
-                    state, trial=msgspec.structs.replace(state.trial, starts=state.trial.starts + 1)
-                )
-            )
+            state = store.state()  # somebody may have written it before the lock was ours
+            if state.trial is not None:
+                trial = msgspec.structs.replace(state.trial, starts=state.trial.starts + 1)
+                store.write(msgspec.structs.replace(state, trial=trial))
 
 
 def proven(settings: ModelSettings, sha256: str) -> None:

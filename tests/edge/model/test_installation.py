@@ -19,6 +19,7 @@ from edge.imaging.files import read_image
 from edge.model.file import ModelFile, read_model, write_model
 from edge.model.installation import install as installation
 from edge.model.installation.signature import make_key, sign
+from edge.model.installation.store import Store
 from edge.model.installed import default_model
 from edge.model.settings import ModelSettings
 
@@ -275,3 +276,74 @@ def test_two_installations_at_once(tmp_path: Path) -> None:
         pytest.raises(LeukoscopeError, match="another installation"),
     ):
         install(tmp_path / "new.tflite", settings, tmp_path / "none")
+
+
+def during_the_trial(monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> None:
+    """Do it once while the next installation tries its model."""
+    compare = installation.compare
+
+    def compared(*given: object) -> object:
+        monkeypatch.setattr(installation, "compare", compare)
+        work()
+        return compare(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(installation, "compare", compared)
+
+
+def test_what_is_installed_while_another_model_is_tried_stays_on_the_way_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(tmp_path)
+    first, second = (variant(tmp_path / f"{n}.tflite", refer_below=n / 10) for n in (7, 8))
+    during_the_trial(monkeypatch, lambda: install(tmp_path / "7.tflite", settings, tmp_path / "none"))
+    with pytest.raises(LeukoscopeError, match="another model was installed"):
+        install(tmp_path / "8.tflite", settings, tmp_path / "none")
+    assert installation.of_settings(settings).sha256 == first.sha256
+    install(tmp_path / "8.tflite", settings, tmp_path / "none")
+    assert installation.of_settings(settings).sha256 == second.sha256
+    assert installation.back(settings).sha256 == first.sha256
+    assert installation.back(settings).sha256 == SHIPPED.sha256
+
+
+def test_a_step_back_while_another_model_is_tried_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(tmp_path)
+    for n in (7, 8):
+        variant(tmp_path / f"{n}.tflite", refer_below=n / 10)
+    install(tmp_path / "7.tflite", settings, tmp_path / "none")
+    during_the_trial(monkeypatch, lambda: installation.back(settings))
+    with pytest.raises(LeukoscopeError, match="another model was installed"):
+        install(tmp_path / "8.tflite", settings, tmp_path / "none")
+    assert installation.of_settings(settings).sha256 == SHIPPED.sha256
+
+
+def test_a_start_that_counts_does_not_undo_an_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(tmp_path)
+    for n in (7, 8):
+        variant(tmp_path / f"{n}.tflite", refer_below=n / 10)
+    install(tmp_path / "7.tflite", settings, tmp_path / "none")
+    writing = Store.writing
+
+    def after_another(store: Store) -> contextlib.AbstractContextManager[None]:
+        monkeypatch.setattr(Store, "writing", writing)
+        install(tmp_path / "8.tflite", settings, tmp_path / "none")
+        return writing(store)
+
+    monkeypatch.setattr(Store, "writing", after_another)
+    installation.begins(settings)
+    state = installation.store_of(settings).state()
+    assert state.current == read_model(tmp_path / "8.tflite").sha256
+    assert state.trial is not None and state.trial.starts == 1
+
+
+def test_a_failed_model_is_not_gone_back_to_if_another_one_was_installed_meanwhile(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    bad, good = (variant(tmp_path / f"{n}.tflite", refer_below=n / 10) for n in (7, 8))
+    for n in (7, 8):
+        install(tmp_path / f"{n}.tflite", settings, tmp_path / "none")
+    assert installation.back(settings, "it fails", failed=bad.sha256).sha256 == good.sha256
+    assert installation.store_of(settings).state().trial is not None
+    assert installation.back(settings, "it fails", failed=good.sha256).sha256 == bad.sha256
