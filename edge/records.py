@@ -3,7 +3,7 @@
 import os
 import time
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -164,6 +164,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fault: _Text = ""
 
 
+_Kind = TypeVar("_Kind", Record, FieldRecord)
 _record_decoder = msgspec.json.Decoder(Record)
 _field_decoder = msgspec.json.Decoder(FieldRecord)
 
@@ -198,17 +199,23 @@ def decode_record(payload: bytes) -> Record:
     Raises:
         InputError: it is too long, is not JSON or does not fit the schema; the message names the field.
     """
-    if len(payload) > RECORD_BYTES:
-        raise InputError(f"record of {len(payload)} bytes: at most {RECORD_BYTES} are allowed")
-    try:
-        record = _record_decoder.decode(payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise InputError(f"record does not fit the schema: {_short(str(error))}") from error
-    # In JSON a NUL character is always written like this, but this may also be a backslash and "u0000".
-    if b"\\u0000" in payload and _holds_nul(msgspec.to_builtins(record)):
-        raise InputError("record holds a NUL character, which no PostgreSQL text can hold")
+    record = _decoded(payload, _record_decoder, "record")
     if record.verdict != "refer" and record.verdict not in record.probabilities:
         raise InputError("record does not fit the schema: its verdict is no class of its probabilities")
+    return record
+
+
+def _decoded(payload: bytes, decoder: "msgspec.json.Decoder[_Kind]", what: str) -> _Kind:
+    """A record of either kind: not too long, of the schema, and without NUL characters."""
+    if len(payload) > RECORD_BYTES:
+        raise InputError(f"{what} of {len(payload)} bytes: at most {RECORD_BYTES} are allowed")
+    try:
+        record = decoder.decode(payload)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise InputError(f"{what} does not fit the schema: {_short(str(error))}") from error
+    # In JSON a NUL character is always written like this, but this may also be a backslash and "u0000".
+    if b"\\u0000" in payload and _holds_nul(msgspec.to_builtins(record)):
+        raise InputError(f"{what} holds a NUL character, which no PostgreSQL text can hold")
     return record
 
 
@@ -241,12 +248,9 @@ def decode_field(payload: bytes) -> FieldRecord:
     """Read the record of a field; fields that this version does not know are ignored.
 
     Raises:
-        InputError: it is not JSON or does not fit the schema; the message names the field.
+        InputError: it is too long, is not JSON or does not fit the schema; the message names the field.
     """
-    try:
-        return _field_decoder.decode(payload)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise InputError(f"record of a field does not fit the schema: {error}") from error
+    return _decoded(payload, _field_decoder, "record of a field")
 
 
 def decode_sent(payload: bytes) -> Record | FieldRecord:

@@ -9,6 +9,7 @@ from broker import make_record
 
 from edge.errors import InputError
 from edge.records import (
+    RECORD_BYTES,
     FieldRecord,
     FieldReference,
     ImageReference,
@@ -126,3 +127,33 @@ def test_rfc3339():
     assert rfc3339(0) == "1970-01-01T00:00:00.000000Z"
     assert rfc3339(1_700_000_000_123_456_789) == "2023-11-14T22:13:20.123456Z"
     assert re.fullmatch(r".*\.000001Z", rfc3339(1_999))
+
+
+def of_field(**changes: object) -> bytes:
+    """The record of a field as JSON."""
+    field = FieldRecord(
+        id=uuid7(),
+        device="box",
+        sequence=1,
+        captured_at=rfc3339(0),
+        specimen="7",
+        size=(640, 480),
+        cells=3,
+        timings_ms={},
+    )
+    return json.dumps({**json.loads(encode(field)), **changes}).encode()
+
+
+@pytest.mark.parametrize("read", [decode_record, decode_field])
+def test_a_record_longer_than_the_limit_is_refused_unread(read):
+    whole = of_field() if read is decode_field else encode(make_record())
+    longest = whole + b" " * (RECORD_BYTES - len(whole))
+    assert read(longest).device == "box"
+    with pytest.raises(InputError, match=f"of {RECORD_BYTES + 1} bytes: at most {RECORD_BYTES}"):
+        read(longest + b" ")
+
+
+@pytest.mark.parametrize("change", [{"reasons": ["a\0b"]}, {"ruler": {"a\0": 1.0}}])
+def test_a_field_holds_no_nul_either(change):
+    with pytest.raises(InputError, match=r"NUL|x00"):
+        decode_field(of_field(**change))
