@@ -1,6 +1,5 @@
 """Reviews in a logger's database: a cell's newest one counts; rows are only added."""
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -74,22 +73,6 @@ def all_of(results: Results, specimen: str | None = None) -> list[Review]:
     return [review_of(row) for row in results.run(query)]
 
 
-def checked(results: Results) -> dict[str, int]:
-    """The sha256 of each model file to the number of its cells whose newest review is one of its classes."""
-    sql, tables = results.sql, results.tables
-    if not results.has("reviews"):
-        return {}
-    reviews, cells = tables.reviews, tables.cells
-    query = (
-        sql.select(reviews, cells.c.model).join(cells, cells.c.id == reviews.c.cell).order_by(reviews.c.at)
-    )
-    rows = list(results.run(query))
-    models = {row.cell: row.model for row in rows}
-    kept = newest(review_of(row) for row in rows)
-    classed = ((review.label, models[cell]) for cell, review in kept.items())
-    return dict(Counter(_sha256(model) for label, model in classed if label not in OTHER_LABELS))
-
-
 def add(results: Results, review: Review) -> None:
     """Store one review.
 
@@ -108,7 +91,3 @@ def add(results: Results, review: Review) -> None:
 def review_of(row: Any) -> Review:
     """A row of the table `reviews`."""
     return Review(cell=row.cell, label=row.label, reviewer=row.reviewer, at=row.at, comment=row.comment or "")
-
-
-def _sha256(model: str) -> str:
-    return str(msgspec.json.decode(model)["sha256"])

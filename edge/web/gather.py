@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edge.errors import InputError, LeukoscopeError
 from edge.host.text import harmless
 from edge.logger import reviews
+from edge.logger.checked import Checked
 from edge.logger.pictures import archived
 from edge.logger.queries import Results
 from edge.model.installed import find_model
@@ -53,7 +54,7 @@ def summary_of(
     summary = summarise(
         specimen,
         _cells(found, newest),
-        reviews.checked(results),
+        Checked().counts(results),
         None if last is None else errors_in(last.calibration, last.adaptation),
         agreements((review.cell, review.reviewer, review.label) for review in said),
         {sha256: card.adaptation for sha256, card in cards.items() if card.adaptation is not None},

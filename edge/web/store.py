@@ -8,6 +8,7 @@ import msgspec
 
 from edge.errors import InputError, LeukoscopeError
 from edge.logger import reviews
+from edge.logger.checked import Checked
 from edge.logger.queries import Results
 from edge.logger.stores.rows import CELL_COLUMNS, record_of
 from edge.records import Record, rfc3339
@@ -33,6 +34,7 @@ class Store:
     def __init__(self, target: str, own: Classes | None = None):
         self._target, self._own = target, own
         self._open: Results | None = None
+        self._checked = Checked()
         self._classes: tuple[float, list[Classes]] = float("-inf"), []
 
     def close(self) -> None:
@@ -40,6 +42,7 @@ class Store:
         if self._open is not None:
             self._open.close()
             self._open = None
+            self._checked.forget()
 
     def results(self) -> Results:
         """The database.
@@ -157,7 +160,7 @@ class Store:
 
     def checked(self, sha256: str) -> dict[str, Any]:
         """How many cells of a model file this laboratory has given a class, and whether that is enough."""
-        reviewed = reviews.checked(self.results()).get(sha256, 0)
+        reviewed = self._checked.counts(self.results()).get(sha256, 0)
         return {"reviewed": reviewed, "needed": CHECKED_FROM, "checked": reviewed >= CHECKED_FROM}
 
     def _reviewed(self, reviewer: str = "") -> Any:
