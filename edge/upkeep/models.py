@@ -92,11 +92,11 @@ def _installed(staged: Path, names: list[str], settings: Settings, owned: Callab
     """The installed models, files first, then the state that names them."""
     state = decode_state((staged / STATE).read_bytes(), staged / STATE)
     store = installation.store_of(settings.model)
-    current = store.state()
     words = f"installed: {state.current[:12]}…" if state.current else "none of the installed ones runs"
-    if current.current and current.current != state.current:
-        return _beside(staged, state, settings)
     with store.writing():
+        current = store.state()
+        if current.current and current.current != state.current:
+            return _beside(staged, state, settings)
         for name in names:
             if name.startswith(f"{INSTALLED}/") and name.endswith(SUFFIX):
                 _checked(staged / name)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -14,9 +15,10 @@ from edge.errors import LeukoscopeError
 from edge.model.file import read_model, write_model
 from edge.model.installation import install as installation
 from edge.model.installation.signature import make_key, sign
+from edge.model.installation.store import Store
 from edge.model.installed import default_model
 from edge.settings import load
-from edge.upkeep.restore import verify
+from edge.upkeep.restore import restore, verify
 
 SHIPPED = read_model(default_model())
 
@@ -118,3 +120,21 @@ def test_a_box_without_installed_models_has_none_in_its_backup(tmp_path: Path) -
     assert not [name for name in verify(tmp_path / "b.tar").members if name.startswith("installed/")]
     clean(leukoscope("restore", tmp_path / "b.tar"), 0)
     assert not (tmp_path / "models").exists()
+
+
+def test_what_is_installed_while_a_restore_begins_stays(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    was = box.runs()
+    box.backup(tmp_path / "b.tar")
+    shutil.rmtree(box.folder / "models")
+    new, writing = box.made(tmp_path / "9.tflite", 0.9, 9), Store.writing
+
+    def after_another(store: Store) -> AbstractContextManager[None]:
+        monkeypatch.setattr(Store, "writing", writing)
+        box.install(new)
+        return writing(store)
+
+    monkeypatch.setattr(Store, "writing", after_another)
+    restore(tmp_path / "b.tar", None, None)
+    assert box.runs() == read_model(new).sha256 != was
