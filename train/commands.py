@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from edge.errors import InputError, LeukoscopeError
+from edge.host.journal import safe_lines
 from edge.host.terminal import console
 from edge.model.installed import installed_models
 from edge.notice import NOTICE
@@ -40,7 +39,10 @@ def dataset_verify(options: argparse.Namespace) -> int:
     report = verify(
         options.directory, options.manifest, positive=options.positive, progress=reporter(log.info)
     )
-    print(msgspec.json.encode(report).decode() if options.json else "\n".join(report_lines(report)))
+    if options.json:
+        console.document(report)
+    else:
+        print(safe_lines("\n".join(report_lines(report)), indent=""))
     return 0 if report.ok else 1
 
 
@@ -54,12 +56,12 @@ def dataset_split(options: argparse.Namespace) -> int:
     if options.out:
         splits.write(split, options.out)
     if options.json:
-        print(json.dumps(summary))
+        console.document(summary)
         return 0
     for side in splits.SIDES:
         counts, subjects = summary["counts"][side], summary["subjects"][side]
         numbers = "  ".join(f"{name} {count:5}" for name, count in counts.items())
-        print(f"{side:5}  {numbers}  subjects {', '.join(subjects)}")
+        print(f"{side:5}  {numbers}  subjects {safe_lines(', '.join(subjects))}")
     if options.method == "image":
         print("Warning: the same patients are in training and test sets; results do not predict new patients")
     return 0
@@ -108,10 +110,8 @@ def train(options: argparse.Namespace) -> int:
     except LeukoscopeError:
         run.discard_unless_begun()
         raise
-    if options.json:
-        print(json.dumps({"run": str(options.out), **_facts(progress)}))
-    else:
-        console.summary(f"{options.out}: {progress.stopped}; best epoch {progress.best_epoch}")
+    words = f"{options.out}: {progress.stopped}; best epoch {progress.best_epoch}"
+    console.result(options.json, {"run": str(options.out), **_facts(progress)}, words)
     sources = shlex.join(str(source) for source in options.data or []) or "DIR"
     console.note(f"next: leukoscope evaluate {shlex.quote(str(options.out))} --data {sources} --out report")
     return 0
@@ -371,10 +371,8 @@ def ensemble(options: argparse.Namespace) -> int:
         "command": shlex.join(["leukoscope", *sys.argv[1:]]),
     }
     join_runs(runs, options.out, settings)
-    if options.json:
-        print(json.dumps({"run": str(options.out), "members": settings["members"]}))
-    else:
-        console.summary(f"{options.out}: {len(runs)} networks in one; export and evaluate take it as any run")
+    words = f"{options.out}: {len(runs)} networks in one; export and evaluate take it as any run"
+    console.result(options.json, {"run": str(options.out), "members": settings["members"]}, words)
     return 0
 
 

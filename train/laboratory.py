@@ -1,12 +1,12 @@
 """`leukoscope adapt` and `leukoscope review`: they read data folders as training does, and need no TensorFlow."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from edge import settings as settings_file
 from edge.errors import InputError, LeukoscopeError
+from edge.host.journal import safe_lines
 from edge.host.terminal import console
 from edge.host.terminal.progress import progress
 from edge.laboratory import adapt as adaptation
@@ -66,11 +66,10 @@ def review_export(options: argparse.Namespace) -> int:
     done = exchange.export(options.source, archive, options.to)
     told = {"to": str(options.to), "pictures": dict(done.pictures), "reviews": done.reviews}
     told["without_picture"] = done.without_picture
-    if options.json:
-        print(json.dumps(told))
-    else:
-        counts = ", ".join(f"{number} {label}" for label, number in sorted(done.pictures.items()))
-        console.summary(f"{options.to}: {done.reviews} reviews; pictures: {counts or 'none'}")
+    counts = ", ".join(f"{number} {label}" for label, number in sorted(done.pictures.items()))
+    words = f"{options.to}: {done.reviews} reviews; pictures: {counts or 'none'}"
+    console.result(options.json, told, words)
+    if not options.json:
         if done.without_picture:
             console.note(f"{done.without_picture} reviewed cells have no picture in {archive}")
         console.note(
@@ -87,15 +86,11 @@ def review_import(options: argparse.Namespace) -> int:
         options.target, options.folder, _sorted_pictures(options.folder), options.reviewer
     )
     told = {"added": dict(done.added), "known": done.known, "not_here": done.strange}
-    if options.json:
-        print(json.dumps(told))
-    else:
-        counts = ", ".join(f"{number} {label}" for label, number in sorted(done.added.items()))
-        console.summary(
-            f"added: {counts or 'nothing'}; known before: {done.known}; of cells that are not here: {done.strange}"
-        )
-        if done.strange:
-            console.note(f"to fit a model to cells of another box: leukoscope adapt --from {options.folder}")
+    counts = ", ".join(f"{number} {label}" for label, number in sorted(done.added.items()))
+    words = f"added: {counts or 'nothing'}; known before: {done.known}; of cells that are not here: {done.strange}"
+    console.result(options.json, told, words)
+    if not options.json and done.strange:
+        console.note(f"to fit a model to cells of another box: leukoscope adapt --from {options.folder}")
     return 0
 
 
@@ -150,7 +145,7 @@ def of_folder(folder: Path, base: ModelFile, positive: str | None = None) -> Rev
 
 def _show(told: dict[str, Any], options: argparse.Namespace) -> None:
     if options.json:
-        print(json.dumps(told))
+        console.document(told)
         if not told["taken"]:
             console.error(told["reason"])
         return
@@ -167,7 +162,7 @@ def _show(told: dict[str, Any], options: argparse.Namespace) -> None:
     changed = ", ".join(f"{number} {way}" for way, number in told["changed"].items())
     print(f"verdicts that change, of {sum(told['reviewed'].values())}: {changed}")
     for note in told["notes"] if is_database(options.source) else ():  # those of a folder were logged
-        print(f"note: {note}")
+        print(f"note: {safe_lines(note)}")
     if told["taken"]:
         print(f"{told['file']}: sha256 {told['sha256']}; refers below {told['refer_below']:.2f}")
         console.note(f"to use it: leukoscope model install {told['file']}")

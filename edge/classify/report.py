@@ -17,7 +17,7 @@ from edge.host.ahead import ahead
 from edge.host.durable import replace_file
 from edge.host.terminal import console
 from edge.host.terminal.progress import Show, progress
-from edge.host.text import spreadsheet_cell
+from edge.host.text import safe_json, spreadsheet_cell
 from edge.imaging.files import find_images, read_or_fault, shown
 from edge.imaging.frame import Pixels
 from edge.model.file import ModelFile
@@ -110,7 +110,7 @@ class Report(ABC, Generic[Picture]):
 
     def _show(self, line: Line, show: Show) -> None:
         if self._options.json:
-            show(msgspec.json.encode(line).decode())
+            show(safe_json(msgspec.json.encode(line)))
         elif "error" in line:
             console.error(line["error"])
         else:

@@ -55,15 +55,15 @@ def command(options: argparse.Namespace) -> int:
     if options.picture:
         replace_file(options.picture, before_and_after(frames[-1], file, settings.camera))
         log.info("%s: one frame, before and after the correction", options.picture)
-    if options.json:
-        print(msgspec.json.encode({"file": str(file), **msgspec.structs.asdict(header)}).decode())
-    else:
-        red, green, blue = header.field_rgb
-        console.summary(
-            f"{file}: {header.width} × {header.height} px; the empty field has red {red:.0f}, green {green:.0f}, blue "
-            f"{blue:.0f}\nunevenness {header.unevenness:.1%}, after correction {header.corrected_unevenness:.2%}\n"
-            "restart to apply: sudo systemctl restart leukoscope"
-        )
+    red, green, blue = header.field_rgb
+    console.result(
+        options.json,
+        {"file": str(file), **msgspec.structs.asdict(header)},
+        f"{file}: {header.width} × {header.height} px; the empty field has red {red:.0f}, green {green:.0f}, blue "
+        f"{blue:.0f}",
+        f"unevenness {header.unevenness:.1%}, after correction {header.corrected_unevenness:.2%}",
+        "restart to apply: sudo systemctl restart leukoscope",
+    )
     return 0
 
 

@@ -1,7 +1,6 @@
 """`leukoscope model list|show|verify`."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import msgspec
 
 from edge.errors import LeukoscopeError
 from edge.host.terminal import console
-from edge.host.text import harmless
+from edge.host.text import harmless, safe_json
 from edge.model.adaptation import Adaptation
 from edge.model.file import ModelFile, read_model, verify
 from edge.model.installation import signature
@@ -31,15 +30,15 @@ def list_command(options: argparse.Namespace) -> int:
     files += [default] if default.stem not in {file.stem for file in files} else []
     rows = [_row(read_model(file), default) for file in files]
     if options.json:
-        print(json.dumps(rows))
+        console.document(rows)
         return 0
     print(f"  {'name':<28} {'input':>9} {'MB':>6} {'refers below':>13}  {'sha256':<12}  file")
     for row in rows:
         mark = "*" if row["default"] else " "
         refer = f"{row['refer_below']:.2f}" if row["refer_below"] else "never"
         print(
-            f"{mark} {row['name']:<28} {row['input_px']:>4}×{row['input_px']:<4} {row['bytes'] / 1e6:>6.1f} {refer:>13}"
-            f"  {row['sha256'][:12]}  {row['file']}"
+            f"{mark} {harmless(row['name']):<28} {row['input_px']:>4}×{row['input_px']:<4} {row['bytes'] / 1e6:>6.1f} {refer:>13}"
+            f"  {row['sha256'][:12]}  {harmless(row['file'], LONGEST_LINE)}"
         )
     console.summary("* is used if no --model is given")
     return 0
@@ -67,10 +66,10 @@ def show_command(options: argparse.Namespace) -> int:
     model = read_model(find_model(options.file))
     encoded = msgspec.json.encode(model.manifest)
     if options.json:
-        print(encoded.decode())
+        print(safe_json(encoded))
         return 0
     if options.manifest:
-        print(msgspec.json.format(encoded, indent=2).decode())
+        print(safe_json(msgspec.json.format(encoded, indent=2)))
         return 0
     for line in model.card.rstrip().splitlines():  # a file may come from anyone
         print(harmless(line, LONGEST_LINE))
@@ -124,23 +123,15 @@ def verify_command(options: argparse.Namespace) -> int:
         signed = _signed(model, options.keys)
     except LeukoscopeError as error:
         if options.json:
-            print(json.dumps({"file": str(file), "valid": False, "error": str(error)}), flush=True)
+            console.document({"file": str(file), "valid": False, "error": str(error)})
         raise
-    if options.json:
-        print(
-            json.dumps(
-                {
-                    "file": str(file),
-                    "name": model.manifest.name,
-                    "sha256": model.sha256,
-                    "valid": True,
-                    "signed": signed,
-                }
-            )
-        )
-    else:
-        who = "; ".join(f"{one['what']} {one['by']}" for one in signed)
-        console.summary(f"{file}: {model.manifest.name}, sha256 {model.sha256}, valid; {who}")
+    name, sha256 = model.manifest.name, model.sha256
+    who = "; ".join(f"{one['what']} {one['by']}" for one in signed)
+    console.result(
+        options.json,
+        {"file": str(file), "name": name, "sha256": sha256, "valid": True, "signed": signed},
+        f"{file}: {name}, sha256 {sha256}, valid; {who}",
+    )
     return 0
 
 

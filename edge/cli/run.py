@@ -2,7 +2,6 @@
 
 import argparse
 import gc
-import json
 import signal
 import threading
 from collections.abc import Callable
@@ -91,7 +90,7 @@ def check(options: argparse.Namespace) -> int:
             text = f"settings {config}{lines.place(*found.key)}: {_with_remedy(found)}"
             (faults if found.state == "failed" else warnings).append(text)
     if options.json:
-        print(json.dumps({"ok": not faults, "file": str(config), "faults": faults, "warnings": warnings}))
+        console.document({"ok": not faults, "file": str(config), "faults": faults, "warnings": warnings})
         return 2 if faults else 0
     for text in warnings:
         console.warn(text)

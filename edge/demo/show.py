@@ -10,7 +10,7 @@ from types import TracebackType
 import msgspec
 
 from edge.host.terminal import console
-from edge.host.text import harmless
+from edge.host.text import harmless, safe_json
 from edge.model.summary import REFER, Summary, label_of
 from edge.notice import NOTICE
 from edge.records import Record
@@ -81,7 +81,7 @@ class Show:
             else "  WRONG"
         )
         return (
-            f"{harmless(record.verdict):5}  {first} {record.probabilities.get(first, float('nan')):.3f}  "
+            f"{harmless(record.verdict):5}  {harmless(first)} {record.probabilities.get(first, float('nan')):.3f}  "
             f"{sum(record.timings_ms.values()):5.1f} ms  {harmless(near(record.source))}{mark}"
         )
 
@@ -107,7 +107,7 @@ class JsonShow(Show):
 
     def shown(self, record: Record) -> None:
         """See Show."""
-        print(msgspec.json.encode(record).decode(), flush=True)
+        print(safe_json(msgspec.json.encode(record)), flush=True)
 
     def end(self, accepted: int, target: str) -> int:
         """See Show."""
@@ -120,7 +120,7 @@ class JsonShow(Show):
             "wrong": self.summary.wrong,
             "to": target,
         }
-        print(msgspec.json.encode(document).decode(), flush=True)
+        console.document(document)
         self.say(f"{accepted} results accepted, {self.rows} stored, no duplicates; {NOTICE}")
         return 0 if self.rows == accepted else 1
 

@@ -75,7 +75,7 @@ def command(options: argparse.Namespace) -> int:
                 status = max(status, 2 if finding.name == "settings" else 1)
     document = {"ok": status == 0, "notice": NOTICE, "checks": msgspec.to_builtins(findings)}
     if options.json:
-        print(msgspec.json.encode(document).decode())
+        console.document(document)
     else:
         show.end(findings)
     if options.bundle is not None:

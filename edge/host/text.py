@@ -1,6 +1,7 @@
 """Text from outside (names, payloads, messages of another program) made safe for a terminal, a log line, a table or a
 spreadsheet: without anything that they would interpret."""
 
+import json
 import unicodedata
 
 CUT = "…"
@@ -27,6 +28,21 @@ def harmless(text: object, limit: int = LIMIT) -> str:
     if len(given) > limit or len(cut) > limit:
         cut = cut[: limit - 1] + CUT
     return cut
+
+
+def safe_json(encoded: bytes) -> str:
+    """JSON as text with what a terminal would interpret as \\u escapes: the same document.
+
+    An encoder escapes the control characters below U+0020 by itself, and leaves those above, such as U+009B.
+    """
+    text = encoded.decode()
+    if text.isascii():
+        return text
+    # In JSON such a character stands only within a string.
+    return "".join(
+        json.dumps(sign)[1:-1] if sign > "\x7e" and unicodedata.category(sign) in _OBEYED else sign
+        for sign in text
+    )
 
 
 def spreadsheet_cell(value: object) -> object:

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,13 +28,12 @@ def keygen_command(options: argparse.Namespace) -> int:
     """A new pair of keys."""
     line = signature.make_key(options.file, options.name or options.file.stem)
     public = f"{options.file}{signature.PUBLIC_SUFFIX}"
-    if options.json:
-        print(json.dumps({"key_file": str(options.file), "public_file": public, "public": line.strip()}))
-    else:
-        console.summary(
-            f"{options.file}: the private key; whoever has it can sign: keep it on one machine, and a copy off it"
-        )
-        console.summary(f"{public}: the public key; add its line to the file that [model] trusted_keys names")
+    console.result(
+        options.json,
+        {"key_file": str(options.file), "public_file": public, "public": line.strip()},
+        f"{options.file}: the private key; whoever has it can sign: keep it on one machine, and a copy off it",
+        f"{public}: the public key; add its line to the file that [model] trusted_keys names",
+    )
     return 0
 
 
@@ -45,10 +43,8 @@ def sign_command(options: argparse.Namespace) -> int:
     signed = signature.signature_of(model)
     assert signed is not None
     told = {"file": str(model.path), "sha256": model.sha256, "key": signed.key, "counter": signed.counter}
-    if options.json:
-        print(json.dumps(told))
-    else:
-        console.summary(f"{model.path}: signed, counter {signed.counter}; sha256 {model.sha256}")
+    words = f"{model.path}: signed, counter {signed.counter}; sha256 {model.sha256}"
+    console.result(options.json, told, words)
     return 0
 
 
@@ -70,10 +66,9 @@ def install_command(options: argparse.Namespace) -> int:
     if not options.json:
         console.note(done.comparison.words())
     runs = _wait(settings, done.model)
-    if options.json:
-        print(json.dumps(done.facts() | {"daemon": runs}))
-    else:
-        console.summary(f"{done.model.manifest.name}, sha256 {done.model.sha256}: installed; {runs}")
+    words = f"{done.model.manifest.name}, sha256 {done.model.sha256}: installed; {runs}"
+    console.result(options.json, done.facts() | {"daemon": runs}, words)
+    if not options.json:
         console.note(f"to take it back: leukoscope model back; {NOTICE}")
     return 0
 
@@ -101,10 +96,7 @@ def back_command(options: argparse.Namespace) -> int:
     settings = settings_file.load(settings_file.find(options.config))
     model = installation.back(settings.model)
     told = {"name": model.manifest.name, "sha256": model.sha256}
-    if options.json:
-        print(json.dumps(told))
-    else:
-        console.summary(f"{told['name']}, sha256 {told['sha256']}: runs again")
+    console.result(options.json, told, f"{told['name']}, sha256 {told['sha256']}: runs again")
     return 0
 
 

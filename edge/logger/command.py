@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from edge.errors import LeukoscopeError
-from edge.host.text import harmless
+from edge.host.text import harmless, safe_json
 from edge.logger.addresses import shown
 from edge.logger.moments import LONGEST
 from edge.logger.stores.sinks import open_sink
@@ -49,7 +49,7 @@ class JsonLines:
     def stored(self, record: Record, new: bool) -> None:
         """See View; what comes again is no new record."""
         if new:
-            print(msgspec.json.encode(record).decode(), flush=True)
+            print(safe_json(msgspec.json.encode(record)), flush=True)
 
 
 class Nothing:

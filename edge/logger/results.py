@@ -12,7 +12,7 @@ import msgspec
 from edge.errors import InputError, LeukoscopeError
 from edge.host.secrets import shown_address
 from edge.host.terminal import console
-from edge.host.text import harmless
+from edge.host.text import harmless, safe_json
 from edge.logger.moments import local, span, zone
 from edge.logger.queries import Results, Total
 from edge.logger.stores.rows import CELL_COLUMNS, csv_line
@@ -67,7 +67,7 @@ def command(options: argparse.Namespace) -> int:
         results.close()
     if options.json:
         for total in totals:
-            print(msgspec.json.encode({options.by: total.key, **msgspec.structs.asdict(total)}).decode())
+            print(safe_json(msgspec.json.encode({options.by: total.key, **msgspec.structs.asdict(total)})))
         return 0
     if not totals:
         console.note(f"no results{_asked(options)} in {shown_address(options.database)}")

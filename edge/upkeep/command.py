@@ -33,7 +33,7 @@ def backup_command(options: argparse.Namespace) -> int:
     with progress("backup", total, not options.json) as (step, _):
         made = backup(config, settings, _database(target), options.out, pictures, step)
     if options.json:
-        print(msgspec.json.encode({"file": str(options.out), **msgspec.structs.asdict(made)}).decode())
+        console.document({"file": str(options.out), **msgspec.structs.asdict(made)})
         return 0
     rows = ", ".join(f"{number} {name}" for name, number in made.results.items())
     count = sum(name.startswith("pictures/") for name in made.members)
@@ -55,7 +55,7 @@ def restore_command(options: argparse.Namespace) -> int:
     with progress("restore", total, not options.json) as (step, _):
         done = restore(options.file, options.config, target, step)
     if options.json:
-        print(msgspec.json.encode(done).decode())
+        console.document(done)
         return 0
     rows = ", ".join(f"{number} {name}" for name, number in done.results.items())
     console.summary(
@@ -74,18 +74,12 @@ def _checked(options: argparse.Namespace) -> int:
     """Read the whole backup, and say what it is."""
     manifest = verify(options.file)
     files = len(manifest.members)
-    if options.json:
-        told = {
-            "file": str(options.file),
-            "whole": True,
-            "device": manifest.device,
-            "made_at": manifest.made_at,
-        }
-        print(msgspec.json.encode(told | {"files": files}).decode())
-    else:
-        console.summary(
-            f"{options.file}: whole; {harmless(manifest.device)}, {manifest.made_at}, {files} files"
-        )
+    device, made_at = manifest.device, manifest.made_at
+    console.result(
+        options.json,
+        {"file": str(options.file), "whole": True, "device": device, "made_at": made_at, "files": files},
+        f"{options.file}: whole; {harmless(device)}, {harmless(made_at)}, {files} files",
+    )
     return 0
 
 
@@ -108,7 +102,7 @@ def erase_command(options: argparse.Namespace) -> int:
         raise InputError(f"nothing was erased; to erase {what} without a question: --yes")
     done = erase(settings, target, options.specimen, before)
     if options.json:
-        print(msgspec.json.encode(done).decode())
+        console.document(done)
     else:
         console.summary(f"erased of {what}: {_numbers(done)}; {NOTICE}")
         if done.nothing():

@@ -40,11 +40,12 @@ def report(options: argparse.Namespace) -> int:
     else:
         text = page.render(summary, now, options.language)
     replace_file(options.out, text.encode())
-    if options.json:
-        print(json.dumps(page.facts(summary) | {"file": str(options.out)}))
-    else:
-        counts = ", ".join(f"{number} {name}" for name, number in summary.counts.items())
-        console.summary(f"{options.out}: specimen {harmless(summary.specimen)}, {counts}")
+    counts = ", ".join(f"{number} {name}" for name, number in summary.counts.items())
+    console.result(
+        options.json,
+        page.facts(summary) | {"file": str(options.out)},
+        f"{options.out}: specimen {harmless(summary.specimen)}, {counts}",
+    )
     console.note(NOTICE)
     return 0
 
@@ -72,11 +73,10 @@ def specimen(options: argparse.Namespace) -> int:
         answer = asyncio.run(box.command(f"specimen_{options.action}", **request))
     finally:
         box.stop()
-    if options.json:
-        print(json.dumps(answer))
-    else:
-        counts = ", ".join(f"{number} {name}" for name, number in answer["counts"].items())
-        console.summary(
-            f"{harmless(answer['specimen'])}: {answer['state']}, target {answer['target']}; {counts}"
-        )
+    counts = ", ".join(f"{number} {name}" for name, number in answer["counts"].items())
+    console.result(
+        options.json,
+        answer,
+        f"{harmless(answer['specimen'])}: {answer['state']}, target {answer['target']}; {counts}",
+    )
     return 0

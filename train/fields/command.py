@@ -72,11 +72,9 @@ def train(options: argparse.Namespace) -> int:
     else:
         file = _train_kind(folders, steps, options)
     size = file.stat().st_size
-    if options.json:
-        metrics = read_network(file, options.task).manifest.metrics
-        print(json.dumps({"file": str(file), "bytes": size, "metrics": metrics}))
-    else:
-        console.summary(f"{file}: {size // 1000} kB; copy it to models/field/ to ship it")
+    metrics = read_network(file, options.task).manifest.metrics
+    words = f"{file}: {size // 1000} kB; copy it to models/field/ to ship it"
+    console.result(options.json, {"file": str(file), "bytes": size, "metrics": metrics}, words)
     return 0
 
 

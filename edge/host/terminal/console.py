@@ -40,7 +40,35 @@ def note(text: str) -> None:
 def summary(text: str) -> None:
     """Print what was done to standard output, unless --quiet was given: the file that was asked for is written."""
     if not _Mode.quiet:
-        print(text, flush=True)
+        print(safe_lines(text, indent=""), flush=True)
+
+
+def document(content: object) -> None:
+    """Print one JSON document to standard output, in ASCII: no text in it can steer a terminal.
+
+    Args:
+        content: JSON values, or what msgspec makes such of.
+    """
+    import json
+
+    import msgspec
+
+    print(json.dumps(content, default=msgspec.to_builtins), flush=True)
+
+
+def result(as_json: bool, content: object, *lines: str) -> None:
+    """Print what a command did.
+
+    Args:
+        as_json: whether --json was given.
+        content: the document that it then prints.
+        lines: for people, where it was not given.
+    """
+    if as_json:
+        document(content)
+        return
+    for line in lines:
+        summary(line)
 
 
 def warn(text: str) -> None:

@@ -2,11 +2,12 @@
 
 import unicodedata
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.host.text import harmless, spreadsheet_cell
+from edge.host.text import harmless, safe_json, spreadsheet_cell
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,13 @@ def test_a_spreadsheet_takes_no_cell_for_a_formula(text: str) -> None:
 
 def test_other_cells_stay_as_they_are() -> None:
     assert [spreadsheet_cell(value) for value in ("slide", "", None, -3, 0.5)] == ["slide", "", None, -3, 0.5]
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "\x1b[31m", "Müller \x9b31m", "é\x7f", "a\u202eb", "\U000e0001", "\u2028", '"\\"']
+)
+def test_json_for_a_terminal_is_the_same_document(text: str) -> None:
+    shown = safe_json(msgspec.json.encode({text: [text]}))
+    assert msgspec.json.decode(shown) == {text: [text]}
+    assert not set(shown) & set("\x1b\x9b\u202e\U000e0001\u2028")
+    assert "Müller" in shown or "Müller" not in text

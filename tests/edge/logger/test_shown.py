@@ -17,7 +17,7 @@ from rich.console import Console
 
 from edge.cli.main import main
 from edge.errors import InputError
-from edge.logger.command import Lines
+from edge.logger.command import JsonLines, Lines
 from edge.logger.live import LiveTable
 from edge.logger.moments import local, zone
 from edge.logger.results import span_s
@@ -243,3 +243,17 @@ def test_the_live_table_tells_one_cell_from_the_next(width):
     else:
         assert "source" not in shown
         assert "│ │" not in shown  # no column without room
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE if not text.startswith("[")])
+def test_the_classes_of_a_strangers_records_do_not_steer_the_terminal(text, tmp_path, capsys):
+    database = f"sqlite:///{tmp_path}/results.db"
+    sink = open_sink(database)
+    sink.store(
+        [make_record(verdict=text, probabilities={text: 0.9, "b": 0.1}, specimen=text, source=text)], []
+    )
+    sink.close()
+    for options in ([], ["--json"], ["--by", "device"]):
+        assert main(["results", database, *options]) == 0
+    JsonLines().stored(make_record(source=text), True)
+    assert not set(capsys.readouterr().out) & set("\x1b\x9b\x07\u202e")

@@ -1,6 +1,7 @@
 """Backup, restore and erase as a laboratory does them, and killed in the middle."""
 
 import hashlib
+import io
 import json
 import signal
 import sqlite3
@@ -20,6 +21,7 @@ from edge.logger.stores.sinks import open_sink
 from edge.outbox.queue import Outbox
 from edge.records import ImageReference, decode_record
 from edge.specimen import tally
+from edge.upkeep.backup import MANIFEST
 from edge.upkeep.restore import verify
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -383,3 +385,22 @@ def test_a_mistyped_specimen_is_not_taken_for_an_erased_one(tmp_path: Path) -> N
     assert "nothing was found of specimen 'slide 8'; is the name right?" in done.stderr
     assert f"leukoscope results {box.database}" in done.stderr
     assert "backups" not in done.stderr
+
+
+def test_a_strangers_archive_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    out, hostile = tmp_path / "b.tar", "\x1b[2J\x9b31m\u202e"
+    box = Box(tmp_path / "box").fill({"slide 8": 1})
+    leukoscope("backup", "--config", box.config, "--out", out)
+    with tarfile.open(out) as tar:
+        members = {member.name: (tar.extractfile(member) or io.BytesIO()).read() for member in tar}
+    stranger = json.loads(members[MANIFEST]) | {"made_at": hostile, "device": hostile}
+    with tarfile.open(out, "w") as tar:
+        for name, data in (members | {MANIFEST: json.dumps(stranger).encode()}).items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    for options in (["--check"], ["--check", "--json"], [], ["--json"]):
+        done = leukoscope("restore", out, *options)
+        assert not set(done.stdout + done.stderr) & set("\x1b\x9b\u202e")
+        if options:
+            assert "\\x1b[2J" in done.stdout or json.loads(done.stdout)["made_at"] == hostile
