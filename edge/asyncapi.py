@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from edge.mqtt.commands import REQUESTS, Answer
+from edge.mqtt.commands.requests import REQUESTS, Answer
 from edge.notice import NOTICE
 from edge.records import FieldRecord, Record, Status
 from edge.specimen.tally import SpecimenMessage

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 from broker import Mosquitto, eventually  # noqa: E402
 
 from edge import asyncapi  # noqa: E402
-from edge.mqtt.commands import REQUESTS  # noqa: E402
+from edge.mqtt.commands.requests import REQUESTS  # noqa: E402
 from edge.records import Record, decode_field, decode_record  # noqa: E402
 
 jsonschema = pytest.importorskip("jsonschema")

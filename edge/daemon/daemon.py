@@ -18,7 +18,8 @@ from edge.health.reporter import Reporter
 from edge.health.watchdog import Watchdog
 from edge.host import threads
 from edge.imaging.frame import Frame
-from edge.mqtt.commands import CaptureRequest, Handler
+from edge.mqtt.commands.remote import Handler
+from edge.mqtt.commands.requests import CaptureRequest
 from edge.mqtt.publisher import Publisher
 from edge.notice import NOTICE
 from edge.records import Record
@@ -107,7 +108,7 @@ class Daemon:
         self._stop.set()
 
     def _handlers(self) -> dict[str, Handler]:
-        """The functions behind the MQTT commands; see `edge.mqtt.commands`."""
+        """The functions behind the MQTT commands; see `edge.mqtt.commands.remote`."""
         handlers: dict[str, Handler] = {"health": lambda _request: self._report()}
         if self._camera.live:
             handlers["capture"] = self._requested

@@ -20,7 +20,7 @@ from edge.model.file import ModelFile
 from edge.model.installation import install as installation
 from edge.model.installation.fetch import fetched
 from edge.model.installation.trial import SLOW_MS, SLOWER
-from edge.mqtt.commands import ModelBackRequest, ModelInstallRequest
+from edge.mqtt.commands.requests import ModelBackRequest, ModelInstallRequest
 from edge.settings import Settings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import msgspec
 from edge.daemon.judge import Judge
 from edge.errors import LeukoscopeError
 from edge.host import threads
-from edge.mqtt.commands import SpecimenStartRequest, SpecimenStopRequest
+from edge.mqtt.commands.requests import SpecimenStartRequest, SpecimenStopRequest
 from edge.outbox.queue import Outbox
 from edge.records import rfc3339
 from edge.specimen import tally as tallies

@@ -16,7 +16,7 @@ from edge.host import threads
 from edge.imaging.frame import Frame, Pixels
 from edge.imaging.preprocess import centre_crop
 from edge.imaging.quality import measure
-from edge.mqtt.commands import ViewRequest
+from edge.mqtt.commands.requests import ViewRequest
 from edge.notice import NOTICE
 from edge.records import Record, rfc3339
 

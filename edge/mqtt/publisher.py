@@ -13,7 +13,7 @@ from edge.host import threads
 from edge.mqtt.acknowledgements import TIMEOUT_S
 from edge.mqtt.announcements import Announcements, status
 from edge.mqtt.client import BrokerClient
-from edge.mqtt.commands import LARGEST_PACKET_BYTES, Handler, RemoteCommands
+from edge.mqtt.commands.remote import LARGEST_PACKET_BYTES, Handler, RemoteCommands
 from edge.mqtt.connection import Connection
 from edge.mqtt.delivery import WINDOW, Delivery, Queue
 from edge.mqtt.limits import TooLargeError
@@ -34,7 +34,7 @@ class Publisher:
         settings: the broker.
         device: the box's name in topics.
         outbox: where the records wait.
-        handlers: what does the commands that arrive, by name; see `edge.mqtt.commands`.
+        handlers: what does the commands that arrive, by name; see `edge.mqtt.commands.remote`.
         others: retained messages for other programs, as topic and payload; sent at each new connection.
         topic: "cells", or another one below the box's root whose records have an outbox of their own. That one has a
             connection of its own too, and leaves status, health and commands to that of "cells".

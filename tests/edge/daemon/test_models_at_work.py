@@ -30,7 +30,7 @@ from edge.model.installation import install as installation
 from edge.model.installation.signature import make_key, sign
 from edge.model.installed import default_model
 from edge.model.settings import ModelSettings
-from edge.mqtt.commands import ModelInstallRequest
+from edge.mqtt.commands.requests import ModelInstallRequest
 from edge.records import Record, decode_record
 from edge.settings import ArchiveSettings, CameraSettings, OutboxSettings, Settings
 

@@ -12,7 +12,7 @@ from broker import make_record
 
 from edge.daemon.views import LARGEST_BYTES, LONGEST_SIDE_PX, Views, small_jpeg
 from edge.imaging.frame import Frame
-from edge.mqtt.commands import ViewRequest
+from edge.mqtt.commands.requests import ViewRequest
 
 
 def frame(width: int = 450, height: int = 450) -> Frame:

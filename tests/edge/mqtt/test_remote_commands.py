@@ -16,7 +16,8 @@ from requester import Requester
 
 from edge.errors import LeukoscopeError
 from edge.mqtt.client import BrokerClient
-from edge.mqtt.commands import REQUESTS, WAITING_LIMIT, RemoteCommands
+from edge.mqtt.commands.remote import WAITING_LIMIT, RemoteCommands
+from edge.mqtt.commands.requests import REQUESTS
 from edge.mqtt.limits import Limits
 from edge.mqtt.publisher import Publisher
 from edge.mqtt.settings import MqttSettings
