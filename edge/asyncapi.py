@@ -39,61 +39,45 @@ HEALTH_KEYS = (
 )
 
 
+# Of these messages no type exists: the box makes them of many parts.
+_HEALTH = {
+    "title": "Health",
+    "description": "What the box reports about itself; later versions add fields.",
+    "type": "object",
+    "required": list(HEALTH_KEYS),
+    "properties": {
+        "at": {"type": "string", "format": "date-time"},
+        "uptime_s": {"type": "number"},
+        "rate_per_s": {"type": "number", "description": "Results per second."},
+        "outbox": {
+            "type": "object",
+            "required": ["depth", "oldest_age_s", "used_mb", "max_mb", "fault", "recovered"],
+        },
+        "camera": {"type": "string"},
+        "broker": {"type": "string"},
+    },
+}
+_VIEW = {
+    "title": "View",
+    "description": f"A picture of the camera; never a result. {NOTICE.capitalize()}.",
+    "type": "object",
+    "required": ["at", "size", "jpeg", "cells", "sharpness", "brightness"],
+    "properties": {
+        "at": {"type": "string", "format": "date-time"},
+        "size": {"type": "array", "description": "Width and height of the frame in pixels."},
+        "jpeg": {"type": "string", "description": "Base64; 640 pixels a side at most."},
+        "cells": {
+            "type": "array",
+            "description": "Box, verdict, kind, probabilities of the latest cells.",
+        },
+        "sharpness": {"type": "number"},
+        "brightness": {"type": "number", "description": "0 to 255."},
+    },
+}
+
+
 def document() -> dict[str, Any]:
     """The whole document."""
-    types = [Record, FieldRecord, Status, SpecimenMessage, Answer, *REQUESTS.values()]
-    _, schemas = msgspec.json.schema_components(types, ref_template=_SCHEMAS + "{name}")
-    schemas["Health"] = {
-        "title": "Health",
-        "description": "What the box reports about itself; later versions add fields.",
-        "type": "object",
-        "required": list(HEALTH_KEYS),
-        "properties": {
-            "at": {"type": "string", "format": "date-time"},
-            "uptime_s": {"type": "number"},
-            "rate_per_s": {"type": "number", "description": "Results per second."},
-            "outbox": {
-                "type": "object",
-                "required": ["depth", "oldest_age_s", "used_mb", "max_mb", "fault", "recovered"],
-            },
-            "camera": {"type": "string"},
-            "broker": {"type": "string"},
-        },
-    }
-    schemas["View"] = {
-        "title": "View",
-        "description": f"A picture of the camera; never a result. {NOTICE.capitalize()}.",
-        "type": "object",
-        "required": ["at", "size", "jpeg", "cells", "sharpness", "brightness"],
-        "properties": {
-            "at": {"type": "string", "format": "date-time"},
-            "size": {"type": "array", "description": "Width and height of the frame in pixels."},
-            "jpeg": {"type": "string", "description": "Base64; 640 pixels a side at most."},
-            "cells": {
-                "type": "array",
-                "description": "Box, verdict, kind, probabilities of the latest cells.",
-            },
-            "sharpness": {"type": "number"},
-            "brightness": {"type": "number", "description": "0 to 255."},
-        },
-    }
-    for name in ("Record", "FieldRecord"):
-        schemas[name]["description"] += f" {NOTICE.capitalize()}."
-    # The classes have the names of the model file; those that ship name them ALL and HEM.
-    schemas["Record"] |= {
-        "if": {"properties": {"probabilities": {"required": ["ALL", "HEM"]}}},
-        "then": {"properties": {"verdict": {"enum": ["ALL", "HEM", "refer"]}}},
-    }
-    messages = {
-        "status": "Status",
-        "health": "Health",
-        "cells": "Record",
-        "fields": "FieldRecord",
-        "specimenState": "SpecimenMessage",
-        "view": "View",
-        "answer": "Answer",
-    } | {name: kind.__name__ for name, kind in REQUESTS.items() if name not in ("health", "view")}
-    messages["askHealth"], messages["askView"] = REQUESTS["health"].__name__, REQUESTS["view"].__name__
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -105,13 +89,38 @@ def document() -> dict[str, Any]:
         "defaultContentType": "application/json",
         "channels": _channels(),
         "operations": _operations(),
-        "components": {
-            "messages": {
-                name: {"name": name, "payload": {"$ref": _SCHEMAS + schema}}
-                for name, schema in messages.items()
-            },
-            "schemas": schemas,
-        },
+        "components": {"messages": _messages(), "schemas": _schemas()},
+    }
+
+
+def _schemas() -> dict[str, Any]:
+    types = [Record, FieldRecord, Status, SpecimenMessage, Answer, *REQUESTS.values()]
+    _, schemas = msgspec.json.schema_components(types, ref_template=_SCHEMAS + "{name}")
+    schemas["Health"], schemas["View"] = _HEALTH, _VIEW
+    for name in ("Record", "FieldRecord"):
+        schemas[name]["description"] += f" {NOTICE.capitalize()}."
+    # The classes have the names of the model file; those that ship name them ALL and HEM.
+    schemas["Record"] |= {
+        "if": {"properties": {"probabilities": {"required": ["ALL", "HEM"]}}},
+        "then": {"properties": {"verdict": {"enum": ["ALL", "HEM", "refer"]}}},
+    }
+    return schemas
+
+
+def _messages() -> dict[str, Any]:
+    """Each message's name, and the schema of its payload."""
+    schema_of = {
+        "status": "Status",
+        "health": "Health",
+        "cells": "Record",
+        "fields": "FieldRecord",
+        "specimenState": "SpecimenMessage",
+        "view": "View",
+        "answer": "Answer",
+    } | {name: kind.__name__ for name, kind in REQUESTS.items() if name not in ("health", "view")}
+    schema_of["askHealth"], schema_of["askView"] = REQUESTS["health"].__name__, REQUESTS["view"].__name__
+    return {
+        name: {"name": name, "payload": {"$ref": _SCHEMAS + schema}} for name, schema in schema_of.items()
     }
 
 

@@ -18,6 +18,7 @@ from edge.daemon.specimens import Specimens
 from edge.daemon.trigger import Gate
 from edge.health.report import Health
 from edge.health.runlog import RunLog
+from edge.model.file import ModelFile
 from edge.model.installation import install as installation
 from edge.outbox.archive import Archive
 from edge.outbox.queue import Outbox
@@ -60,38 +61,13 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
     """
     installation.begins(settings.model)
     model = installation.of_settings(settings.model)
-    manifest = model.manifest
-    crop_px = settings.camera.crop_px(manifest.geometry.crop, manifest.microns_per_pixel)
-    classifier = classifier_of(model, settings, crop_px)
-    whole = settings.camera.view == "field"
-    region_px = 0 if whole else crop_px  # side of the square that is used of a frame; 0 for all of it
-    preparation = None if whole else Preparation(settings.camera, crop_px)
-    pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256(), preparation)
-    fields = None
-    if whole:
-        from edge.daemon import fields as field_view  # late: a box that sees single cells starts sooner
-
-        fields = field_view.FieldPipeline(model, classifier, settings.camera, pipeline, settings.device.id)
+    pipeline, preparation, fields, crop_px = _judging(model, settings)
     archive = Archive(settings.archive)
-    camera = make_camera(settings.camera, settings.simulator, region_px)
-    opened.callback(camera.close)
-    if not camera.live:
-        camera.open()
-    capture = Capture(
-        lambda: make_camera(settings.camera, settings.simulator, region_px), settings.camera.patience_s()
-    )
+    camera, capture = _camera(settings, 0 if fields is not None else crop_px, opened)
     outbox = Outbox(Path(settings.outbox.file), settings.outbox.max_mb, settings.outbox.resend_s)
     opened.callback(outbox.close)
-    stream = field_view.FieldStream(settings, outbox.file) if whole else None
-    if stream is not None:
-        opened.callback(stream.outbox.close)
-    once = not camera.live and not settings.camera.loop
-    progress = Progress(outbox, settings, model.sha256, again) if once else None
-    if progress is not None:
-        from edge.cameras.backends.files import FilesCamera
-
-        if isinstance(camera, FilesCamera):
-            camera.wants = progress.wants
+    stream = _stream(settings, outbox, opened) if fields is not None else None
+    progress = _progress(camera, outbox, settings, model, again)
     folder = outbox.file.parent
     runs = RunLog(folder)
     restarts = runs.begin()
@@ -118,3 +94,62 @@ def open_parts(settings: Settings, again: bool, opened: ExitStack) -> Parts:
         models=models,
         crop_px=crop_px,
     )
+
+
+def _judging(
+    model: ModelFile, settings: Settings
+) -> "tuple[Pipeline, Preparation | None, FieldPipeline | None, int]":
+    """What makes records of a frame: for single cells with their preparation, or for whole fields; and the side of the
+    square that shows a cell, pixels."""
+    crop_px = settings.camera.crop_px(model.manifest.geometry.crop, model.manifest.microns_per_pixel)
+    classifier = classifier_of(model, settings, crop_px)
+    if settings.camera.view == "cell":
+        preparation = Preparation(settings.camera, crop_px)
+        pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256(), preparation)
+        return pipeline, preparation, None, crop_px
+    from edge.daemon.fields import FieldPipeline  # late: a box that sees single cells starts sooner
+
+    pipeline = Pipeline(classifier, model, settings.device.id, settings.sha256(), None)
+    fields = FieldPipeline(model, classifier, settings.camera, pipeline, settings.device.id)
+    return pipeline, None, fields, crop_px
+
+
+def _camera(settings: Settings, region_px: int, opened: ExitStack) -> tuple[Camera, Capture]:
+    """The camera, and what keeps a live one open.
+
+    Args:
+        settings: of the box.
+        region_px: side of the square that is used of a frame; 0 for all of it.
+        opened: see `open_parts`.
+    """
+    camera = make_camera(settings.camera, settings.simulator, region_px)
+    opened.callback(camera.close)
+    if not camera.live:
+        camera.open()
+    capture = Capture(
+        lambda: make_camera(settings.camera, settings.simulator, region_px), settings.camera.patience_s()
+    )
+    return camera, capture
+
+
+def _stream(settings: Settings, outbox: Outbox, opened: ExitStack) -> "FieldStream":
+    """The outbox and publisher of the fields' records."""
+    from edge.daemon.fields import FieldStream  # late, as above
+
+    stream = FieldStream(settings, outbox.file)
+    opened.callback(stream.outbox.close)
+    return stream
+
+
+def _progress(
+    camera: Camera, outbox: Outbox, settings: Settings, model: ModelFile, again: bool
+) -> Progress | None:
+    """Which images of a folder are done; None for what does not end."""
+    if camera.live or settings.camera.loop:
+        return None
+    from edge.cameras.backends.files import FilesCamera
+
+    progress = Progress(outbox, settings, model.sha256, again)
+    if isinstance(camera, FilesCamera):
+        camera.wants = progress.wants
+    return progress
