@@ -22,14 +22,24 @@ from edge.model.file import (
     write_model,
 )
 from edge.notice import NOTICE
-from export import evidence, report
-from export.card import C_NMC, card
-from export.convert import plain_int8, representative_sample, to_int8
-from export.deploy import PixelInput, deploy_graph, shifted
-from export.layers import LayerError, layer_errors, summary, worst
+from export.figures import evidence, report
+from export.figures.card import C_NMC, card
+from export.figures.parity import (
+    CellSet,
+    cell_sets,
+    judged,
+    metrics,
+    parity,
+    refusals,
+    score,
+    some,
+    validation,
+)
+from export.figures.referral import Judged, fit, fit_shift
+from export.int8.convert import plain_int8, representative_sample, to_int8
+from export.int8.deploy import PixelInput, deploy_graph, shifted
+from export.int8.layers import LayerError, layer_errors, summary, worst
 from export.localise import localisation
-from export.parity import CellSet, cell_sets, judged, metrics, parity, refusals, score, some, validation
-from export.referral import Judged, fit, fit_shift
 from train.data import crops as crop_cache
 from train.data.cnmc import is_official_name
 from train.data.dataset import LABELS, Cell, Data, DataSet, cells_of, data_root

@@ -18,8 +18,8 @@ from edge.errors import InputError, LeukoscopeError
 from edge.host.terminal import console
 from edge.model.file import make_interpreter
 from edge.notice import NOTICE
-from export.convert import int8
-from export.flatbuffer import multiply_adds
+from export.int8.convert import int8
+from export.int8.flatbuffer import multiply_adds
 from export.latency import timed
 from train.commands import noise_levels
 from train.compare import page

@@ -17,8 +17,8 @@ from edge.errors import LeukoscopeError
 from edge.model.file import Manifest, ModelFile, read_model, verify
 from edge.model.installed import DEFAULT_MODEL
 from edge.notice import NOTICE
-from export.evidence import CROSS_VALIDATION, NEW_PATIENTS, SAME_METHOD
-from export.flatbuffer import multiply_adds
+from export.figures.evidence import CROSS_VALIDATION, NEW_PATIENTS, SAME_METHOD
+from export.int8.flatbuffer import multiply_adds
 from export.latency import invoke_ms
 
 Figures = dict[str, Any]

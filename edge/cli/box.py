@@ -162,14 +162,14 @@ def _bench(add: Add) -> None:
         "--engines",
         action="store_const",
         dest="command",
-        const="export.engines:command",
+        const="export.rivals.engines:command",
         help="run the same network on LiteRT, ONNX Runtime and OpenVINO: pip install 'leukoscope[bench]'",
     )
     p.add_argument(
         "--rivals",
         action="store_const",
         dest="command",
-        const="export.rivals:command",
+        const="export.rivals.rivals:command",
         help="from a frame to the broker's acknowledgement beside plain scripts that one would write instead",
     )
     _bench_instead(p)

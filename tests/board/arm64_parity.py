@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from edge.model.file import ModelFile, OutputFormat, make_interpreter, read_model, write_model
-from export.flatbuffer import operators, with_outputs
+from export.int8.flatbuffer import operators, with_outputs
 from tests.board import outputs
 
 ROOT = Path(__file__).resolve().parents[2]

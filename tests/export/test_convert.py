@@ -13,11 +13,11 @@ from edge.errors import LeukoscopeError
 from edge.imaging.frame import Pixels
 from edge.model.classifier import Classifier, is_shift
 from edge.model.file import InputFormat, Manifest, OutputFormat, make_interpreter, read_model, write_model
-from export.calibrate import WEIGHT_LEVELS, Moments, Range, _round, calibrate, fit
-from export.convert import representative_sample, to_int8, transcribe
-from export.deploy import Layer, deploy_graph
-from export.flatbuffer import expect_integers, multiply_adds, operators, tensor_types
-from export.layers import layer_errors, worst
+from export.int8.calibrate import WEIGHT_LEVELS, Moments, Range, _round, calibrate, fit
+from export.int8.convert import representative_sample, to_int8, transcribe
+from export.int8.deploy import Layer, deploy_graph
+from export.int8.flatbuffer import expect_integers, multiply_adds, operators, tensor_types
+from export.int8.layers import layer_errors, worst
 from tests.export.conftest import Case
 from train.fit.batches import scale_pixels
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge.errors import InputError, LeukoscopeError
-from export.deploy import PixelInput, deploy_graph, expect_equal, for_int8, same_padding
+from export.int8.deploy import PixelInput, deploy_graph, expect_equal, for_int8, same_padding
 from tests.export.conftest import Case
 from tests.export.networks import recipe
 from train.fit.batches import scale_pixels

@@ -12,7 +12,7 @@ from edge.cli.main import main
 from edge.imaging.preprocess import Geometry, prepare
 from edge.model.file import ModelFile, make_interpreter, read_model
 from edge.model.installed import default_model
-from export.convert import to_int8
+from export.int8.convert import to_int8
 from tests.export.conftest import make_case
 
 pytest.importorskip("onnx", reason="pip install 'leukoscope[bench]'")
@@ -35,7 +35,7 @@ def test_the_onnx_gives_the_outputs_of_the_flatbuffer(
 ) -> None:
     import onnxruntime
 
-    from export.onnx_int8 import to_onnx
+    from export.rivals.onnx_int8 import to_onnx
 
     flatbuffer, geometry = model.flatbuffer, model.manifest.geometry
     if members == 2:
@@ -76,7 +76,7 @@ def test_without_the_extra_the_message_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    for module in ("export.engines", "export.onnx_int8"):
+    for module in ("export.rivals.engines", "export.rivals.onnx_int8"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     assert main(["bench", "--engines", "--runs", "1"]) == 1
     assert "pip install 'leukoscope[bench]'" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 from edge.cli.main import main
 from edge.imaging.files import read_image
 from edge.model.file import read_model, verify
-from export.parity import unseen_subjects
+from export.figures.parity import unseen_subjects
 from tests.export.conftest import Case
 from tests.export.networks import some_cells
 from train.data.dataset import LABELS, Cell, data_root, scan, subject_group

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tiny_model
 
-from export import card
-from export.parity import CellSet, Scored, parity, refusals
+from export.figures import card
+from export.figures.parity import CellSet, Scored, parity, refusals
 from train.data.dataset import Cell
 
 CELLS = [Cell(f"{i}.png", "ALL" if i % 2 else "HEM", str(i), "fold_1") for i in range(40)]

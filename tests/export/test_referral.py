@@ -18,8 +18,8 @@ from edge.imaging.preprocess import prepare
 from edge.imaging.quality import QualitySettings
 from edge.model.classifier import Classifier
 from edge.model.file import make_interpreter, read_model
-from export import evidence, referral
-from export.referral import (
+from export.figures import evidence, referral
+from export.figures.referral import (
     BANDS,
     Judged,
     box_logits,
@@ -31,7 +31,7 @@ from export.referral import (
     left_out,
     moved,
 )
-from export.report import reached
+from export.figures.report import reached
 
 
 def cells(rng: np.random.Generator, stretch: float, patients: int = 20, each: int = 200) -> Judged:

@@ -162,7 +162,7 @@ def test_to_the_acknowledgement_it_is_a_plain_script_and_the_disk(
     model: ModelFile, images: list[Pixels]
 ) -> None:
     pytest.importorskip("onnx", reason="pip install 'leukoscope[bench]'")
-    from export.rivals import compare
+    from export.rivals.rivals import compare
 
     def ratio() -> float:
         ways = {row["way"]: row["ms"]["min"] for row in compare(model, images, runs=40)["ways"]}
@@ -212,7 +212,7 @@ def test_the_daemon_loads_nothing_that_it_does_not_need() -> None:
 def test_litert_is_about_as_fast_as_the_fastest_engine(model: ModelFile, images: list[Pixels]) -> None:
     pytest.importorskip("onnx", reason="pip install 'leukoscope[bench]'")
     pytest.importorskip("onnxruntime", reason="pip install 'leukoscope[bench]'")
-    from export.engines import compare
+    from export.rivals.engines import compare
 
     def ratio() -> float:
         rows = compare(model, images, runs=40, threads=1)["engines"]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import tiny_model
 
-from export import evidence
+from export.figures import evidence
 from train.studies import looks
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from edge.errors import InputError, LeukoscopeError
 from edge.imaging.frame import Pixels
-from export.flatbuffer import Padding, same_padding
+from export.int8.flatbuffer import Padding, same_padding
 from train.fit.batches import scale_pixels
 from train.fit.recipe import ModelRecipe
 

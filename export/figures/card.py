@@ -3,8 +3,8 @@
 from typing import Any
 
 from edge.model.file import Manifest
-from export.evidence import CROSS_VALIDATION, NEW_PATIENTS, RESTS_ON
-from export.report import KNOWN_PATIENTS, reached
+from export.figures.evidence import CROSS_VALIDATION, NEW_PATIENTS, RESTS_ON
+from export.figures.report import KNOWN_PATIENTS, reached
 from train.fit.recipe import MOBILENET_M
 
 _HEAD = """# {name}

@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper, numpy_helper
 
 from edge.errors import LeukoscopeError
-from export.flatbuffer import same_padding
+from export.int8.flatbuffer import same_padding
 
 OPSET = 17
 IR_VERSION = 9  # read by ONNX Runtime from 1.16
@@ -73,7 +73,7 @@ def to_onnx(flatbuffer: bytes) -> bytes:
     """An ONNX model in QDQ form.
 
     Args:
-        flatbuffer: of `export.convert.to_int8`, or of a model file.
+        flatbuffer: of `export.int8.convert.to_int8`, or of a model file.
 
     Returns:
         Serialised; input "pixels" (1, 3, size, size) uint8, the pixels themselves; outputs as in the

@@ -10,8 +10,8 @@ from edge.errors import LeukoscopeError
 from edge.imaging.frame import Pixels
 from edge.model.classifier import quantisation_table
 from edge.model.file import InputFormat, make_interpreter
-from export.deploy import DeployGraph, Floats
-from export.flatbuffer import operators, with_outputs
+from export.int8.deploy import DeployGraph, Floats
+from export.int8.flatbuffer import operators, with_outputs
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _EXACT_DB = 120.0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edge.errors import InputError, LeukoscopeError
-from export.referral import Judged, box_logits
+from export.figures.referral import Judged, box_logits
 from train.data.dataset import subject_group
 from train.evaluate import camera, predictions_file
 from train.fit.recipe import Recipe

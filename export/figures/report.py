@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from edge.errors import LeukoscopeError
 from edge.model.file import Manifest
-from export.layers import LayerError
-from export.parity import Scored
-from export.referral import Judged, Point, curve
+from export.figures.parity import Scored
+from export.figures.referral import Judged, Point, curve
+from export.int8.layers import LayerError
 from train.evaluate import page, plots
 from train.plot_style import BLUE, GREEN, GREY, ORANGE
 
@@ -46,7 +46,7 @@ def reached(found: dict[str, Any]) -> str:
     """Whether the wanted sensitivity is reached, in words.
 
     Args:
-        found: of `export.referral.fit`.
+        found: of `export.figures.referral.fit`.
     """
     wanted, got = found["wanted_sensitivity"], found["with_band"]["sensitivity"]
     if not found["reached"]:
@@ -100,7 +100,7 @@ def risk_coverage(points: Sequence[Point], chosen: float, file: Path) -> None:
     """Risk over coverage, and what each band does to sensitivity, specificity and coverage.
 
     Args:
-        points: of `export.referral.curve`.
+        points: of `export.figures.referral.curve`.
         chosen: refer_below of the file; 0 for none.
     """
     figure = Figure((9.2, 4.0), layout="constrained")

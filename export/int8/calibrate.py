@@ -22,7 +22,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from edge.imaging.frame import Pixels
-from export.deploy import LEVELS, DeployGraph, Floats, Layer, for_int8
+from export.int8.deploy import LEVELS, DeployGraph, Floats, Layer, for_int8
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Calibrated:
     """A graph whose weights are whole levels of their scales, with the ranges of its activations.
 
     Attributes:
-        graph: see `export.deploy.for_int8`.
+        graph: see `export.int8.deploy.for_int8`.
         weight_scales: of each layer, (out,) float32.
         ranges: of each layer's output.
         features: range of the pooled features, the mean over the map that the last layer reads.

@@ -13,9 +13,9 @@ import tensorflow as tf
 from edge.errors import LeukoscopeError
 from edge.host.terminal.noise import without_noise
 from edge.imaging.frame import Pixels
-from export.calibrate import WEIGHT_LEVELS, Calibrated, calibrate
-from export.deploy import Floats, Layer, deploy_graph, expect_equal, shifted
-from export.flatbuffer import expect_integers
+from export.int8.calibrate import WEIGHT_LEVELS, Calibrated, calibrate
+from export.int8.deploy import Floats, Layer, deploy_graph, expect_equal, shifted
+from export.int8.flatbuffer import expect_integers
 from train.fit.batches import scale_pixels
 from train.fit.recipe import MOBILENET_M, ModelRecipe
 
@@ -56,7 +56,7 @@ def to_int8(
         crops: (N, size, size, 3) uint8 RGB, the representative sample.
         recipe: input range and size.
         with_map: whether the activation map is an output.
-        shift: added to the log-odds of ALL, see `export.referral.fit_shift`.
+        shift: added to the log-odds of ALL, see `export.figures.referral.fit_shift`.
 
     Returns:
         The flatbuffer; a camera's pixel p is its input p - 128. One output is (1, 2), the probabilities, one

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from export.convert import representative_sample
-from export.referral import Judged, at_temperature, log_odds, moved, point
+from export.figures.referral import Judged, at_temperature, log_odds, moved, point
+from export.int8.convert import representative_sample
 from train.data.dataset import LABELS, Cell, Data, cells_of, scan, subject_group
 from train.data.split import Split, evenly
 from train.evaluate.evaluation import Scores, int8_scorer, load_scorer, of_other_patients, score_cells

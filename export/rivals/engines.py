@@ -24,7 +24,7 @@ from edge.imaging.preprocess import prepare
 from edge.model.file import ModelFile, make_interpreter
 
 try:
-    from export.onnx_int8 import to_onnx
+    from export.rivals.onnx_int8 import to_onnx
 except ImportError as error:
     raise LeukoscopeError(
         f"--engines and --rivals need {error.name}, which is not installed: pip install 'leukoscope[bench]'"

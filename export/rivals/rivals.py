@@ -37,7 +37,7 @@ from edge.imaging.preprocess import prepare
 from edge.model.classifier import Classifier
 from edge.model.file import ModelFile
 from edge.mqtt.brokers.local import broker
-from export.engines import Engine, engines
+from export.rivals.engines import Engine, engines
 
 SYNCED_BYTES = 8192
 """What SQLite writes for one record: two pages."""
