@@ -1,26 +1,21 @@
 """The checks of `leukoscope doctor`: each returns what it found, with what to do."""
 
-import fcntl
-import json
-import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 
 from edge.cameras.sources import make_camera
 from edge.doctor.findings import Finding, failed, ok, unknown, warning
+from edge.doctor.outbox import outbox
+from edge.doctor.running import in_use, last_report
 from edge.errors import LeukoscopeError
 from edge.health.report import versions
-from edge.health.reporter import HISTORY_FILE
 from edge.host import clock as wall_clock
 from edge.host import machine
 from edge.host.secrets import shown_address
@@ -29,24 +24,18 @@ from edge.model.classifier import Classifier
 from edge.model.file import ModelFile, verify
 from edge.model.installation import install as installation
 from edge.mqtt.check import check_broker
-from edge.outbox.file import held_in
-from edge.outbox.settings import fields_file
 from edge.settings import Settings
 
 UNIT = "leukoscope.service"
 CAMERA_TIMEOUT_S, BROKER_TIMEOUT_S, COMMAND_TIMEOUT_S = 20.0, 12.0, 10.0
 PORT_TIMEOUT_S = 3.0
 LOW_DISK_MB, LOW_MEMORY_MB = 500, 100
-# Of [outbox] max_mb; a full outbox takes no new frames.
-NEARLY_FULL = 0.9
 # A Pi slows down from 80 °C on.
 WARM_C, HOT_C = 70.0, 80.0
 # No frame at all, or a lens cap: all pixels are alike.
 FLAT_LEVELS = 2.0
 # No box was made before this; a Pi without a clock chip starts in 1970 or at its image's date.
 EARLIEST_YEAR = 2025
-# The service writes its history once a minute.
-FRESH_S = 150.0
 JOURNAL = "journalctl -u leukoscope -n 50"
 
 
@@ -103,70 +92,6 @@ def drift(settings: Settings) -> Finding:
     if colour := found.get("colour"):
         seen += f"; of their colours {colour['distance']:.2f} ({colour['figure']}), limit {colour['threshold']:.2f}"
     return warning("drift", f"{seen}; {found['advice']}") if found["moved"] else ok("drift", seen)
-
-
-def outbox(settings: Settings) -> Finding:
-    """Records can be kept: the folder can be written, or the running service keeps them; and what they wait for.
-
-    A box that looks at whole fields has two outboxes, one beside the other.
-    """
-    cells = Path(settings.outbox.file)
-    waiting = []
-    for file in (cells, fields_file(cells)):
-        if not file.exists():
-            continue
-        try:
-            held = held_in(file)
-        except LeukoscopeError as error:
-            return failed(
-                "outbox", f"{error}; at its next start the daemon takes over what can be read of it"
-            )
-        if held.aside:
-            sequence, reason = held.aside[-1]
-            return warning(
-                "outbox",
-                f"{file}: {len(held.aside)} records are set aside and not sent, the last of them {sequence}: {reason}; "
-                "they are in the table aside of that file",
-            )
-        used_mb = held.used_bytes / 2**20
-        if used_mb > NEARLY_FULL * settings.outbox.max_mb:
-            return warning(
-                "outbox",
-                f"{file}: {used_mb:.0f} MB of [outbox] max_mb = {settings.outbox.max_mb} are used, {held.waiting} records "
-                "wait for the broker; when it is full no new frames are taken",
-            )
-        if held.waiting and file != cells and settings.camera.view == "cell":
-            return warning(
-                "outbox",
-                f'{file}: {held.waiting} records of fields wait, and are not sent while [camera] view is "cell"; set it to '
-                '"field" once more to send them',
-            )
-        if held.waiting:
-            waiting.append(f"{held.waiting} {'records' if file == cells else 'records of fields'} wait")
-    place = _outbox_place(settings)
-    return msgspec.structs.replace(place, message="; ".join([place.message, *waiting]))
-
-
-def _outbox_place(settings: Settings) -> Finding:
-    """Whether records can be written."""
-    file = Path(settings.outbox.file)
-    if in_use(settings):
-        return ok("outbox", f"{file}: in use by the running service")
-    folder = file.parent
-    if not folder.is_dir():
-        return failed(
-            "outbox",
-            f"{folder} does not exist; create it, or set [outbox] file to another place",
-            f"sudo install -d -o leukoscope -g leukoscope {folder}",
-        )
-    try:
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"\0" * 4096)
-            probe.flush()
-            os.fsync(probe.fileno())
-    except OSError as error:
-        return failed("outbox", f"{folder}: {error.strerror}; free space, or run this as the user leukoscope")
-    return ok("outbox", f"{file}: can be written")
 
 
 def disk(settings: Settings) -> Finding:
@@ -361,30 +286,6 @@ CHECKS: tuple[tuple[str, Callable[[Settings], Finding]], ...] = (
     ("drift", drift),
 )
 """In the order in which they are tried and shown."""
-
-
-def in_use(settings: Settings) -> bool:
-    """Whether a daemon with these settings runs: it holds the lock of the outbox."""
-    try:
-        with open(f"{Path(settings.outbox.file).resolve()}.lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def last_report(settings: Settings) -> dict[str, Any] | None:
-    """The newest health message in the history, or None if there is none that is fresh."""
-    file = Path(settings.outbox.file).resolve().parent / HISTORY_FILE
-    try:
-        if time.time() - file.stat().st_mtime > FRESH_S:
-            return None
-        report: dict[str, Any] = json.loads(file.read_bytes().splitlines()[-1])
-    except (OSError, ValueError, IndexError):
-        return None
-    return report if {"camera", "rate_per_s"} <= report.keys() else None
 
 
 def _existing(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge import settings as settings_file
-from edge.doctor.checks import in_use
+from edge.doctor.running import in_use
 from edge.errors import InputError, LeukoscopeError
 from edge.host.terminal import console
 from edge.model.file import ModelFile
