@@ -132,7 +132,7 @@ def calibrate(graph: DeployGraph, crops: Pixels) -> Calibrated:
     The same crops give the same result on one machine.
 
     Args:
-        graph: as `export.deploy.deploy_graph` gives it.
+        graph: as `export.int8.deploy.deploy_graph` gives it.
         crops: (N, size, size, 3) uint8 RGB.
     """
     exact = [graph.input.real(crops[start : start + _BATCH]) for start in range(0, len(crops), _BATCH)]
