@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.bench.delivery import started_delivery
-from edge.bench.fields import drawn_fields
+from edge.bench.fields import CROWDED, drawn_fields
 from edge.cameras.settings import CameraSettings
 from edge.daemon.fields import FieldPipeline, FieldStream
 from edge.daemon.judge import reference_of
@@ -38,8 +38,13 @@ ALLOWED_GROWTH_MB = 2.0
 
 DRAIN_TIMEOUT_S = 60.0
 
-FIELDS, FIELDS_EACH = 16, 200
-"""So many fields are drawn, and so many make a specimen: about what one counts."""
+FIELDS = 16
+"""So many fields are drawn and make a specimen: about 200 white cells, what one counts. No field comes twice in a
+specimen, since of a cell that was seen before there is no result."""
+
+FILLED = 5000
+"""So many field records fill the page cache of their outbox first: fields alone would take a hundred thousand results
+to do so, which would look like a leak."""
 
 AHEAD = 400
 """Results that may wait for the broker: the outbox is then about as full as it gets in normal work."""
@@ -81,7 +86,9 @@ def flat_memory(
         if field:
             stream = opened.enter_context(_stream(host, port, outbox))
             outboxes.append(stream.outbox)
-            work = _send_fields(model, outboxes, health, images or drawn_fields((0,), range(FIELDS)), results)
+            work = _send_fields(
+                model, outboxes, health, images or drawn_fields([CROWDED], range(FIELDS)), results
+            )
         else:
             pipeline = Pipeline(Classifier(model), model, "bench", "0" * 64)
             work = _send(pipeline, outbox, health, images, results)
@@ -141,14 +148,14 @@ def _stream(host: str, port: int, cells: Outbox) -> Iterator[FieldStream]:
 def _send_fields(
     model: ModelFile, outboxes: list[Outbox], health: Health, images: list[Pixels], results: int
 ) -> Iterator[int]:
-    """Judge whole fields, a specimen of FIELDS_EACH after the other; yields the number of results so far."""
+    """Judge whole fields, one specimen after the other; yields the number of results so far."""
     cells, fields = outboxes
     classifier = Classifier(model)
     pipeline = Pipeline(classifier, model, "bench", "0" * 64)
     judging = FieldPipeline(model, classifier, CameraSettings(view="field"), pipeline, "bench")
     done = 0
     for number in itertools.count():
-        specimen = f"simulated {number // FIELDS_EACH}"
+        specimen = f"simulated {number // len(images)}"
         pixels = images[number % len(images)]
         frame = Frame(pixels, time.time_ns(), time.monotonic_ns(), "simulated", specimen)
         judged = judging.results(frame, asked=True)
@@ -156,12 +163,15 @@ def _send_fields(
         for record, _ in judged.cells:
             cells.accept(record)
             health.result(frame, record)
-        fields.accept(judged.field)
+        for _ in range(1 if number else FILLED):
+            fields.accept(judged.field)
+            while fields.depth() > AHEAD:
+                fields.wait_empty(0.01)
         done += len(judged.cells) + 1
         yield done
         if done >= results:
             return
-        while cells.depth() > AHEAD or fields.depth() > AHEAD:
+        while cells.depth() > AHEAD:
             cells.wait_empty(0.01)
 
 
