@@ -92,16 +92,7 @@ def flat_memory(
         else:
             pipeline = Pipeline(Classifier(model), model, "bench", "0" * 64)
             work = _send(pipeline, outbox, health, images, results)
-        samples: list[tuple[int, float]] = []
-        done, each = 0, max(1, results // SAMPLES)
-        for done in work:
-            number = len(samples) + 1
-            # By the clock too, if the time is too short for all results.
-            if done >= each * number or time.monotonic() > started + max_seconds * number / SAMPLES:
-                samples.append((done, round(memory_mb()["process"], 2)))
-                step()
-            if time.monotonic() - started > max_seconds:
-                break
+        done, samples = _sampled(work, results, started, max_seconds, step)
         for one in outboxes:
             one.wait_empty(DRAIN_TIMEOUT_S)
         left = sum(one.depth() for one in outboxes)
@@ -115,6 +106,23 @@ def flat_memory(
         "growth_mb": growth_mb,
         "flat": done >= results and left == 0 and growth_mb <= ALLOWED_GROWTH_MB,
     }
+
+
+def _sampled(
+    work: Iterator[int], results: int, started: float, max_seconds: float, step: Callable[[], None]
+) -> tuple[int, list[tuple[int, float]]]:
+    """Do the work until it is done or the time is over; the number of results, and samples of (results, RSS in MB)."""
+    samples: list[tuple[int, float]] = []
+    done, each = 0, max(1, results // SAMPLES)
+    for done in work:
+        number = len(samples) + 1
+        # By the clock too, if the time is too short for all results.
+        if done >= each * number or time.monotonic() > started + max_seconds * number / SAMPLES:
+            samples.append((done, round(memory_mb()["process"], 2)))
+            step()
+        if time.monotonic() - started > max_seconds:
+            break
+    return done, samples
 
 
 def _send(
