@@ -77,11 +77,15 @@ NEW_PATIENTS ?= $(wildcard ../shared/new_patients)
 long-test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m long tests
 
-# The same outputs on x86-64 and on 64-bit ARM, bit by bit; as root, with a Debian arm64 root that has python3
-# (make board builds one) and the package qemu-user-static. Half an hour.
-ARM64_ROOT ?= $(HOME)/.cache/leukoscope-board/root
+# The same outputs on x86-64 and on 64-bit ARM, bit by bit; as root, with the packages debootstrap and qemu-user-static.
+# A Debian tree for arm64 is unpacked once; then a minute a model.
+ARM64_ROOT ?= $(HOME)/.cache/leukoscope-arm64/root
 CNMC ?= ../shared/cnmc
-arm64-parity: $(VENV)/.dev
+
+$(ARM64_ROOT):
+	tests/board/arm64_root.sh $@
+
+arm64-parity: $(VENV)/.dev $(ARM64_ROOT)
 	$(BIN)/python -m tests.board.arm64_parity --root $(ARM64_ROOT) --data $(CNMC) models/*.tflite
 
 $(VENV)/bin/python:

@@ -115,6 +115,7 @@ def asked_images(options: argparse.Namespace) -> list[Pixels]:
 def _flat_memory(options: argparse.Namespace, model: ModelFile, images: list[Pixels]) -> int:
     from edge.bench.memory import SAMPLES, flat_memory, format_table
 
+    use_cores(options.threads[0])
     with progress("memory", min(SAMPLES, options.memory), not options.json, by_itself=False) as (step, _):
         seconds = options.seconds or MEMORY_SECONDS
         memory = flat_memory(

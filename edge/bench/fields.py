@@ -20,6 +20,9 @@ WARM_UP_RUNS = 3
 DRAWN = ((640, 480, 5, 80.0), (1920, 1080, 15, 80.0))
 """Width, height, white cells and the width of a red cell, all in pixels."""
 
+CROWDED = (640, 480, 12, 56.0)
+"""The same, of a field that gives many results in little time."""
+
 DRAWN_RED_PX = 126.0
 """Width of a red cell as the simulator draws it."""
 
@@ -60,10 +63,12 @@ def drawn_field(width: int, height: int, cells: int, red_px: float, seed: int = 
     return noisy
 
 
-def drawn_fields(numbers: Sequence[int] = range(2), seeds: Sequence[int] = (0,)) -> list[Pixels]:
-    """Fields of `DRAWN`, by number and seed; drawn in another process, whose memory is not this one's."""
+def drawn_fields(
+    kinds: Sequence[tuple[int, int, int, float]] = DRAWN, seeds: Sequence[int] = (0,)
+) -> list[Pixels]:
+    """Fields by kind, as in `DRAWN`, and seed; drawn in another process, whose memory is not this one's."""
     with ProcessPoolExecutor(1) as pool:
-        drawings = [pool.submit(drawn_field, *DRAWN[number], seed) for number in numbers for seed in seeds]
+        drawings = [pool.submit(drawn_field, *kind, seed) for kind in kinds for seed in seeds]
         return [drawing.result() for drawing in drawings]
 
 

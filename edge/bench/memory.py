@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge.bench.delivery import started_delivery
-from edge.bench.fields import drawn_fields
+from edge.bench.fields import CROWDED, drawn_fields
 from edge.cameras.settings import CameraSettings
 from edge.daemon.fields import FieldPipeline, FieldStream
 from edge.daemon.judge import reference_of
@@ -38,8 +38,13 @@ ALLOWED_GROWTH_MB = 2.0
 
 DRAIN_TIMEOUT_S = 60.0
 
-FIELDS, FIELDS_EACH = 16, 200
-"""So many fields are drawn, and so many make a specimen: about what one counts."""
+FIELDS = 16
+"""So many fields are drawn and make a specimen: about 200 white cells, what one counts. No field comes twice in a
+specimen, since of a cell that was seen before there is no result."""
+
+FILLED = 5000
+"""So many field records fill the page cache of their outbox first: fields alone would take a hundred thousand results
+to do so, which would look like a leak."""
 
 AHEAD = 400
 """Results that may wait for the broker: the outbox is then about as full as it gets in normal work."""
@@ -81,20 +86,13 @@ def flat_memory(
         if field:
             stream = opened.enter_context(_stream(host, port, outbox))
             outboxes.append(stream.outbox)
-            work = _send_fields(model, outboxes, health, images or drawn_fields((0,), range(FIELDS)), results)
+            work = _send_fields(
+                model, outboxes, health, images or drawn_fields([CROWDED], range(FIELDS)), results
+            )
         else:
             pipeline = Pipeline(Classifier(model), model, "bench", "0" * 64)
             work = _send(pipeline, outbox, health, images, results)
-        samples: list[tuple[int, float]] = []
-        done, each = 0, max(1, results // SAMPLES)
-        for done in work:
-            number = len(samples) + 1
-            # By the clock too, if the time is too short for all results.
-            if done >= each * number or time.monotonic() > started + max_seconds * number / SAMPLES:
-                samples.append((done, round(memory_mb()["process"], 2)))
-                step()
-            if time.monotonic() - started > max_seconds:
-                break
+        done, samples = _sampled(work, results, started, max_seconds, step)
         for one in outboxes:
             one.wait_empty(DRAIN_TIMEOUT_S)
         left = sum(one.depth() for one in outboxes)
@@ -108,6 +106,23 @@ def flat_memory(
         "growth_mb": growth_mb,
         "flat": done >= results and left == 0 and growth_mb <= ALLOWED_GROWTH_MB,
     }
+
+
+def _sampled(
+    work: Iterator[int], results: int, started: float, max_seconds: float, step: Callable[[], None]
+) -> tuple[int, list[tuple[int, float]]]:
+    """Do the work until it is done or the time is over; the number of results, and samples of (results, RSS in MB)."""
+    samples: list[tuple[int, float]] = []
+    done, each = 0, max(1, results // SAMPLES)
+    for done in work:
+        number = len(samples) + 1
+        # By the clock too, if the time is too short for all results.
+        if done >= each * number or time.monotonic() > started + max_seconds * number / SAMPLES:
+            samples.append((done, round(memory_mb()["process"], 2)))
+            step()
+        if time.monotonic() - started > max_seconds:
+            break
+    return done, samples
 
 
 def _send(
@@ -141,14 +156,14 @@ def _stream(host: str, port: int, cells: Outbox) -> Iterator[FieldStream]:
 def _send_fields(
     model: ModelFile, outboxes: list[Outbox], health: Health, images: list[Pixels], results: int
 ) -> Iterator[int]:
-    """Judge whole fields, a specimen of FIELDS_EACH after the other; yields the number of results so far."""
+    """Judge whole fields, one specimen after the other; yields the number of results so far."""
     cells, fields = outboxes
     classifier = Classifier(model)
     pipeline = Pipeline(classifier, model, "bench", "0" * 64)
     judging = FieldPipeline(model, classifier, CameraSettings(view="field"), pipeline, "bench")
     done = 0
     for number in itertools.count():
-        specimen = f"simulated {number // FIELDS_EACH}"
+        specimen = f"simulated {number // len(images)}"
         pixels = images[number % len(images)]
         frame = Frame(pixels, time.time_ns(), time.monotonic_ns(), "simulated", specimen)
         judged = judging.results(frame, asked=True)
@@ -156,12 +171,15 @@ def _send_fields(
         for record, _ in judged.cells:
             cells.accept(record)
             health.result(frame, record)
-        fields.accept(judged.field)
+        for _ in range(1 if number else FILLED):
+            fields.accept(judged.field)
+            while fields.depth() > AHEAD:
+                fields.wait_empty(0.01)
         done += len(judged.cells) + 1
         yield done
         if done >= results:
             return
-        while cells.depth() > AHEAD or fields.depth() > AHEAD:
+        while cells.depth() > AHEAD:
             cells.wait_empty(0.01)
 
 

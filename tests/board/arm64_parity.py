@@ -1,8 +1,8 @@
 """Does one model file give the same int8 outputs on x86-64 and on 64-bit ARM? On real cells, bit by bit.
 
-    python -m tests.board.arm64_parity --root BOARD/root --data C-NMC models/*.tflite
+    python -m tests.board.arm64_parity --root ROOT --data C-NMC models/*.tflite
 
-The aarch64 wheel of ai-edge-litert runs in a Debian arm64 root (`make board` builds one) under user-mode
+The aarch64 wheel of ai-edge-litert runs in a Debian arm64 root (`tests/board/arm64_root.sh` unpacks one) under user-mode
 emulation, once as the processor of a Raspberry Pi 4 and once as that of a Pi 5, which has dot products of int8 and
 so other kernels. Each side makes its own crops, and they are compared; the networks of both get those of x86-64.
 Needs root, for mounts in a namespace of its own. Exit status 1 where a verdict differs.
@@ -25,7 +25,7 @@ from export.int8.flatbuffer import operators, with_outputs
 from tests.board import outputs
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("ai-edge-litert", "numpy", "msgspec", "opencv-python-headless")
+PACKAGES = ("ai-edge-litert", "numpy", "msgspec", "opencv-python-headless", "simplejpeg")
 PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 
 

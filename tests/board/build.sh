@@ -20,10 +20,7 @@ for program in debootstrap mkfs.ext4 ssh-keygen; do
   command -v $program >/dev/null || { echo "build.sh: $program is missing: apt install debootstrap e2fsprogs openssh-client" >&2; exit 2; }
 done
 
-# The Debian archive among this machine's own apt sources.
-MIRROR=${MIRROR:-$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
-  sed -n 's/^Debian|Debian|//p' | head -n 1)}
-[ -n "$MIRROR" ] || { echo "build.sh: apt here has no Debian mirror (run apt-get update); name one: MIRROR=URL" >&2; exit 2; }
+. "$HERE/mirror.sh"
 
 # The kernel hands ARM programs to QEMU; flag F opens QEMU at once, so that it is found inside the new root too.
 register_emulation() {

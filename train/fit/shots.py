@@ -19,6 +19,9 @@ _BANK_SIZE = 1 << 22
 
 _BANK_SEED = 5
 
+_JPEG_BLOCK = 16
+"""Pixels: with 4:2:0 colours a block says nothing of the pixels beyond its neighbours."""
+
 _LEAST_SIGMA = 0.1
 """OpenCV takes a sigma of 0 for "from the kernel's size", which would be a blur."""
 
@@ -41,8 +44,18 @@ def shot(pixels: Pixels, recipe: CameraRecipe, geometry: Geometry, rng: np.rando
     if pixels.shape[0] == geometry.size:
         pixels = _toned(_blurred(pixels, recipe, 1.0, rng), recipe, rng)
         return _coded(_noised(pixels, recipe, rng), recipe, rng)
-    pixels = _toned(_blurred(pixels, recipe, geometry.crop / geometry.size, rng), recipe, rng)
+    pixels = _blurred(pixels, recipe, geometry.crop / geometry.size, rng)
+    pixels = _toned(_without_margin(pixels, geometry.crop), recipe, rng)
     return _noised(prepare(_coded(pixels, recipe, rng), geometry), recipe, rng)
+
+
+def _without_margin(pixels: Pixels, crop: int) -> Pixels:
+    """The middle of a picture: all whole JPEG blocks at the border are left out that do not alter the crop."""
+    spare = (pixels.shape[0] - crop) // 2 // _JPEG_BLOCK - 1
+    if spare < 1:
+        return pixels
+    cut = slice(spare * _JPEG_BLOCK, pixels.shape[0] - spare * _JPEG_BLOCK)
+    return np.ascontiguousarray(pixels[cut, cut])
 
 
 def _blurred(pixels: Pixels, recipe: CameraRecipe, scale: float, rng: np.random.Generator) -> Pixels:
@@ -51,7 +64,20 @@ def _blurred(pixels: Pixels, recipe: CameraRecipe, scale: float, rng: np.random.
         return pixels
     sigma = scale * max(_LEAST_SIGMA, rng.uniform(0, recipe.blur_sigma_pixels))
     side = 2 * round(3 * scale) + 1
-    return cv2.GaussianBlur(pixels, (side, side), sigma)  # type: ignore[return-value]
+    rows, columns = _around_cell(pixels, side // 2)
+    blurred = np.zeros_like(pixels)
+    blurred[rows, columns] = cv2.GaussianBlur(pixels[rows, columns], (side, side), sigma)
+    return blurred
+
+
+def _around_cell(pixels: Pixels, margin: int) -> tuple[slice, slice]:
+    """Rows and columns of all that is not black, and at least so much around it; at steps of 16, since OpenCV rounds
+    the last columns of a picture of another width in another way."""
+    brightest = cv2.max(cv2.max(pixels[..., 0], pixels[..., 1]), pixels[..., 2])
+    x, y, width, height = cv2.boundingRect(brightest)
+    starts = [max(0, at - margin) // 16 * 16 for at in (y, x)]
+    stops = [-(-(at + length + margin) // 16) * 16 for at, length in ((y, height), (x, width))]
+    return slice(starts[0], stops[0]), slice(starts[1], stops[1])
 
 
 def _noised(pixels: Pixels, recipe: CameraRecipe, rng: np.random.Generator) -> Pixels:
@@ -79,6 +105,8 @@ def _toned(pixels: Pixels, recipe: CameraRecipe, rng: np.random.Generator) -> Pi
         return pixels
     levels = 255 * (np.arange(256) / 255) ** gamma
     table = np.clip(np.rint(levels[:, np.newaxis] * factors), 0, 255).astype(np.uint8)
+    if (factors == factors[0]).all():
+        table = table[:, :1]  # the same for all channels: half of the time
     return cv2.LUT(pixels, table[np.newaxis])  # type: ignore[return-value]
 
 
@@ -99,7 +127,9 @@ def compressed(pixels: Pixels, quality: int) -> Pixels:
     """
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)  # type: ignore[return-value]
+    # Not IMREAD_COLOR_RGB: that takes twice as long.
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
 @lru_cache(maxsize=1)

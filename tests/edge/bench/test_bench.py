@@ -13,6 +13,7 @@ from tiny_model import write_tiny
 
 from edge.bench import bench, drawn_images
 from edge.bench.delivery import WatchedOutbox, deliver
+from edge.bench.fields import CROWDED, drawn_fields
 from edge.bench.memory import flat_memory
 from edge.bench.report import format_family, format_table, plot
 from edge.bench.start import start_and_idle
@@ -177,6 +178,16 @@ def test_memory_that_grows_is_said_to_grow(
         address = f"127.0.0.1:{mosquitto.port}"
         memory = flat_memory(model, drawn_images(64, 64), 500, address, max_seconds=60)
     assert not memory["flat"] and memory["growth_mb"] > 5
+
+
+def test_fields_for_memory_give_results_and_all_are_delivered(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path).start() as mosquitto:
+        address = f"127.0.0.1:{mosquitto.port}"
+        fields = drawn_fields([CROWDED], range(2))
+        memory = flat_memory(read_model(default_model()), fields, 60, address, max_seconds=120, field=True)
+    # Two fields of a specimen give twelve cells each and a record of the field; then the next specimen begins.
+    assert 60 <= memory["results"] < 60 + 13
+    assert memory["undelivered"] == 0
 
 
 def test_the_daemon_as_a_process_starts_and_idles(model: ModelFile) -> None:

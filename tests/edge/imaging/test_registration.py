@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edge.bench.fields import drawn_field
-from edge.imaging.field.registration import KEPT_FIELDS, Walk, look_at, shift_between
+from edge.imaging.field.registration import KEPT_FIELDS, Walk, _likeness, look_at, shift_between
 from edge.imaging.frame import Pixels
 
 WIDTH, HEIGHT = 320, 240
@@ -42,6 +42,21 @@ def test_strangers_are_not_joined(smear: Pixels) -> None:
     for number in range(12):
         x, y = 80 * number, 60 * number
         assert shift_between(look_at(cut(smear, x, y)), look_at(cut(others, 900 - x, 700 - y))) is None
+
+
+def test_the_likeness_is_the_correlation_of_the_shared_part(smear: Pixels) -> None:
+    one, other = (look_at(cut(smear, x, 60, seed=x)).grey for x in (100, 140))
+    height, width = one.shape
+    for x, y in [(0, 0), (16, 0), (-30, 11), (25, -40), (-7, -3)]:
+        a = one[max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)]
+        b = other[max(-y, 0) : height + min(-y, 0), max(-x, 0) : width + min(-x, 0)]
+        assert _likeness(one, other, x, y) == pytest.approx(np.corrcoef(a.ravel(), b.ravel())[0, 1], abs=1e-4)
+
+
+def test_fields_without_anything_in_them_are_not_joined() -> None:
+    for level in (0, 97, 255):
+        flat = look_at(np.full((HEIGHT, WIDTH, 3), level, np.uint8))
+        assert shift_between(flat, flat) is None
 
 
 def test_a_walk_counts_each_cell_once(smear: Pixels) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import Geometry, prepare
 from train.data.dataset import Cell
 from train.fit import recipe as recipes
-from train.fit.augment import augment
+from train.fit.augment import affine_matrix, augment
 from train.fit.batches import TrainingBatches, network_input
 from train.fit.recipe import AugmentRecipe, CameraRecipe
 from train.fit.shots import cell_size, compressed, noisy, shot
@@ -126,6 +127,29 @@ def test_blur_and_compression_before_resizing_are_of_the_cameras_pixels() -> Non
     assert np.array_equal(made, prepare(compressed(large, 50), geometry))
     recipe = CameraRecipe(blur_share=1.0, blur_sigma_pixels=1e-6)
     assert np.array_equal(shot(large, recipe, geometry, np.random.default_rng(0)), prepare(large, geometry))
+
+
+def test_what_is_left_out_to_save_time_alters_nothing() -> None:
+    """The reference: each step on the whole picture with three channels."""
+    geometry = Geometry(crop=256, size=128, interpolation="area")
+    turned = AugmentRecipe(rotation_deg=180.0, shift=0.03, flip_horizontal=0.5)
+    for number, path in enumerate(sorted(SAMPLES.rglob("*.png"))[:8]):
+        large = prepare(read_image(path), Geometry(crop=320, size=320))
+        rng = np.random.default_rng(number)
+        matrix = affine_matrix(turned, 320, np.random.default_rng(number))
+        made = augment(large, turned, rng)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        assert np.array_equal(made, cv2.warpAffine(large, matrix, (320, 320), flags=flags))
+
+        recipe = CameraRecipe(blur_share=1.0, blur_sigma_pixels=1.4, jpeg_share=1.0, jpeg_quality=(70, 70))
+        made = shot(large, recipe, geometry, np.random.default_rng(number))
+        random = np.random.default_rng(number)
+        random.random()
+        whole = cv2.GaussianBlur(large, (13, 13), 2 * random.uniform(0, 1.4))
+        expected = prepare(compressed(np.asarray(whole), 70), geometry)
+        # OpenCV rounds a few pixels of a wider picture in another way; JPEG makes two levels of one.
+        assert np.abs(made.astype(int) - expected).max() <= 2
+        assert (made == expected).mean() > 0.999
 
 
 def test_what_is_altered_before_resizing_has_no_teacher() -> None:
