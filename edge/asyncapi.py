@@ -58,6 +58,11 @@ def document() -> dict[str, Any]:
             },
             "camera": {"type": "string"},
             "broker": {"type": "string"},
+            "commands": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "Names of the commands that this box takes; with a folder of images not all.",
+            },
         },
     }
     schemas["View"] = {

@@ -68,6 +68,14 @@ function showSpecimen(state) {
   wasDone = done;
 }
 
+// Only what this box can do is offered; a box of an earlier version does not say, and is offered everything.
+function showAbilities(health) {
+  const can = (command) => !health?.commands || health.commands.includes(command);
+  byId("start").hidden = byId("counting").hidden = !can("specimen_start");
+  byId("no-start").hidden = can("specimen_start");
+  byId("capture").hidden = !can("capture");
+}
+
 // One box a class; those of the model that counts, whichever the page was made for.
 function showCounts(counts) {
   const shown = Object.entries(counts).filter(([name, n]) => n > 0 || ["refer", "other"].includes(name) || classes.some((pair) => pair.includes(name)));
@@ -133,6 +141,7 @@ onClick(byId("capture"), async () => {
 follow({
   view: showView,
   specimen: showSpecimen,
+  health: showAbilities,
   cells: showCell,
 });
 
