@@ -91,7 +91,7 @@ def test_a_live_table_on_a_terminal(mosquitto, tmp_path):
         errors.open("w") as stderr,
         Logger(
             mosquitto.port, f"sqlite:///{tmp_path / 'r.db'}", stdout=theirs, stderr=stderr, env=environment
-        ),
+        ) as logger,
     ):
         eventually(lambda: "subscribed" in errors.read_text())
         send(mosquitto.port, [make_record(sequence=n, specimen="[bold]slide 7") for n in range(1, 31)])
@@ -104,6 +104,10 @@ def test_a_live_table_on_a_terminal(mosquitto, tmp_path):
 
         parts = ("not a diagnosis", "30 stored", "[bold]slide 7", "share ALL", "connected, MQTT 5")
         eventually(complete)  # the picture comes in pieces
+        logger.process.send_signal(signal.SIGINT)
+        parts = ("; stopped →",)
+        eventually(complete)
+        assert "not connected" not in shown  # it was stopped, and nothing is wrong
     os.close(theirs)
     os.close(ours)
 
