@@ -195,7 +195,7 @@ def _fitted(
 
 def _figures(row: dict[str, float]) -> str:
     """Loss and accuracy for people, each with that of the validation cells if there are any; the run keeps all figures."""
-    texts = []
+    texts: list[str] = []
     for name, form in (("loss", ".3f"), ("accuracy", ".1%")):
         if name in row:
             word = "" if texts else "validation "
