@@ -7,7 +7,7 @@ DEMO_SECONDS ?= 30
 IMAGES ?=
 APT := apt-get -qq -o=Dpkg::Use-Pty=0
 
-.PHONY: demo test bench-check lint soak lock pythons clean mosquitto postgresql streams chromium prometheus family rivals long-test arm64-parity bundle deb deb-test board board-test
+.PHONY: demo test recordings bench-check lint soak lock pythons clean mosquitto postgresql streams chromium prometheus family rivals long-test arm64-parity bundle deb deb-test board board-test
 
 demo: $(VENV)/.demo
 ifeq ($(IMAGES),)
@@ -38,6 +38,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict edge train export
+
+# docs/recordings/*.cast and docs/figures/page-*.jpg anew, 2 minutes: make recordings RECORDED="--casts log doctor"
+RECORDED ?=
+recordings: $(VENV)/.dev mosquitto chromium
+	$(BIN)/python tests/recordings.py $(RECORDED)
 
 # Is it still as fast? Ratios of times that are taken in turn, so that it holds on any machine.
 bench-check: $(VENV)/.dev mosquitto

@@ -55,6 +55,11 @@ _HEALTH = {
         },
         "camera": {"type": "string"},
         "broker": {"type": "string"},
+        "commands": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Names of the commands that this box takes; with a folder of images not all.",
+        },
     },
 }
 _VIEW = {

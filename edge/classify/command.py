@@ -12,6 +12,7 @@ from edge.classify.fields import classify_fields
 from edge.classify.report import Line, Report, model_of, table, unreadable
 from edge.errors import LeukoscopeError
 from edge.host.journal import safe_lines
+from edge.host.terminal import console
 from edge.imaging.cores import use_cores
 from edge.imaging.files import shown
 from edge.imaging.frame import Pixels
@@ -130,6 +131,9 @@ class _Report(Report[Pixels | None]):
             page = contact_sheet(self._tiles, self.summary, self._model)
             content = page.encode(errors="replace")
             self._written(self._options.html, content, f"a contact sheet of {len(self._tiles)} images")
+        if self._options.explain:
+            maps = sum("explanation" in line for line in self.lines)
+            console.note(f"{self._options.explain}: heat maps of {maps} images")
 
     def hint(self) -> str:
         if not self._on_light or self._options.config:

@@ -18,6 +18,10 @@ STOPPED = 130
 SERVICES = frozenset({"demo", "run", "log", "web"})
 """Commands that run until they are stopped: a stop is how they end, so their exit status is 0."""
 
+ASKS = frozenset({"doctor", "specimen"})
+"""Commands that connect to a broker for one question: that they are connected is no news, and would break the doctor's
+line in two."""
+
 _EXTRAS = {
     **dict.fromkeys(("train", "export", "tensorflow", "keras", "matplotlib"), "train"),
     **dict.fromkeys(("onnx", "onnxruntime", "openvino"), "bench"),
@@ -134,7 +138,7 @@ def _run(words: list[str], interruptible: bool) -> int:
     options = parser.parse_args(words)
     quiet = getattr(options, "quiet", False)
     console.set_quiet(quiet)
-    if quiet:
+    if quiet or words[0] in ASKS:
         logging.getLogger().setLevel(logging.WARNING)
     if options.command.startswith(("edge.", "train.laboratory")):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # no large matrices are multiplied here

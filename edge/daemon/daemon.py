@@ -75,11 +75,13 @@ class Daemon:
         self._runs, self._health = parts.runs, parts.health
         self._specimens, self._models = parts.specimens, parts.models
         self._views = Views(self._newest, self._show, parts.crop_px)
+        handlers = self._handlers()
+        self._commands = sorted(handlers)
         self._publisher = Publisher(
             settings.mqtt,
             settings.device.id,
             self._outbox,
-            self._handlers(),
+            handlers,
             others=discovery(settings.mqtt.home_assistant, settings.mqtt.topic, settings.device.id),
         )
         self._reporter = Reporter(
@@ -307,6 +309,7 @@ class Daemon:
             "model": {**report["model"], **more["model"]},
             "drift": more["drift"],
             "archive": self._archive.state(),
+            "commands": self._commands,
         }
 
     def _prometheus(self) -> "Iterable[Metric]":

@@ -65,7 +65,7 @@ def command(options: argparse.Namespace) -> int:
         page = "" if options.no_web else stack.enter_context(page_at(config, stop))
         place = (
             f"page: {page}\n" if page else ""
-        ) + f"broker {host}:{port}, topic leukoscope/{device}/cells, results to {target}"
+        ) + f"broker {host}:{port}, topic leukoscope/{device}/cells\nresults to {target}"
         show = _show(list(model.manifest.classes()), place, options.json, options.quiet)
         starting.close()
         stack.enter_context(show)

@@ -89,7 +89,7 @@ class Show:
         """The summary and what to do next; 1 if something that was accepted was not stored."""
         missing = accepted - self.rows
         stored = f"{self.rows} results stored, no duplicates" + (f", {missing} MISSING" if missing else "")
-        for line in (f"{stored}: {self.summary.sentence()}", f"in {target}; {NOTICE}"):
+        for line in (f"{stored}: {self.summary.sentence()}", f"kept in {target}; {NOTICE}"):
             print("\n".join(console.folded(line)))
         if not self._quiet:
             print(_next_steps(target))

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import msgspec
@@ -96,7 +96,7 @@ def command(options: argparse.Namespace) -> int:
         sink.close()
         raise
     log.info("storing results of %s to %s; %s", shown(options.broker), sink.name, NOTICE)
-    with _view(sink.name, subscriber, options) as view:
+    with _view(sink.name, lambda: "stopped" if stop.is_set() else subscriber.state(), options) as view:
         count = Count(view)
         subscriber.on_stored = count.stored
         subscriber.start()
@@ -111,7 +111,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _view(target: str, subscriber: Subscriber, options: argparse.Namespace) -> Iterator[View]:
+def _view(target: str, state: Callable[[], str], options: argparse.Namespace) -> Iterator[View]:
     if options.json:
         yield JsonLines()
         return
@@ -124,7 +124,7 @@ def _view(target: str, subscriber: Subscriber, options: argparse.Namespace) -> I
         except ImportError:
             log.info("one line per result; for a live table: pip install 'leukoscope[log]'")
         else:
-            with LiveTable(target, subscriber.state) as table:
+            with LiveTable(target, state) as table:
                 yield table
             return
     yield Lines()

@@ -100,7 +100,8 @@ class Box:
         """
         session = self._connection.session
         if session is None:
-            raise BoxError(f"the broker is not there: {self._connection.state()}", "broker")
+            why = self._connection.state().removeprefix("not connected: ")
+            raise BoxError(f"the broker is not there: {why}", "broker")
         correlation = secrets.token_hex(8)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[dict[str, Any]] = loop.create_future()

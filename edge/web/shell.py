@@ -69,7 +69,8 @@ def specimen(options: argparse.Namespace) -> int:
     box.start()
     try:
         if not box.wait_connected(CONNECT_S):
-            raise BoxError(f"the broker is not there: {box.broker()}", "broker")
+            why = box.broker().removeprefix("not connected: ")
+            raise BoxError(f"the broker is not there: {why}", "broker")
         answer = asyncio.run(box.command(f"specimen_{options.action}", **request))
     finally:
         box.stop()

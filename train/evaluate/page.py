@@ -68,7 +68,7 @@ _STYLE = """
 :root { color-scheme: light; }
 body { margin: 0 auto; max-width: 58rem; padding: 1rem; background: #fff; color: #1a1a1a;
   font: 1rem/1.5 system-ui, "Liberation Sans", Arial, sans-serif; }
-h1 { font-size: 1.6rem; line-height: 1.2; }
+h1 { font-size: 1.6rem; line-height: 1.2; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin-top: 2.2rem; border-bottom: 1px solid #bbb; }
 h3 { font-size: 1.05rem; }
 .warning { border: 2px solid #b34700; border-left-width: .6rem; padding: .6rem .9rem; background: #fff6ee; }

@@ -1,6 +1,7 @@
 """Training: epoch after epoch, each ending with a checkpoint from which a killed run continues."""
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -157,8 +158,9 @@ def _one_epoch(
         raise LeukoscopeError(
             f"{run.folder}: {error}; free some space, then continue with --resume"
         ) from error
-    left = f", at most {progress.seconds_left(fit) / 60:.0f} min left" if not progress.stopped else ""
-    log.info("epoch %d: %s%s%s", progress.epoch, _figures(row), " (best)" if better else "", left)
+    best = ", best" if better else ""
+    left = "" if progress.stopped else f", at most {math.ceil(progress.seconds_left(fit) / 60)} min left"
+    log.info("epoch %d of %d: %s%s%s", progress.epoch, fit.epochs, _figures(row), best, left)
 
 
 def _fitted(
@@ -192,4 +194,11 @@ def _fitted(
 
 
 def _figures(row: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in row.items())
+    """Loss and accuracy for people, each with that of the validation cells if there are any; the run keeps all figures."""
+    texts: list[str] = []
+    for name, form in (("loss", ".3f"), ("accuracy", ".1%")):
+        if name in row:
+            word = "" if texts else "validation "
+            on_validation = f" ({word}{row[f'val_{name}']:{form}})" if f"val_{name}" in row else ""
+            texts.append(f"{name} {row[name]:{form}}{on_validation}")
+    return ", ".join(texts)

@@ -80,7 +80,9 @@ class SqlSink:
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from error
         except self._failures as error:
-            raise LeukoscopeError(f"cannot open {self.name}: {words_of(error)}") from None
+            folder = where.file.parent if where.file else None
+            why = f"there is no folder {folder}" if folder and not folder.is_dir() else words_of(error)
+            raise LeukoscopeError(f"cannot open {self.name}: {why}") from None
 
     def store(
         self, records: Sequence[Record], rejects: Sequence[Reject], fields: Sequence[FieldRecord] = ()

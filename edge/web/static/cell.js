@@ -1,5 +1,5 @@
 // One cell: picture, what speaks for which verdict, and the whole record.
-import { byId, counted, element, moment, named, request, showFault, t } from "./common.js";
+import { byId, counted, decimal, element, moment, named, request, showFault, t } from "./common.js";
 
 const id = byId("cell").dataset.cell;
 const path = `/api/cells/${encodeURIComponent(id)}`;
@@ -12,7 +12,7 @@ function fact(name, value) {
 try {
   const cell = await request(path);
   fact(t("cells.verdict"), named(counted(cell)));
-  for (const [name, p] of Object.entries(cell.probabilities)) fact(t("cell.probability", { name }), p.toFixed(3));
+  for (const [name, p] of Object.entries(cell.probabilities)) fact(t("cell.probability", { name }), decimal(p, 3));
   fact(t("cell.reasons"), cell.reasons.join("; "));
   fact(t("cells.reviewed"), cell.review ? `${named(cell.review.label, "label")}, ${cell.review.reviewer}, ${moment(cell.review.at)} ${cell.review.comment}` : "–");
   fact(t("live.specimen"), cell.specimen || "–");
@@ -22,7 +22,7 @@ try {
   fact(t("cell.model"), `${cell.model.name}, ${cell.model.sha256}`);
   fact(t("cell.software"), cell.software);
   fact(t("cell.quality"), Object.entries(cell.quality).map(([name, value]) => `${name} ${Number(value).toPrecision(3)}`).join(", "));
-  fact(t("cell.timings"), Object.entries(cell.timings_ms).map(([name, value]) => `${name} ${Number(value).toFixed(2)} ms`).join(", "));
+  fact(t("cell.timings"), Object.entries(cell.timings_ms).map(([name, value]) => `${name} ${decimal(Number(value), 2)} ms`).join(", "));
   fact("id", cell.id);
   if (cell.image) {
     const picture = byId("cell-picture");

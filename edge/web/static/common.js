@@ -6,6 +6,10 @@ export function t(key, values = {}) {
   return (texts[key] ?? key).replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
+// A number as the page's language writes it: 52.8 or 52,8.
+export const decimal = (value, digits) => value.toLocaleString(document.documentElement.lang,
+  { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false });
+
 export const byId = (id) => document.getElementById(id);
 
 // Text is only ever set as text: what a stranger wrote never becomes markup.
@@ -156,7 +160,7 @@ export function cellCard(cell, fresh = false) {
   const p = probability(cell);
   link.append(
     element("p", { class: "verdict", text: named(kind) }),
-    element("p", { text: p === undefined ? "" : t("cell.p", { of: classesOf(cell)[0], p: p.toFixed(3) }) }),
+    element("p", { text: p === undefined ? "" : t("cell.p", { of: classesOf(cell)[0], p: decimal(p, 3) }) }),
   );
   if (cell.reasons?.length) link.append(element("p", { class: "soft", text: cell.reasons[0] }));
   if (cell.review) link.append(element("p", { text: t("cell.reviewed", { label: named(cell.review.label, "label"), who: cell.review.reviewer }) }));

@@ -1,5 +1,5 @@
 // The box's health in plain words, each with what to do.
-import { byId, element, follow, t } from "./common.js";
+import { byId, decimal, element, follow, t } from "./common.js";
 
 const seen = {};
 
@@ -22,10 +22,10 @@ function aboutHealth(health) {
   if (Number.isFinite(degrees)) list.push(line(degrees < HOT_C, t("health.temperature", { c: Math.round(degrees) }), t("health.temperature_do")));
   if (health.throttling?.now?.length) list.push(line(false, t("health.throttled", { why: health.throttling.now.join(", ") }), t("health.throttled_do")));
   const free = health.disk_free_mb;
-  if (Number.isFinite(free)) list.push(line(free > DISK_LOW_MB, t("health.disk", { gb: (free / 1000).toFixed(1) }), t("health.disk_do")));
+  if (Number.isFinite(free)) list.push(line(free > DISK_LOW_MB, t("health.disk", { gb: decimal(free / 1000, 1) }), t("health.disk_do")));
   if (health.drift?.moved) {
     const far = health.drift.colour?.moved ? health.drift.colour : health.drift;  // colours tell more of what to mend
-    list.push(line(false, t("health.drift", { d: far.distance.toFixed(2), limit: far.threshold.toFixed(2) }), t("health.drift_do")));
+    list.push(line(false, t("health.drift", { d: decimal(far.distance, 2), limit: decimal(far.threshold, 2) }), t("health.drift_do")));
   }
   if (health.model?.fault) list.push(line(false, t("lab.fault", { why: health.model.fault }), t("health.fault_do")));
   if (health.archive?.fault) list.push(line(false, t("health.archive", { why: health.archive.fault }), t("health.disk_do")));

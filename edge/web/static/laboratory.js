@@ -1,5 +1,5 @@
 // The laboratory's own model: which one the box uses, what reviewed cells would gain, install and take back.
-import { byId, element, follow, moment, onClick, request, t } from "./common.js";
+import { byId, decimal, element, follow, moment, onClick, request, t } from "./common.js";
 
 const STEP_MS = 700;
 // How many cells are reviewed is asked so often: somebody else may review too.
@@ -9,7 +9,7 @@ let model = null;
 let asked = "";
 let askedAt = 0;
 
-const number = (value) => (Number.isFinite(value) ? value.toFixed(2) : "–");
+const number = (value) => (Number.isFinite(value) ? decimal(value, 2) : "–");
 const withLimits = (side, name) => `${number(side[name])} (${side.intervals[name].map(number).join(" – ")})`;
 
 async function showModel() {

@@ -1,5 +1,5 @@
 // The live picture, the count as it grows, and what a person does with both.
-import { byId, cellCard, classes, counted, element, follow, learn, named, onClick, onSubmit, request, styleOf, t } from "./common.js";
+import { byId, cellCard, classes, counted, decimal, element, follow, learn, named, onClick, onSubmit, request, styleOf, t } from "./common.js";
 
 const LAST = 24;
 const VIEW_IS_OLD_MS = 5000;
@@ -56,8 +56,8 @@ function showSpecimen(state) {
   byId("progress").value = Math.min(total, state.target);
   const percent = state.blasts_percent;
   byId("percent").textContent = percent === null || percent === undefined ? "" : t("live.percent", {
-    name: named((state.classes ?? classes)[0][0]), p: percent.toFixed(1), low: state.interval_percent[0].toFixed(1), high: state.interval_percent[1].toFixed(1),
-    adjusted: state.adjusted_percent === null ? "–" : state.adjusted_percent.toFixed(1),
+    name: named((state.classes ?? classes)[0][0]), p: decimal(percent, 1), low: decimal(state.interval_percent[0], 1), high: decimal(state.interval_percent[1], 1),
+    adjusted: state.adjusted_percent === null ? "–" : decimal(state.adjusted_percent, 1),
   });
   showChecked(state);
   const report = byId("report");
@@ -66,6 +66,14 @@ function showSpecimen(state) {
   const done = total >= state.target;
   if (done && wasDone === false) celebrate();
   wasDone = done;
+}
+
+// Only what this box can do is offered; a box of an earlier version does not say, and is offered everything.
+function showAbilities(health) {
+  const can = (command) => !health?.commands || health.commands.includes(command);
+  byId("start").hidden = byId("counting").hidden = !can("specimen_start");
+  byId("no-start").hidden = can("specimen_start");
+  byId("capture").hidden = !can("capture");
 }
 
 // One box a class; those of the model that counts, whichever the page was made for.
@@ -133,6 +141,7 @@ onClick(byId("capture"), async () => {
 follow({
   view: showView,
   specimen: showSpecimen,
+  health: showAbilities,
   cells: showCell,
 });
 

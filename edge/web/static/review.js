@@ -1,5 +1,5 @@
 // One cell after the other: a person decides, the model's verdict comes after that.
-import { byId, classesOf, counted, element, follow, onClick, onSubmit, named, probability, request, showFault, t } from "./common.js";
+import { byId, classesOf, counted, decimal, element, follow, named, onClick, onSubmit, probability, request, showFault, t } from "./common.js";
 
 const KEYS = Object.fromEntries([...document.querySelectorAll("[data-label]")].map((button, i) => [i + 1, button.dataset.label]));
 let waiting = [];
@@ -33,7 +33,7 @@ async function more() {
   show();
 }
 
-const modelSaid = (cell) => ({ verdict: named(counted(cell)), name: classesOf(cell)[0], p: (probability(cell) ?? 0).toFixed(3) });
+const modelSaid = (cell) => ({ verdict: named(counted(cell)), name: classesOf(cell)[0], p: decimal(probability(cell) ?? 0, 3) });
 
 function show() {
   const current = waiting[0] ?? null;
@@ -91,7 +91,7 @@ function skip() {
 async function showAgreement() {
   const { agreements } = await request(`/api/agreement?${new URLSearchParams({ specimen: specimen.value.trim() })}`);
   byId("agreement").replaceChildren(...agreements.map((one) => element("li", {
-    text: t("review.agreement", { one: one.reviewers[0], other: one.reviewers[1], n: one.cells, alike: one.alike, kappa: one.kappa === null ? "–" : one.kappa.toFixed(2) }),
+    text: t("review.agreement", { one: one.reviewers[0], other: one.reviewers[1], n: one.cells, alike: one.alike, kappa: one.kappa === null ? "–" : decimal(one.kappa, 2) }),
   })));
 }
 

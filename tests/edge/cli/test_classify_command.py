@@ -175,3 +175,9 @@ def test_a_strangers_model_file_cannot_steer_the_terminal(tmp_path: Path) -> Non
     shown = leukoscope("model", "show", tmp_path / "theirs.tflite").stdout
     assert not set(shown) & set("\x1b\x07\x9b\u202e")
     assert shown.splitlines()[:2] == ["# card\\x1b]0;title\\x07", "\\x9b31m\\u202ered"]
+
+
+def test_where_the_heat_maps_are_is_said(tmp_path: Path) -> None:
+    done = leukoscope("classify", SAMPLES, "--limit", 2, "--explain", tmp_path / "maps")
+    assert f"{tmp_path}/maps: heat maps of 2 images" in clean(done, 0)
+    assert len(list((tmp_path / "maps").iterdir())) == 2

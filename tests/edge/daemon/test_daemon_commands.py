@@ -60,7 +60,26 @@ def test_results_on_request_with_their_specimen_and_health_at_once(box):
     health = requester.ask("health", b"")[1]
     assert [a["result"]["specimen"] for a in (first, second)] == ["slide 7", "slide 8"]
     assert [a["result"]["sequence"] for a in (first, second)] == [1, 2]
+    commands = health["result"]["commands"]
+    assert {"capture", "health", "specimen_start", "specimen_stop", "view"} <= set(
+        commands
+    ) and commands == sorted(commands)
     assert health["result"]["frames"]["accepted"] == 2 and health["result"]["outbox"]["fault"] == ""
     eventually(lambda: len(cells) == 2)
     assert [decode_record(c).id for c in cells] == [a["result"]["id"] for a in (first, second)]
     assert decode_record(cells[0]).clock_synchronised in (True, False)
+
+
+def test_the_specimen_command_says_the_count_and_nothing_of_its_connection(box, tmp_path):
+    for action, state in (("start", "counting"), ("stop", "done")):
+        done = subprocess.run(
+            [sys.executable, "-m", "edge", "specimen", action, *(["slide 9"] if action == "start" else [])],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"slide 9: {state}, target 200")
+        assert done.stderr == ""

@@ -16,6 +16,7 @@ import paho.mqtt.client as paho
 import pytest
 from broker import Mosquitto, eventually, make_record
 
+from edge.errors import LeukoscopeError
 from edge.logger.stores.rows import CELL_COLUMNS
 from edge.logger.stores.sinks import open_sink
 from edge.records import encode, rfc3339
@@ -91,7 +92,7 @@ def test_a_live_table_on_a_terminal(mosquitto, tmp_path):
         errors.open("w") as stderr,
         Logger(
             mosquitto.port, f"sqlite:///{tmp_path / 'r.db'}", stdout=theirs, stderr=stderr, env=environment
-        ),
+        ) as logger,
     ):
         eventually(lambda: "subscribed" in errors.read_text())
         send(mosquitto.port, [make_record(sequence=n, specimen="[bold]slide 7") for n in range(1, 31)])
@@ -104,6 +105,10 @@ def test_a_live_table_on_a_terminal(mosquitto, tmp_path):
 
         parts = ("not a diagnosis", "30 stored", "[bold]slide 7", "share ALL", "connected, MQTT 5")
         eventually(complete)  # the picture comes in pieces
+        logger.process.send_signal(signal.SIGINT)
+        parts = ("; stopped →",)
+        eventually(complete)
+        assert "not connected" not in shown  # it was stopped, and nothing is wrong
     os.close(theirs)
     os.close(ours)
 
@@ -212,3 +217,8 @@ def test_mistakes_are_named(database, tmp_path):
     assert "--last 1x" in results(database, "--last", "1x", status=2)
     sqlite3.connect(tmp_path / "empty.db").execute("CREATE TABLE x (y)").connection.close()
     assert "holds no results" in results(f"sqlite:///{tmp_path}/empty.db", status=2)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(LeukoscopeError, match=f"there is no folder {tmp_path}/none$"):
+        open_sink(f"sqlite:///{tmp_path}/none/results.db")

@@ -101,6 +101,18 @@ def test_train_prints_one_document_or_nothing(
     assert (tmp_path / "silent" / "best.keras").exists()
 
 
+def test_a_line_an_epoch_names_what_a_person_looks_at_and_fits_a_terminal(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(data, tmp_path / "run", "paper", 2)) == 0
+    row = Run(tmp_path / "run").progress().history[0]
+    first, last = (line for line in capsys.readouterr().err.splitlines() if line.startswith("INFO epoch "))
+    said = f"INFO epoch 1 of 2: loss {row['loss']:.3f} (validation {row['val_loss']:.3f}), accuracy {row['accuracy']:.1%} "
+    assert first.startswith(f"{said}({row['val_accuracy']:.1%}), best, at most ")
+    assert first.endswith(" min left") and "left" not in last
+    assert max(map(len, (first, last))) <= 100
+
+
 def test_an_ensemble_prints_one_document_or_nothing(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
