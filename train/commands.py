@@ -69,22 +69,23 @@ def dataset_split(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """`leukoscope train`."""
-    import train.quiet  # noqa: F401 - before TensorFlow is loaded
-
     if options.task != "classes":
         if options.network:
             raise InputError(
                 "--network goes with --task classes; the networks for fields have none to choose"
             )
+        import train.quiet
         from train.fields.command import train as train_fields
 
         return train_fields(options)
-
+    # What is wrong with these is told before TensorFlow is loaded, which takes seconds.
+    asked = None if options.resume else _asked(options)
+    import train.quiet  # noqa: F401 - before TensorFlow is loaded
     from train.fit import training as fit
     from train.fit.run import Run
     from train.fit.start import check_start, resumed_limit
 
-    if options.resume:
+    if asked is None:
         run = Run(options.out)
         run.recipe()
         data = run.data_set(options.data, options.positive)
@@ -99,8 +100,7 @@ def train(options: argparse.Namespace) -> int:
             )
     else:
         Run.refuse_existing(options.out)
-        data = datasets.load(options.data, options.positive)
-        split, recipe = _training_split(options, data), _recipe(options)
+        data, split, recipe = asked
         check_start(recipe, split, data, _weights(options, recipe), options.teacher, options.out)
         run = Run.create(options.out, recipe, split, _settings(options, data, recipe))
     try:
@@ -115,6 +115,12 @@ def train(options: argparse.Namespace) -> int:
     sources = shlex.join(str(source) for source in options.data or []) or "DIR"
     console.note(f"next: leukoscope evaluate {shlex.quote(str(options.out))} --data {sources} --out report")
     return 0
+
+
+def _asked(options: argparse.Namespace) -> tuple[datasets.DataSet, splits.Split, recipes.Recipe]:
+    """The data, split and recipe of a new training."""
+    data = datasets.load(options.data, options.positive)
+    return data, _training_split(options, data), _recipe(options)
 
 
 def _facts(progress: "Progress") -> dict[str, object]:
@@ -187,13 +193,13 @@ def _training_split(options: argparse.Namespace, data: datasets.DataSet) -> spli
 
 def evaluate(options: argparse.Namespace) -> int:
     """`leukoscope evaluate`."""
-    from train.evaluate import evaluation, report
-    from train.evaluate.predictions import named, rows_of
-
     if options.cross_validate:
         return _cross_validate(options)
     _refuse_training_options(options)
     levels, subject = noise_levels(options.noise), _run_or_model(options.subject)
+    from train.evaluate import evaluation, report
+    from train.evaluate.predictions import named, rows_of
+
     scorer, own = evaluation.load_scorer(subject)
     data = datasets.load(options.data, options.positive, scorer.classes)
     split = _split_to_judge(options, data, own)
