@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 import keras
 import numpy as np
 
+from edge.bench import drawn_images
+from edge.imaging.preprocess import prepare
 from train.data.dataset import Cell
 from train.fit import recipe as recipes
 from train.fit.batches import TrainingBatches
@@ -22,17 +24,18 @@ from train.fit.recipe import Recipe
 from train.fit.training import new_model
 
 IMAGES = 512
+DRAWN_PX = 450
 
 
 def measure(recipe: Recipe, seconds: float, rounds: int) -> tuple[list[float], list[float]]:
     """Images per second of the input pipeline alone and of training steps alone, alternately.
 
     Args:
-        recipe: its crops are random pixels read through a memory map, as from the crop cache.
+        recipe: its crops are drawn cells, read through a memory map, as from the crop cache.
         seconds: of each measurement.
         rounds: measurements of each kind.
     """
-    with _random_batches(recipe) as batches:
+    with _drawn_batches(recipe) as batches:
         model = new_model(recipe, NO_WEIGHTS, len(batches))
         inputs, targets = batches[0]
         model.train_on_batch(inputs, targets)
@@ -55,7 +58,7 @@ def measure_fit(recipe: Recipe, rounds: int) -> tuple[list[float], list[float]]:
         recipe: as in `measure`; its noise and augmentation are drawn anew for the first, and lie ready for the second.
         rounds: epochs of each, after one of each that is not counted.
     """
-    with _random_batches(recipe) as batches:
+    with _drawn_batches(recipe) as batches:
         model = new_model(recipe, NO_WEIGHTS, len(batches))
         made = [batches[number] for number in range(len(batches))]
         inputs, targets = (np.concatenate(part) for part in zip(*made, strict=True))
@@ -77,13 +80,13 @@ def measure_fit(recipe: Recipe, rounds: int) -> tuple[list[float], list[float]]:
 
 
 @contextmanager
-def _random_batches(recipe: Recipe) -> Iterator[TrainingBatches]:
-    """One epoch of random pixels, read through a memory map as from the crop cache."""
-    size = recipe.training_geometry.size
+def _drawn_batches(recipe: Recipe) -> Iterator[TrainingBatches]:
+    """One epoch of drawn cells on black, read through a memory map as from the crop cache."""
+    drawn = [prepare(picture, recipe.training_geometry) for picture in drawn_images(DRAWN_PX, DRAWN_PX)]
     cells = [Cell(str(i), "ALL" if i % 3 else "HEM", str(i % 9), "fold_0") for i in range(IMAGES)]
     with TemporaryDirectory() as folder:
         file = Path(folder) / "crops.npy"
-        np.save(file, np.random.default_rng(0).integers(0, 256, (len(cells), size, size, 3), np.uint8))
+        np.save(file, np.stack([drawn[number % len(drawn)] for number in range(len(cells))]))
         yield TrainingBatches(np.load(file, mmap_mode="r"), cells, recipe, epoch=0)
 
 

@@ -10,7 +10,7 @@ from train.studies import throughput
 def test_train_and_keras_fit_take_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput, "IMAGES", 16)
     recipe = recipes.changed(recipes.load("leukoscope"), ["model.size=32", "fit.batch=8"])
-    with throughput._random_batches(recipe) as batches:
+    with throughput._drawn_batches(recipe) as batches:
         shown = sum(len(batches[number][0]) for number in range(len(batches)))
     assert shown >= 16
     ours, plain = throughput.measure_fit(recipe, rounds=2)
