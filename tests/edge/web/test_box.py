@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ def box(broker: Mosquitto) -> Iterator[Box]:
     made.stop()
 
 
+def done(work: Coroutine[Any, Any, Any]) -> Any:
+    """The work's answer; in a loop of a thread of its own, since a browser's loop runs in the tests' own thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
 def after_sending(monkeypatch: pytest.MonkeyPatch, then: Callable[[str, int], None]) -> None:
     """Calls `then(topic, times)` after each message was sent and before who sent it goes on."""
     send, counts = BrokerClient.send, dict[str, int]()
@@ -62,7 +69,7 @@ def test_a_command_that_nobody_hears_ends_however_soon_the_broker_says_so(
         await asyncio.wait_for(box.command("capture"), 20)
 
     with pytest.raises(BoxError, match="does not answer"):
-        asyncio.run(ask())
+        done(ask())
 
 
 def test_the_live_picture_is_asked_for_again_after_an_error(
@@ -89,7 +96,7 @@ def test_the_live_picture_is_asked_for_again_after_an_error(
                 await view
 
     with caplog.at_level(logging.INFO):
-        asyncio.run(watch())
+        done(watch())
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
         "live picture: unexpected error; this one is skipped"
     ]
@@ -103,5 +110,5 @@ def test_a_command_that_the_broker_does_not_take_is_a_fault_of_the_broker(
 
     after_sending(monkeypatch, refuse)
     with pytest.raises(BoxError, match="larger than the 20 bytes") as caught:
-        asyncio.run(box.command("capture"))
+        done(box.command("capture"))
     assert caught.value.code == "broker"
