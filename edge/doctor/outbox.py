@@ -9,7 +9,7 @@ import msgspec
 from edge.doctor.findings import Finding, failed, ok, warning
 from edge.doctor.running import in_use
 from edge.errors import LeukoscopeError
-from edge.outbox.file import held_in
+from edge.outbox.file import Held, held_in
 from edge.outbox.settings import fields_file
 from edge.settings import Settings
 
@@ -33,33 +33,37 @@ def outbox(settings: Settings) -> Finding:
             return failed(
                 "outbox", f"{error}; at its next start the daemon takes over what can be read of it"
             )
-        if held.aside:
-            sequence, reason = held.aside[-1]
-            return warning(
-                "outbox",
-                f"{file}: {len(held.aside)} records are set aside and not sent, the last of them {sequence}: {reason}; "
-                "they are in the table aside of that file",
-            )
-        used_mb = held.used_bytes / 2**20
-        if used_mb > NEARLY_FULL * settings.outbox.max_mb:
-            return warning(
-                "outbox",
-                f"{file}: {used_mb:.0f} MB of [outbox] max_mb = {settings.outbox.max_mb} are used, {held.waiting} records "
-                "wait for the broker; when it is full no new frames are taken",
-            )
-        if held.waiting and file != cells and settings.camera.view == "cell":
-            return warning(
-                "outbox",
-                f'{file}: {held.waiting} records of fields wait, and are not sent while [camera] view is "cell"; set it to '
-                '"field" once more to send them',
-            )
+        if trouble := _trouble(held, settings, of_fields=file != cells):
+            return warning("outbox", f"{file}: {trouble}")
         if held.waiting:
             waiting.append(f"{held.waiting} {'records' if file == cells else 'records of fields'} wait")
-    place = _outbox_place(settings)
+    place = _place(settings)
     return msgspec.structs.replace(place, message="; ".join([place.message, *waiting]))
 
 
-def _outbox_place(settings: Settings) -> Finding:
+def _trouble(held: Held, settings: Settings, of_fields: bool) -> str:
+    """What a person has to know of what an outbox holds; "" if all is well."""
+    if held.aside:
+        sequence, reason = held.aside[-1]
+        return (
+            f"{len(held.aside)} records are set aside and not sent, the last of them {sequence}: {reason}; "
+            "they are in the table aside of that file"
+        )
+    used_mb = held.used_bytes / 2**20
+    if used_mb > NEARLY_FULL * settings.outbox.max_mb:
+        return (
+            f"{used_mb:.0f} MB of [outbox] max_mb = {settings.outbox.max_mb} are used, {held.waiting} records "
+            "wait for the broker; when it is full no new frames are taken"
+        )
+    if held.waiting and of_fields and settings.camera.view == "cell":
+        return (
+            f'{held.waiting} records of fields wait, and are not sent while [camera] view is "cell"; set it to '
+            '"field" once more to send them'
+        )
+    return ""
+
+
+def _place(settings: Settings) -> Finding:
     """Whether records can be written."""
     file = Path(settings.outbox.file)
     if in_use(settings):

@@ -337,11 +337,6 @@ def held_in(file: Path) -> Held:
     return Held(found.records - found.kept.records, found.used_bytes, aside)
 
 
-def set_aside_in(file: Path) -> list[tuple[int, str]]:
-    """What an outbox has set aside, sequence and reason; see `held_in`."""
-    return held_in(file).aside
-
-
 def _of_file(file: Path, error: Exception) -> LeukoscopeError:
     """The same error, as one of this outbox; an InputError stays an InputError."""
     remedy = (

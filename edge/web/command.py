@@ -76,7 +76,12 @@ def make_parts(settings: Settings, listen: str, loopback: bool, config: Path | N
         settings=shown_settings(settings),
         report=lambda specimen, language: render(
             summary_of(
-                store.results(), specimen, archive, settings.model.file, Path(settings.model.directory)
+                store.results(),
+                specimen,
+                archive,
+                settings.model.file,
+                Path(settings.model.directory),
+                store.checked_cells,
             ),
             language=language,
         ),

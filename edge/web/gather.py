@@ -26,7 +26,12 @@ LARGEST_PICTURE_BYTES = 4 * 2**20
 
 
 def summary_of(
-    results: Results, specimen: str, pictures: Path | None, model: str, directory: Path | None = None
+    results: Results,
+    specimen: str,
+    pictures: Path | None,
+    model: str,
+    directory: Path | None = None,
+    checked: Checked | None = None,
 ) -> Summary:
     """Read one specimen from a database.
 
@@ -37,6 +42,7 @@ def summary_of(
         model: a model file, or the name of an installed one, whose card gives the errors if it is the one that
             made the records; "" for the default one.
         directory: of the box's installed models, or None: those that made the records are looked for there too.
+        checked: of a process that asks again and again, so that it need not read every review each time; or None.
 
     Raises:
         InputError: the database has no cell of this specimen.
@@ -54,7 +60,7 @@ def summary_of(
     summary = summarise(
         specimen,
         _cells(found, newest),
-        Checked().counts(results),
+        (checked or Checked()).counts(results),
         None if last is None else errors_in(last.calibration, last.adaptation),
         agreements((review.cell, review.reviewer, review.label) for review in said),
         {sha256: card.adaptation for sha256, card in cards.items() if card.adaptation is not None},

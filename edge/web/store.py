@@ -34,7 +34,7 @@ class Store:
     def __init__(self, target: str, own: Classes | None = None):
         self._target, self._own = target, own
         self._open: Results | None = None
-        self._checked = Checked()
+        self.checked_cells = Checked()
         self._classes: tuple[float, list[Classes]] = float("-inf"), []
 
     def close(self) -> None:
@@ -42,7 +42,7 @@ class Store:
         if self._open is not None:
             self._open.close()
             self._open = None
-            self._checked.forget()
+            self.checked_cells.forget()
 
     def results(self) -> Results:
         """The database.
@@ -160,7 +160,7 @@ class Store:
 
     def checked(self, sha256: str) -> dict[str, Any]:
         """How many cells of a model file this laboratory has given a class, and whether that is enough."""
-        reviewed = self._checked.counts(self.results()).get(sha256, 0)
+        reviewed = self.checked_cells.counts(self.results()).get(sha256, 0)
         return {"reviewed": reviewed, "needed": CHECKED_FROM, "checked": reviewed >= CHECKED_FROM}
 
     def _reviewed(self, reviewer: str = "") -> Any:

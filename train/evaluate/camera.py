@@ -6,6 +6,7 @@ to the network's own pixels, as in the paper, where no averaging removes it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import Geometry, prepare
 from train.data.dataset import Cell
 from train.evaluate.metrics import THRESHOLD, number, weighted_auc
+from train.fit import shots
 from train.fit.augment import add_noise
 
 Change = Callable[[Pixels], Pixels]
@@ -95,13 +97,7 @@ def sized(factor: float) -> Change:
 
 def compressed(quality: int) -> Change:
     """Through JPEG with 4:2:0 colours and back, as USB cameras send."""
-
-    def change(pixels: Pixels) -> Pixels:
-        bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-        _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-        return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)  # type: ignore[return-value]
-
-    return change
+    return partial(shots.compressed, quality=quality)
 
 
 def coarse_colours(pixels: Pixels) -> Pixels:

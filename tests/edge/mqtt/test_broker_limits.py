@@ -14,7 +14,7 @@ from edge.logger.subscriber import Subscriber
 from edge.mqtt.check import check_broker
 from edge.mqtt.publisher import Publisher
 from edge.mqtt.settings import MqttSettings
-from edge.outbox.file import set_aside_in
+from edge.outbox.file import held_in
 from edge.outbox.queue import Outbox
 
 
@@ -45,7 +45,7 @@ def test_a_packet_limit_sets_aside_what_is_larger_and_the_doctor_names_it(
         broker.start()
         state = published(broker, outbox)
         assert state == "connected, MQTT 5; the broker's limits: packets of 900 bytes at most"
-        assert outbox.aside == len(set_aside_in(outbox.file)) == 10
+        assert outbox.aside == len(held_in(outbox.file).aside) == 10
         assert caplog.text.count("the broker's limits: packets of 900 bytes") == 1
         well, said = check_broker(MqttSettings(port=broker.port), "box")
     assert not well

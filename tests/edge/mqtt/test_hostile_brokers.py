@@ -20,7 +20,7 @@ from edge.mqtt import acknowledgements, unsendable
 from edge.mqtt import delivery as delivering
 from edge.mqtt.publisher import Publisher
 from edge.mqtt.settings import MqttSettings
-from edge.outbox.file import set_aside_in
+from edge.outbox.file import held_in
 from edge.outbox.queue import Outbox
 
 RECORDS = 30
@@ -172,7 +172,7 @@ def delivered(outbox: Outbox, peer: Peer, publisher: Publisher, long: set[int]) 
     eventually(lambda: not outbox.depth(), 90)
     assert peer.sequences() == set(range(1, 11)) - long
     outbox.flush()
-    assert {sequence for sequence, _ in set_aside_in(outbox.file)} == long
+    assert {sequence for sequence, _ in held_in(outbox.file).aside} == long
     assert outbox.aside == len(long)
     assert publisher.hangs() == "" and threads.dead() == {}
 
@@ -189,7 +189,7 @@ def test_what_is_larger_than_the_broker_takes_is_set_aside_by_name_and_the_rest_
         delivered(outbox, peer, publisher, {1, 5, 10})
         assert all(
             "larger than the 1000 bytes that the broker takes" in reason
-            for _, reason in set_aside_in(outbox.file)
+            for _, reason in held_in(outbox.file).aside
         )
         assert publisher.state().endswith("the broker's limits: packets of 1000 bytes at most")
         publisher.publish_health(b" " * 1200)
@@ -247,7 +247,7 @@ def test_a_record_that_alone_is_refused_is_set_aside_and_one_that_all_share_is_n
             outbox.accept(make_record())
             time.sleep(0.3)  # others go on being taken between its refusals
         eventually(lambda: not outbox.depth(), 30)
-        assert [sequence for sequence, _ in set_aside_in(outbox.file)] == [3]
+        assert [sequence for sequence, _ in held_in(outbox.file).aside] == [3]
         assert peer.sequences() == set(range(1, 11)) - {3}
         publisher.stop(2)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import edge.outbox.queue as queue_module
 from edge.errors import InputError, LeukoscopeError
-from edge.outbox.file import OutboxFile, set_aside_in
+from edge.outbox.file import OutboxFile, held_in
 from edge.outbox.queue import Outbox
 from edge.records import NAME_LENGTH, RECORD_BYTES, TEXT_LENGTH, Record, decode_record, encode
 
@@ -132,7 +132,7 @@ def test_a_row_that_is_no_record_is_put_aside_and_those_behind_it_go_on(tmp_path
         eventually(lambda: outbox.aside == 3, 10)
         assert outbox.recovered == "" and outbox.depth() == 17
         assert outbox.report()["aside"] == 3 and "verdict" in str(outbox.report()["aside_reason"])
-    assert [sequence for sequence, _ in set_aside_in(file)] == [1, 2, 7]
+    assert [sequence for sequence, _ in held_in(file).aside] == [1, 2, 7]
     with closing(Outbox(file)) as outbox:
         assert outbox.aside == 3 and "verdict" in str(outbox.report()["aside_reason"])
 
@@ -158,7 +158,7 @@ def test_what_cannot_be_sent_is_set_aside_by_the_publisher_and_survives_a_restar
         outbox.set_aside(3, "1,200 bytes: this broker takes 500")
         outbox.flush()
         assert (outbox.aside, outbox.depth()) == (1, 19) and 3 not in rows(outbox)
-    assert set_aside_in(file) == [(3, "1,200 bytes: this broker takes 500")]
+    assert held_in(file).aside == [(3, "1,200 bytes: this broker takes 500")]
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "hard", "relative"])
@@ -355,7 +355,7 @@ def test_an_outbox_of_the_version_before_goes_on(tmp_path: Path) -> None:
         db.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL)")
         db.execute("INSERT INTO meta VALUES ('last_sequence', 7)")
         db.execute("INSERT INTO records VALUES (7, ?)", (encode(record),))
-    assert set_aside_in(file) == []
+    assert held_in(file).aside == []
     with closing(Outbox(file)) as outbox:
         assert outbox.recovered == "" and rows(outbox) == {7: record.id}
         assert outbox.accept(make_record()).result(5).sequence == 8
