@@ -96,14 +96,14 @@ arm64-parity: $(VENV)/.dev $(ARM64_ROOT)
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.demo: pyproject.toml tests/dev.lock | $(VENV)/bin/python
 	@echo "Installing what the demo needs into $(VENV): about a minute, longer on a slow line."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/dev.lock -e '.[demo]'
 	touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.dev: pyproject.toml tests/dev.lock | $(VENV)/bin/python
 	@echo "Installing TensorFlow and the test tools into $(VENV): about 600 MB, 2 to 10 minutes, once."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint tests/dev.lock -e '.[dev]'
 	touch $@ $(VENV)/.demo
 
 # The tests drive a real broker. As root it is installed; otherwise they skip and say why.
@@ -170,14 +170,18 @@ DEB_SUITE ?= bookworm
 deb-test:
 	tests/systemd/deb_in_root.sh $(DEB_ROOTS) $(DEB_SUITE)
 
-# The packages of a box with their hashes: for systems with numpy 2, and with numpy 1 (Debian 12, JetPack 6). Run it
-# when a dependency changes.
-LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --extra box \
-  --custom-compile-command "make lock" pyproject.toml systemd/build-requirements.in
+# The packages of a box with their hashes: for systems with numpy 2, and with numpy 1 (Debian 12, JetPack 6). The tests
+# and the demo run with the same versions, so that a release of tomorrow breaks nobody's clone. Run it when a
+# dependency changes; the newest of all: make lock NEWEST=--upgrade
+NEWEST ?=
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-emit-index-url \
+  --custom-compile-command "make lock" pyproject.toml
+BOX := systemd/build-requirements.in --extra box --generate-hashes
 lock: | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(LOCK) --output-file systemd/box.lock
-	echo 'numpy<2' | $(LOCK) --constraint - --output-file systemd/box-numpy1.lock
+	$(LOCK) $(BOX) $(NEWEST) --output-file systemd/box.lock
+	echo 'numpy<2' | $(LOCK) $(BOX) $(NEWEST) --constraint - --output-file systemd/box-numpy1.lock
+	$(LOCK) --extra dev $(NEWEST) --constraint systemd/box.lock --output-file tests/dev.lock
 
 # The tests of edge on other Pythons than the one of .venv, the oldest and the newest that are supported, each in an
 # environment of its own: make pythons PYTHONS="python3.10 python3.13" PYTHON_TESTS=tests/edge
@@ -188,7 +192,7 @@ pythons:
 	  if [ $$python = none ]; then echo "no other Python here: make pythons PYTHONS=python3.13"; break; fi; \
 	  folder=$(VENV)-$$(basename $$python); echo "tests of edge on $$($$python -V)"; \
 	  [ -e $$folder/.ready ] || { $$python -m venv $$folder && \
-	    $$folder/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' && touch $$folder/.ready; } || exit 1; \
+	    $$folder/bin/python -m pip install --quiet --disable-pip-version-check --constraint tests/dev.lock -e '.[test]' && touch $$folder/.ready; } || exit 1; \
 	  $$folder/bin/python -m pytest -p no:cacheprovider -r fE $(PYTHON_TESTS) || exit 1; done
 
 # A virtual ARM box, built once outside the project (about an hour), and the project put through its paces on it.

@@ -3,6 +3,7 @@
 python -m edge.asyncapi > docs/asyncapi.json
 """
 
+import inspect
 import sys
 from typing import Any
 
@@ -102,6 +103,9 @@ def _schemas() -> dict[str, Any]:
     types = [Record, FieldRecord, Status, SpecimenMessage, Answer, *REQUESTS.values()]
     _, schemas = msgspec.json.schema_components(types, ref_template=_SCHEMAS + "{name}")
     schemas["Health"], schemas["View"] = _HEALTH, _VIEW
+    for schema in schemas.values():
+        if "description" in schema:  # a docstring: some versions of msgspec leave its indentation
+            schema["description"] = inspect.cleandoc(schema["description"])
     for name in ("Record", "FieldRecord"):
         schemas[name]["description"] += f" {NOTICE.capitalize()}."
     # The classes have the names of the model file; those that ship name them ALL and HEM.
