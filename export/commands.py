@@ -1,7 +1,6 @@
 """`leukoscope export`: a run → the one model file, with its parity report and card."""
 
 import argparse
-import json
 import logging
 import math
 import tempfile
@@ -123,7 +122,7 @@ def _report(
     """Print the result; raised as an error if int8 is not as good as float."""
     reasons = refusals(manifest.parity, cells, options.max_drop)
     if options.json:
-        print(json.dumps(_facts(options.out, manifest, folder, reasons), allow_nan=False), flush=True)
+        console.document(_facts(options.out, manifest, folder, reasons))
     else:
         _summarise(options.out, manifest, folder)
     if options.limit:

@@ -1,7 +1,6 @@
 """`leukoscope compare`: runs side by side on the same cells, with what each costs as the int8 file of a box."""
 
 import argparse
-import json
 import logging
 import shlex
 import sys
@@ -78,7 +77,7 @@ def compare(options: argparse.Namespace) -> int:
         log.info(
             "%s: compare.html, compare.json, confusion.png, bars.png, noise.png, cameras.png", options.out
         )
-    print(json.dumps(made.json(), allow_nan=False) if options.json else text(contestants, made.differences))
+    console.figures(options.json, made.json(), lambda: text(contestants, made.differences))
     for note in made.notes:
         console.warn(note)
     console.note(NOTICE)

@@ -1,7 +1,6 @@
 """The commands for data sets, training and evaluation; their options are in edge.cli.host."""
 
 import argparse
-import json
 import logging
 import shlex
 import sys
@@ -289,7 +288,7 @@ def _finish(made: "report.Report", out: Path | None, *, as_json: bool, last: str
         report.write(out, made)
         log.info("%s: report.html, metrics.json, predictions.csv and plots", out)
     if as_json:
-        print(json.dumps(list(made.rows), allow_nan=False))
+        console.document(list(made.rows))
     else:
         print(report.text(made.rows, made.new_patients, made.seen_name))
         if made.camera_suite:

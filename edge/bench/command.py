@@ -5,12 +5,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from edge.bench import DRAWN_SIDE_PX, drawn_images, parts
 from edge.bench import bench as run_bench
 from edge.bench.report import format_delivery, format_family, format_table, plot
 from edge.errors import InputError
+from edge.host.terminal import console
 from edge.host.terminal.progress import progress
 from edge.imaging.cores import use_cores
 from edge.imaging.files import find_images, read_image
@@ -71,7 +70,7 @@ def _one(
         seconds = options.seconds or DELIVERY_SECONDS
         results["delivery"] = deliver(model, images, options.runs, threads, options.deliver, seconds, step)
     if options.json:
-        print(msgspec.json.encode(results).decode(), flush=True)
+        console.document(results)
     return results
 
 
@@ -80,8 +79,11 @@ def _fields(options: argparse.Namespace, model: ModelFile, images: list[Pixels])
 
     use_cores(options.threads[0])
     results = bench_fields(model, images, options.runs, options.threads[0])
-    lines = [msgspec.json.encode(result).decode() for result in results]
-    print("\n".join(lines) if options.json else format_table(results), flush=True)
+    if options.json:
+        for result in results:
+            console.document(result)
+    else:
+        print(format_table(results), flush=True)
     return 0
 
 
@@ -121,7 +123,7 @@ def _flat_memory(options: argparse.Namespace, model: ModelFile, images: list[Pix
         memory = flat_memory(
             model, images, options.memory, options.deliver or "", seconds, step, options.field
         )
-    print(msgspec.json.encode(memory).decode() if options.json else format_table(memory), flush=True)
+    console.figures(options.json, memory, lambda: format_table(memory))
     return 0 if memory["flat"] else 1
 
 
@@ -130,5 +132,5 @@ def _start(options: argparse.Namespace, model: ModelFile, images: list[Pixels]) 
 
     with progress("starts, then idle", start.parts(), not options.json, by_itself=False) as (step, _):
         results = start.start_and_idle(model, images, step=step)
-    print(msgspec.json.encode(results).decode() if options.json else start.format_table(results), flush=True)
+    console.figures(options.json, results, lambda: start.format_table(results))
     return 0

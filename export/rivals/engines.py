@@ -7,10 +7,10 @@ own layout, and outputs are not copied.
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -18,6 +18,7 @@ from edge.bench import DRAWN_SIDE_PX, WARM_UP_RUNS, drawn_images, percentiles
 from edge.bench.command import asked_images, asked_models
 from edge.bench.machine import conditions, machine
 from edge.errors import LeukoscopeError
+from edge.host.terminal import console
 from edge.imaging.balance import balanced
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import prepare
@@ -43,9 +44,7 @@ def command(options: argparse.Namespace) -> int:
     for model in models:
         for threads in options.threads:
             results = compare(model, images, options.runs, threads)
-            print(
-                msgspec.json.encode(results).decode() if options.json else format_table(results), flush=True
-            )
+            console.figures(options.json, results, partial(format_table, results))
     return 0
 
 

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
@@ -31,6 +31,7 @@ from edge.bench.stages import TIMEOUT_S, HeldCamera
 from edge.cameras.capture import Capture
 from edge.daemon.pipeline import Pipeline
 from edge.errors import LeukoscopeError
+from edge.host.terminal import console
 from edge.imaging.cores import use_cores
 from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import prepare
@@ -80,7 +81,7 @@ def command(options: argparse.Namespace) -> int:
     for model in models:
         use_cores(options.threads[0])
         results = compare(model, images, options.runs, options.threads[0], options.deliver or "")
-        print(msgspec.json.encode(results).decode() if options.json else format_table(results), flush=True)
+        console.figures(options.json, results, partial(format_table, results))
     return 0
 
 

@@ -9,10 +9,12 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import methodcaller
 from typing import IO
 
 from edge.host.journal import safe_lines
+from edge.host.text import safe_json
 
 
 class _Mode:
@@ -44,16 +46,22 @@ def summary(text: str) -> None:
 
 
 def document(content: object) -> None:
-    """Print one JSON document to standard output, in ASCII: no text in it can steer a terminal.
+    """Print one JSON document in a line to standard output: no text in it can steer a terminal.
 
     Args:
-        content: JSON values, or what msgspec makes such of.
+        content: JSON values, what msgspec makes such of, or NumPy's scalars. NaN and infinity become null.
     """
-    import json
-
     import msgspec
 
-    print(json.dumps(content, default=msgspec.to_builtins), flush=True)
+    print(safe_json(msgspec.json.encode(content, enc_hook=methodcaller("item"))), flush=True)
+
+
+def figures(as_json: bool, content: object, table: Callable[[], str]) -> None:
+    """Print what was asked for, with --quiet too: as one JSON document, or the table for people."""
+    if as_json:
+        document(content)
+    else:
+        print(table(), flush=True)
 
 
 def result(as_json: bool, content: object, *lines: str) -> None:
