@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from edge.errors import LeukoscopeError
-from edge.host.terminal import console
+from edge.host.terminal import console, markdown
 from edge.host.text import harmless, safe_json
 from edge.model.adaptation import Adaptation
 from edge.model.file import ModelFile, read_model, verify
@@ -71,11 +71,11 @@ def show_command(options: argparse.Namespace) -> int:
     if options.manifest:
         print(safe_json(msgspec.json.format(encoded, indent=2)))
         return 0
-    for line in model.card.rstrip().splitlines():  # a file may come from anyone
-        print(harmless(line, LONGEST_LINE))
-    print("\n## This file")
+    # A file may come from anyone.
+    card = [harmless(line, LONGEST_LINE) for line in model.card.rstrip().splitlines()]
+    markdown.show("\n".join([*card, "", "## This file"]))
     for name, value in _facts(model).items():
-        print(f"{name:<16} {harmless(value, LONGEST_LINE)}")
+        print(f"{name:<13} {harmless(value, LONGEST_LINE)}")
     console.summary(f"the whole manifest: leukoscope model show {options.file or model.path.stem} --manifest")
     return 0
 
