@@ -30,6 +30,19 @@ def harmless(text: object, limit: int = LIMIT) -> str:
     return cut
 
 
+def shortened(path: str, columns: int) -> str:
+    """A path or address in so many characters: its end, which tells files apart, after "…"; from a folder on if one fits.
+
+    Args:
+        columns: 2 or more.
+    """
+    if len(path) <= columns:
+        return path
+    end = path[1 - columns :]
+    folder = end.find("/")
+    return CUT + (end[folder:] if 0 <= folder < len(end) - 1 else end)
+
+
 def safe_json(encoded: bytes) -> str:
     """JSON as text with what a terminal would interpret as \\u escapes: the same document.
 

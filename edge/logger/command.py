@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import logging
+import shutil
 import signal
 import sys
 import threading
@@ -12,8 +13,8 @@ from typing import Protocol
 import msgspec
 
 from edge.errors import LeukoscopeError
-from edge.host.text import harmless, safe_json
-from edge.logger.addresses import shown
+from edge.host.terminal import console
+from edge.host.text import harmless, safe_json, shortened
 from edge.logger.moments import LONGEST
 from edge.logger.stores.sinks import open_sink
 from edge.logger.subscriber import Subscriber
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 FILES = ("password_file", "ca_file", "cert_file", "key_file")
 POLL_S = 0.5
+_LEAST_NAME = 24
+"""Characters of the target's name that are shown however narrow the terminal is."""
 
 
 class View(Protocol):
@@ -95,7 +98,7 @@ def command(options: argparse.Namespace) -> int:
     except LeukoscopeError:
         sink.close()
         raise
-    log.info("storing results of %s to %s; %s", shown(options.broker), sink.name, NOTICE)
+    _tell_target(sink.name)
     with _view(sink.name, lambda: "stopped" if stop.is_set() else subscriber.state(), options) as view:
         count = Count(view)
         subscriber.on_stored = count.stored
@@ -108,6 +111,16 @@ def command(options: argparse.Namespace) -> int:
     if not alive:
         raise LeukoscopeError("a thread of the logger has ended, see the log above; start the logger again")
     return 0
+
+
+def _tell_target(name: str) -> None:
+    """Where results go, and what they are, in a line each: a terminal's width at most."""
+    told = "storing results to "
+    if console.is_terminal(sys.stderr):
+        room = shutil.get_terminal_size().columns - len(f"INFO {told}")
+        name = shortened(name, max(_LEAST_NAME, room))
+    log.info("%s%s", told, name)
+    log.info("%s", NOTICE)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from edge.host.text import harmless
+from edge.host.text import harmless, shortened
 from edge.logger.moments import local, zone
 from edge.notice import NOTICE
 from edge.records import Record
@@ -31,6 +31,8 @@ LATEST = 100
 SPECIMENS, SPECIMENS_KEPT = 6, 1000
 REDRAWS_PER_S = 4
 NAME_WIDTH, SOURCE_WIDTH = 24, 40
+# Characters of the target's name that are shown beside however long a state.
+SHORTEST_TARGET = 24
 # Lines of a table that hold no result: its borders and its head.
 FRAME_LINES = 4
 _REFER_COLOUR, _OTHER_COLOUR, _CLASS_COLOURS = "yellow", "blue", ("red", "green")
@@ -98,10 +100,11 @@ class LiveTable:
             classes = list(self._classes) or [SHIPPED]
             totals = [(key, counts.copy()) for key, counts in list(self._totals.items())[-SPECIMENS:]]
         rate = stored / max(1e-9, time.monotonic() - self._began)
-        line = f"{stored} stored ({rate:.1f}/s), {again} duplicates; {self._state()} → {self._target}"
+        line = harmless(f"{stored} stored ({rate:.1f}/s), {again} duplicates; {self._state()} → ")
+        target = shortened(harmless(self._target), max(SHORTEST_TARGET, options.max_width - len(line)))
         head = [
             Text(f"{NOTICE.capitalize()}. One cell decides nothing.", style="bold", overflow="ellipsis"),
-            Text(harmless(line), overflow="ellipsis"),
+            Text(line + target, overflow="ellipsis"),
         ]
         # The last line of a terminal holds the cursor.
         room = options.size.height - 1 - sum(len(text.wrap(console, options.max_width)) for text in head)

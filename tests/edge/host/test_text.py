@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.host.text import harmless, safe_json, spreadsheet_cell
+from edge.host.text import harmless, safe_json, shortened, spreadsheet_cell
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,23 @@ def test_json_for_a_terminal_is_the_same_document(text: str) -> None:
     assert msgspec.json.decode(shown) == {text: [text]}
     assert not set(shown) & set("\x1b\x9b\u202e\U000e0001\u2028")
     assert "Müller" in shown or "Müller" not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "columns", "shown"),
+    [
+        ("results.db", 10, "results.db"),
+        ("sqlite:////home/lab/november/results.db", 22, "…/november/results.db"),
+        ("sqlite:////home/lab/november/results.db", 12, "…/results.db"),
+        ("sqlite:////home/lab/november/results.db", 8, "…ults.db"),
+        ("/home/lab/november/", 6, "…mber/"),
+    ],
+)
+def test_a_long_path_keeps_its_end(path: str, columns: int, shown: str) -> None:
+    assert shortened(path, columns) == shown
+
+
+@given(st.text(), st.integers(2, 300))
+def test_a_shortened_path_fits_and_a_short_one_is_whole(path: str, columns: int) -> None:
+    shown = shortened(path, columns)
+    assert len(shown) <= columns and (shown == path or len(path) > columns)

@@ -84,6 +84,29 @@ def test_one_line_an_event_where_there_is_no_terminal(mosquitto, tmp_path):
     assert "research and second opinion only" in errors.read_text()
 
 
+def test_the_first_lines_fit_a_terminal_and_are_whole_in_a_pipe(mosquitto, tmp_path):
+    folder = tmp_path / ("laboratory-" * 5) / "november"
+    folder.mkdir(parents=True)
+    target = f"sqlite:///{folder}/results.db"
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
+    with Logger(mosquitto.port, target, "--json", stdout=subprocess.DEVNULL, stderr=theirs, env=environment):
+        shown = ""
+        while "subscribed" not in shown:
+            shown += os.read(ours, 65536).decode()
+    os.close(theirs)
+    os.close(ours)
+    first, second, *_ = shown.splitlines()
+    assert first == "INFO storing results to …/november/results.db"
+    assert second == "INFO research and second opinion only, not a diagnosis"
+    assert max(map(len, shown.splitlines())) <= 80
+
+    with Logger(
+        mosquitto.port, target, "--json", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as logger:
+        assert logger.process.stderr.readline() == f"INFO storing results to {target}\n"
+
+
 def test_a_live_table_on_a_terminal(mosquitto, tmp_path):
     ours, theirs = pty.openpty()
     errors = tmp_path / "errors"

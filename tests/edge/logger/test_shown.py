@@ -34,11 +34,11 @@ HOSTILE = [
 ]
 
 
-def drawn(records, width=120, height=30):
+def drawn(records, width=120, height=30, target="sqlite:////results.db"):
     console = Console(
         file=io.StringIO(), width=width, height=height, force_terminal=True, color_system="standard"
     )
-    table = LiveTable("sqlite:////results.db", lambda: "connected, MQTT 5", console)
+    table = LiveTable(target, lambda: "connected, MQTT 5", console)
     for record, new in records:
         table.stored(record, new)
     console.print(table)
@@ -89,6 +89,14 @@ def test_the_table_fits_the_height_with_the_totals_on_top(width, height):
     assert head < 6
     if height > 20:
         assert any("captured" in line for line in lines[head + 2 :]) and "499" in "\n".join(lines[-3:])
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_long_path_takes_no_line_of_its_own_and_keeps_its_end(width):
+    target = "sqlite:////" + "laboratory/" * 10 + "results.db"
+    lines = plain(drawn([(make_record(), True)], width, target=target)).splitlines()
+    assert lines[1].startswith("1 stored") and lines[1].endswith("laboratory/results.db")
+    assert "┏" in lines[2]
 
 
 def test_cells_that_are_not_lymphoid_are_counted_apart():
