@@ -23,7 +23,9 @@ from export.latency import timed
 from train.commands import noise_levels
 from train.compare import page
 from train.compare.cells import SharedCells, shared_cells
+from train.compare.comparison import Comparison
 from train.compare.figures import Contestant, contestant, differences, with_suites
+from train.compare.lead import lead
 from train.compare.text import text
 from train.data import crops as crop_cache
 from train.data import dataset as datasets
@@ -62,9 +64,10 @@ def compare(options: argparse.Namespace) -> int:
     log.info("the camera suite of all")
     contestants = with_suites(contestants, data, cells)
     contestants = _costs(contestants, runs, data, cells)
-    made = page.Comparison(
+    made = Comparison(
         contestants=contestants,
         differences=differences(contestants, cells),
+        lead=lead(contestants, cells),
         fold=_fold(runs) if cells.same_patients else None,
         same_patients=cells.same_patients,
         machine=machine(),
@@ -77,7 +80,7 @@ def compare(options: argparse.Namespace) -> int:
         log.info(
             "%s: compare.html, compare.json, confusion.png, bars.png, noise.png, cameras.png", options.out
         )
-    console.figures(options.json, made.json(), lambda: text(contestants, made.differences))
+    console.figures(options.json, made.json(), lambda: text(contestants, made.differences, made.sentence()))
     for note in made.notes:
         console.warn(note)
     console.note(NOTICE)

@@ -188,11 +188,15 @@ def test_runs_side_by_side(
         rival["test_cells"][0]["accuracy"] - ours["test_cells"][0]["accuracy"]
     )
     assert found["paper"]["rivals"][1]["accuracy"] == [92.2, 94.0, 87.2]
+    assert sorted([found["lead"]["run"], found["lead"]["next"]]) == sorted(QUICK)
+    first_line = said.splitlines()[0]
+    assert " is ahead of " in first_line or " are level on " in first_line
 
     page = Page()
     page.feed((out / "compare.html").read_text())
     assert not page.outside and page.pictures == 4
     text = " ".join(page.words)
+    assert text.index("Result") < text.index(first_line) < text.index("Differences")
     assert "92.2 / 94 / 87.2" in text and "not a diagnosis" in text and "alnett less mobilenet_m" in text
     for name in ("confusion", "bars", "noise", "cameras"):
         assert (out / f"{name}.png").stat().st_size > 10_000

@@ -133,11 +133,16 @@ def differences(contestants: Sequence[Contestant], cells: SharedCells) -> list[d
         for which, members in ((TEST, cells.test), (NEW, cells.new_patients)):
             if members:
                 row = {"run": other.name, "less": first.name, "cells": which, "n": len(members)}
-                found.append(row | _difference(members, first.scores[which], other.scores[which]))
+                found.append(row | difference(members, first.scores[which], other.scores[which]))
     return found
 
 
-def _difference(members: Sequence[Cell], first: Floats, other: Floats) -> dict[str, Any]:
+def difference(members: Sequence[Cell], first: Floats, other: Floats) -> dict[str, Any]:
+    """How two runs differ on the same cells: other less first, see `differences`: its patients and figures.
+
+    Args:
+        first, other: (N,) float64, their scores of the N cells.
+    """
     is_all, subject = positives(members), patients(members)
     by_patient = paired_intervals(is_all, first, other, subject, "subjects")
     by_cell = paired_intervals(is_all, first, other, subject, "cells")

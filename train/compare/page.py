@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,10 @@ from typing import Any
 from edge.errors import LeukoscopeError
 from edge.host.durable import replace_file
 from train.compare import plots
-from train.compare.figures import DIFFERENCES, NEW, TEST, Contestant
-from train.data.dataset import OFFICIAL_CLASSES, Classes
+from train.compare.comparison import Comparison
+from train.compare.figures import DIFFERENCES, NEW, TEST
+from train.compare.lead import FEW_PATIENTS, deciding, ranked
+from train.data.dataset import Classes
 from train.evaluate import camera, page, paper
 
 _METRICS = (
@@ -30,53 +31,20 @@ _METRICS = (
     ("ece", "Calibration error (ECE)"),
 )
 
-
-@dataclass(frozen=True)
-class Comparison:
-    """Everything that a comparison is made of.
-
-    Attributes:
-        contestants: the first is what the others are compared with.
-        differences: of `train.compare.figures.differences`.
-        fold: the official fold if it is an image split of one; else None.
-        same_patients: whether the test cells are of patients that trained.
-        machine: where the latency was measured, in words.
-        notes: what the reader must know first.
-        facts: how it was made, by name.
-        classes: of the data.
-    """
-
-    contestants: Sequence[Contestant]
-    differences: Sequence[dict[str, Any]]
-    fold: int | None
-    same_patients: bool
-    machine: str
-    notes: Sequence[str] = ()
-    facts: Mapping[str, str] = field(default_factory=dict)
-    classes: Classes = OFFICIAL_CLASSES
-
-    def json(self) -> dict[str, Any]:
-        """As `compare --json` prints it."""
-        return {
-            "fold": self.fold,
-            "machine": self.machine,
-            "notes": list(self.notes),
-            "runs": [
-                {"run": c.name, **c.facts, **c.cost, TEST.replace(" ", "_"): c.rows[TEST]}
-                | ({NEW.replace(" ", "_"): c.rows[NEW]} if NEW in c.rows else {})
-                | {"camera": dict(c.suite)}
-                for c in self.contestants
-            ],
-            "differences": list(self.differences),
-            "paper": {
-                "rivals": [row._asdict() for row in paper.RIVALS],
-                "mobilenet_m": {f"{sigma:g}": row._asdict() for sigma, row in self._paper_rows().items()},
-            },
-            "facts": dict(self.facts),
-        }
-
-    def _paper_rows(self) -> dict[float, paper.PaperRow]:
-        return {} if self.fold is None else paper.RESULTS[self.fold]
+_MEANING = """
+<dl>
+<dt>AUC of the scores</dt><dd>the chance that a cell of {positive} gets a higher score than one of {negative}: 0.5 is
+guessing, 1 is perfect.</dd>
+<dt>Sensitivity</dt><dd>of all {positive} cells, the share that is called {positive}; the rest are missed.</dd>
+<dt>Specificity</dt><dd>of all {negative} cells, the share that is called {negative}; the rest are false alarms.</dd>
+<dt>Calibration error</dt><dd>how far the confidence is from how often it is right: 0.05 is five points.</dd>
+<dt>95 % interval</dt><dd>where the figure may lie with other cells of the same patients or, where it says so, with
+other patients.</dd>
+<dt>Test cells, new patients</dt><dd>after a split by image, the test cells are of patients that trained the runs, and
+their figures come out too good. Only figures of new patients say something about the next patient.</dd>
+</dl>
+<p>All cells are of the data set named below; on other slides nothing was measured.</p>
+"""
 
 
 def write(folder: Path, made: Comparison) -> None:
@@ -101,10 +69,8 @@ def write(folder: Path, made: Comparison) -> None:
 
 def _page(folder: Path, made: Comparison) -> str:
     sections = [
-        page.section("What is compared", _runs(made)),
-        page.section("Metrics", _metrics(made)),
         page.section("Differences", _differences(made)),
-        page.section("Beside the paper", _beside_paper(made)),
+        page.section("All metrics", _metrics(made)),
         page.section("Confusion matrices", _confusions(folder, made)),
         page.section(
             "Bars",
@@ -117,11 +83,58 @@ def _page(folder: Path, made: Comparison) -> str:
         page.section("Image noise", _noise(folder, made)),
         page.section("Other cameras", _cameras(folder, made)),
         page.section("Cost", _cost(made)),
+        page.section("Beside the paper", _beside_paper(made)),
+        page.section("How the runs were trained", _runs(made)),
+        page.section("What the metrics mean", _meaning(made.classes)),
         page.section(
             "Provenance", page.table("Provenance", ("What", "Which"), list(made.facts.items()), kind="facts")
         ),
     ]
-    return page.page("Networks side by side", sections, made.classes)
+    first = [page.section("Result", _result(made))]
+    return page.page("Networks side by side", sections, made.classes, first, explained=False)
+
+
+def _result(made: Comparison) -> str:
+    """Who is ahead, the runs with the best first, and what limits that."""
+    which = deciding(made.contestants)
+    keys = ("auc", "accuracy", "sensitivity", "specificity")
+    rows = [
+        (
+            c.name,
+            *(_value(c.rows[which][0], key) for key in keys),
+            _scaled(c.cost["int8_bytes"], 1e-6),
+            _scaled(c.cost["latency_ms"]),
+        )
+        for c in ranked(made.contestants)
+    ]
+    heads = ("Run", "AUC", "Accuracy", "Sensitivity", "Specificity", "int8, MB", "Latency, ms")
+    first = made.contestants[0].rows[which][0]
+    over = "patients" if first["resampled"] == "subjects" else "cells"
+    body = f"<p><strong>{escape(made.sentence())}</strong></p>\n" if made.sentence() else ""
+    body += page.table(f"{_cells(made, which)}; 95 % intervals over {over}", heads, rows)
+    notes = list(made.notes)
+    short = [c.name for c in made.contestants if c.facts["epochs"] < c.facts["planned_epochs"]]
+    notes += [f"Not at the end of their recipe: {', '.join(short)}."] if short else []
+    return body + "".join(page.paragraph(note, warning=True) for note in notes)
+
+
+def _cells(made: Comparison, which: str) -> str:
+    """Such as "Test cells: 718 of 12 ALL and 3 HEM patients"."""
+    row = made.contestants[0].rows[which][0]
+    return f"{which.capitalize()}: {row['n']} cells of {_patients(row['groups'], made.classes)}"
+
+
+def _patients(groups: Mapping[str, int], classes: Classes) -> str:
+    names = dict(zip(("ALL", "HEM"), classes.names(), strict=True))
+    return " and ".join(f"{count} {names[label]}" for label, count in groups.items()) + " patients"
+
+
+def _scaled(value: float | None, factor: float = 1.0) -> str:
+    return "–" if value is None else f"{value * factor:.2f}"
+
+
+def _meaning(classes: Classes) -> str:
+    return _MEANING.format(positive=escape(classes.positive), negative=escape(classes.negative))
 
 
 def _names(made: Comparison) -> list[str]:
@@ -146,11 +159,7 @@ def _runs(made: Comparison) -> str:
             ("seconds_an_epoch", "Seconds an epoch, median"),
         )
     ]
-    body = "".join(page.paragraph(note, warning=True) for note in made.notes)
-    short = [c.name for c in made.contestants if c.facts["epochs"] < c.facts["planned_epochs"]]
-    if short:
-        body += page.paragraph(f"Not at the end of their recipe: {', '.join(short)}.", warning=True)
-    return body + page.table("Runs", ("", *_names(made)), rows, kind="facts")
+    return page.table("Runs", ("", *_names(made)), rows, kind="facts")
 
 
 def _fact(value: object) -> str:
@@ -170,13 +179,7 @@ def _metrics(made: Comparison) -> str:
             )
             for key in ("auc", "sensitivity", "specificity")
         ]
-        first = made.contestants[0].rows[which][0]
-        patients = " and ".join(f"{count} {label}" for label, count in first["groups"].items())
-        body += page.table(
-            f"{which}: {first['n']} cells of {patients} patients, without noise",
-            ("Metric", *_names(made)),
-            rows + even,
-        )
+        body += page.table(f"{_cells(made, which)}, without noise", ("Metric", *_names(made)), rows + even)
     if made.same_patients:
         body += page.paragraph(
             "The test cells are of patients that trained the runs: these figures do not predict new patients; their intervals resample cells."
@@ -193,11 +196,7 @@ def _value(row: Mapping[str, Any], key: str) -> str:
 
 
 def _differences(made: Comparison) -> str:
-    body = page.paragraph(
-        f"Each run less {made.contestants[0].name}, on the same cells; 95 % intervals, paired: each resample judges both on the same draw. "
-        "Where an interval holds 0, the cells do not tell which is better. Over patients: whole patients drawn within each class; with three "
-        "or fewer in a class it says next to nothing. Over cells: other cells of the same patients."
-    )
+    body = ""
     for row in made.differences:
         lines = [
             (
@@ -209,10 +208,18 @@ def _differences(made: Comparison) -> str:
             for name in DIFFERENCES
             for each in [row["figures"][name]]
         ]
-        patients = " and ".join(f"{count} {label}" for label, count in row["patients"].items())
-        caption = f"{row['run']} less {row['less']}: {row['cells']}, {row['n']} cells of {patients} patients"
+        caption = (
+            f"{row['run']} less {row['less']}: {row['cells']}, {row['n']} cells of "
+            f"{_patients(row['patients'], made.classes)}"
+        )
         body += page.table(caption, ("Figure", "Difference", "Over patients", "Over cells"), lines)
-    return body
+    if not body:
+        return page.paragraph("There is one run.")
+    return body + page.paragraph(
+        "Where a 95 % interval holds 0, the cells do not tell which is better. Over patients: with other patients; with "
+        f"{FEW_PATIENTS} or fewer in a class it says next to nothing. Over cells: with other cells of the same patients. "
+        "Each resample judges both runs on the same draw."
+    )
 
 
 def _signed(value: float | None) -> str:
@@ -309,8 +316,8 @@ def _cost(made: Comparison) -> str:
     for c in made.contestants:
         cost = c.cost
         why = page.Markup(f"<small>{escape(cost['refused'])}</small>") if cost["refused"] else ""
-        latency = why or "–" if cost["latency_ms"] is None else f"{cost['latency_ms']:.2f}"
-        size = "–" if cost["int8_bytes"] is None else f"{cost['int8_bytes'] / 1e6:.2f}"
+        latency = why if why and cost["latency_ms"] is None else _scaled(cost["latency_ms"])
+        size = _scaled(cost["int8_bytes"], 1e-6)
         adds = "–" if cost["multiply_adds"] is None else f"{cost['multiply_adds'] / 1e6:.1f}"
         rows.append((c.name, f"{cost['parameters']:,}", adds, size, latency))
     heads = ("Run", "Parameters", "Multiply-adds, million", "int8, MB", "Latency, ms")

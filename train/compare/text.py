@@ -20,9 +20,15 @@ _ROW = (
 _HEADS = ("accuracy", "mean P", "mean R", "mean F1", "ALL P", "ALL R", "ALL F1", "AUC", "AUC hard")
 
 
-def text(contestants: Sequence[Contestant], found: Sequence[dict[str, Any]]) -> str:
-    """Figures, noise, other cameras, differences and cost, a table each."""
-    parts = [_figures(contestants, which) for which in (TEST, NEW) if which in contestants[0].rows]
+def text(contestants: Sequence[Contestant], found: Sequence[dict[str, Any]], first: str = "") -> str:
+    """Figures, noise, other cameras, differences and cost, a table each.
+
+    Args:
+        found: the differences.
+        first: a sentence that stands before the tables.
+    """
+    parts = [first] if first else []
+    parts += [_figures(contestants, which) for which in (TEST, NEW) if which in contestants[0].rows]
     parts += [_noise(contestants), _cameras(contestants)]
     parts += [_differences(found)] if found else []
     return "\n\n".join([*parts, _cost(contestants)])

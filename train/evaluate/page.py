@@ -75,6 +75,7 @@ h3 { font-size: 1.05rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums; }
 caption { text-align: left; font-weight: bold; padding: .3rem 0; }
+caption span { display: inline-block; position: sticky; left: 0; max-width: calc(100vw - 2rem); }
 th, td { border: 1px solid #bbb; padding: .25rem .55rem; text-align: right; vertical-align: top; }
 th[scope=row], thead th:first-child { text-align: left; }
 thead th { background: #eef2f5; }
@@ -89,6 +90,7 @@ figcaption { color: #333; }
 dt { font-weight: bold; }
 table.facts :is(th, td) { text-align: left; }
 table.facts td { overflow-wrap: anywhere; }
+@media (max-width: 40rem) { th[scope=row] { min-width: 6.5rem; overflow-wrap: anywhere; } }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }
   h2, h3, caption { break-after: avoid; }
@@ -100,9 +102,17 @@ table.facts td { overflow-wrap: anywhere; }
 
 
 def page(
-    title: str, sections: Sequence[str], classes: Classes = OFFICIAL_CLASSES, first: Sequence[str] = ()
+    title: str,
+    sections: Sequence[str],
+    classes: Classes = OFFICIAL_CLASSES,
+    first: Sequence[str] = (),
+    explained: bool = True,
 ) -> str:
-    """A whole HTML document: title, warning, the first sections, what the metrics mean, then the other sections."""
+    """A whole HTML document: title, warning, the first sections, what the metrics mean, then the other sections.
+
+    Args:
+        explained: whether the page says at length what the metrics mean.
+    """
     names = {"positive": escape(classes.positive), "negative": escape(classes.negative)}
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -110,7 +120,7 @@ def page(
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
         f'<h1>{escape(title)}</h1>\n<p class="warning" role="note"><strong>{escape(WARNING)}</strong></p>\n'
         + "\n".join(first)
-        + section("What these metrics mean", _MEANING.format(**names))
+        + (section("What these metrics mean", _MEANING.format(**names)) if explained else "")
         + "\n".join(sections)
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -148,7 +158,7 @@ def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], kin
     )
     start = f'<div class="scroll"><table class="{kind}">' if kind else '<div class="scroll"><table>'
     return (
-        f"{start}\n<caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
+        f"{start}\n<caption><span>{escape(caption)}</span></caption>\n<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{body}\n</tbody>\n</table></div>\n"
     )
 
