@@ -48,11 +48,18 @@ def bench(options: argparse.Namespace) -> int:
     if options.plot:
         plot(all_results, options.plot)
     if not options.json:
-        print(format_table(all_results[0]) if len(all_results) == 1 else format_family(all_results))
+        _show(format_table(all_results[0]) if len(all_results) == 1 else format_family(all_results))
         for results in all_results:
             if "delivery" in results:
-                print(format_delivery(results["delivery"]))
+                _show(format_delivery(results["delivery"]))
     return 0
+
+
+def _show(table: str) -> None:
+    """Print a table; the sentences around it fit the terminal."""
+    for line in table.splitlines():
+        is_row = "   " in line
+        print("\n".join([line] if is_row else console.folded(line)), flush=True)
 
 
 def _one(
@@ -83,7 +90,7 @@ def _fields(options: argparse.Namespace, model: ModelFile, images: list[Pixels])
         for result in results:
             console.document(result)
     else:
-        print(format_table(results), flush=True)
+        _show(format_table(results))
     return 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.bench.machine import conditions, machine, peak_rss_mb, versions
+from edge.bench.machine import busy, conditions, machine, peak_rss_mb, versions
 from edge.cameras.backends.drawing import smear_field
 from edge.errors import InputError
 from edge.imaging.frame import Pixels
@@ -121,20 +121,19 @@ def _result(
 
 def format_table(results: list[dict[str, Any]]) -> str:
     """For people: one line per field."""
-    head = "".join(f"{stage:>10}" for stage in STAGES)
+    busiest = next((line for result in results for line in busy(result)), "")
     lines = [
-        f"{results[0]['model']} on {results[0]['machine']}; milliseconds a field, p50",
-        f"{'':<26}{head}",
+        f"{results[0]['model']} on {results[0]['machine']}; milliseconds a field",
+        *([busiest] if busiest else []),
+        f"{'':<24}" + "".join(f"{stage:>8}" for stage in STAGES),
     ]
     for result in results:
         width, height = result["field_px"]
         name = f"{width}x{height}, {result['cells']} cells"
-        lines.append(
-            f"{name:<26}" + "".join(f"{result['stages_ms'][stage]['p50']:>10.2f}" for stage in STAGES)
-        )
+        for first, column in ((name, "min"), ("", "p50")):
+            figures = "".join(f"{result['stages_ms'][stage][column]:>8.2f}" for stage in STAGES)
+            lines.append(f"{first:<21}{column}{figures}")
     for result in results:
         total = result["stages_ms"]["total"]
-        lines.append(
-            f"total of {result['cells']} cells: fastest {total['min']:.2f}, p95 {total['p95']:.2f} ms"
-        )
+        lines.append(f"total of {result['cells']} cells: p95 {total['p95']:.2f} ms")
     return "\n".join([*lines, f"peak memory {results[-1]['peak_rss_mb']:.0f} MB"])

@@ -3,6 +3,7 @@
 import os
 import platform
 import resource
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from edge.host.machine import board, temperature_c, throttling
 
 _CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+SPARE_LOAD = 0.5
+"""Load beside what is timed that every machine has: its own services."""
 _MEASURED = ("ai-edge-litert", "tflite-runtime", "numpy", "opencv-python-headless", "msgspec")
 
 
@@ -42,6 +45,26 @@ def conditions() -> dict[str, Any]:
         "load_1min": round(os.getloadavg()[0], 2),
         "cores": os.cpu_count(),
     }
+
+
+def busy(results: Mapping[str, Any]) -> list[str]:
+    """A line for people if other programs took the cores while something was timed; else none.
+
+    Args:
+        results: with "threads" of the interpreter, else it is 1, and "conditions" {"before", "after"} as `conditions` gives them.
+    """
+    before, after = results["conditions"]["before"], results["conditions"]["after"]
+    cores = after["cores"] or 1
+    threads = results.get("threads", 1)
+    others = max(
+        before["load_1min"], after["load_1min"] - threads
+    )  # the load afterwards holds what was timed
+    if others + threads <= cores + SPARE_LOAD:
+        return []
+    return [
+        f"BUSY MACHINE: load {others:.1f} of other programs on {cores} core{'s' * (cores > 1)}, so medians (p50) are too high. "
+        "Compare the fastest (min), or stop the others and measure again."
+    ]
 
 
 def versions() -> dict[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edge.bench.machine import busy
 from edge.errors import LeukoscopeError
 
 Results = dict[str, Any]
@@ -29,6 +30,7 @@ def format_table(results: Results) -> str:
     lines = [
         f"{results['model']} ({results['model_sha256'][:12]}) on {results['machine']}",
         f"{results['runs']} runs, threads: {results['threads']}; milliseconds per image",
+        *busy(results),
         f"{'':<15}" + "".join(f"{column:>10}" for column in _COLUMNS),
     ]
     for name, times in rows:
@@ -49,18 +51,27 @@ def format_table(results: Results) -> str:
 def format_family(all_results: Sequence[Results]) -> str:
     """Several models or numbers of threads, one line each."""
     width = max(len(results["model"]) for results in all_results)
-    head = ("threads", "bare p50", "total p50", "p99", "ratio", "- invoke", "GMAC/s", "sha256")
+    head = ("threads", "bare min", "bare p50", "total min", "total p50", "p99", "ratio", "GMAC/s", "sha256")
+    busiest = next((line for results in all_results for line in busy(results)), "")
     lines = [
         f"on {all_results[0]['machine']}; milliseconds per image",
+        *([busiest] if busiest else []),
         f"{'':<{width}}" + "".join(f"{name:>11}" for name in head),
     ]
     for results in all_results:
-        total = results["stages_ms"]["total"]
+        total, bare = results["stages_ms"]["total"], results["bare_invoke_ms"]
+        times = (
+            bare["min"],
+            bare["p50"],
+            total["min"],
+            total["p50"],
+            total["p99"],
+            results["overhead_ratio"],
+        )
         lines.append(
-            f"{results['model']:<{width}}{results['threads']:>11}{results['bare_invoke_ms']['p50']:>11.3f}"
-            f"{total['p50']:>11.3f}{total['p99']:>11.3f}{results['overhead_ratio']:>11.3f}"
-            f"{results['overhead_ms']['p50']:>11.3f}{results['network']['gmac_per_s']:>11.1f}"
-            f"   {results['model_sha256'][:8]}"
+            f"{results['model']:<{width}}{results['threads']:>11}"
+            + "".join(f"{figure:>11.3f}" for figure in times)
+            + f"{results['network']['gmac_per_s']:>11.1f}  {results['model_sha256'][:8]}"
         )
     lines += [
         f"{results['model']}, threads {results['threads']}: {_sustained(results['sustained'])}"
@@ -72,14 +83,16 @@ def format_family(all_results: Sequence[Results]) -> str:
 
 def format_delivery(results: Results) -> str:
     """Delivery, for people."""
-    lines = [f"{results['broker']}; from the camera's stamp, milliseconds"]
+    lines = [
+        f"{results['broker']}; from the camera's stamp, milliseconds",
+        f"{'':<15}" + "".join(f"{column:>10}" for column in _COLUMNS),
+    ]
     for key, name in (
         ("frame_to_durable_ms", "to the disk"),
         ("frame_to_puback_ms", "to PUBACK"),
         ("bare_invoke_ms", "bare invoke"),
     ):
-        figures = "".join(f"{value:>10.3f}" for value in results[key].values())
-        lines.append(f"{name:<15}{figures}")
+        lines.append(f"{name:<15}" + "".join(f"{results[key][column]:>10.3f}" for column in _COLUMNS))
     rates = results["throughput"]
     lines.append(
         f"throughput: {rates['per_s']:.1f} records per second acknowledged, {rates['ratio']:.1%} of the bare "

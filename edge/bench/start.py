@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge.bench import percentiles
+from edge.bench.machine import busy, conditions
 from edge.cameras.capture import Capture
 from edge.cameras.settings import CameraSettings
 from edge.daemon.trigger import Gate
@@ -78,12 +79,13 @@ def start_and_idle(
     Returns:
         "first_result_s": percentiles from the start of the process to its first record on the disk;
         "peak_rss_mb" of it and "cpu_s" that it took until then; "idle_cpu": share of a core by trigger, of
-        capture and trigger alone (the camera itself takes no time here).
+        capture and trigger alone (the camera itself takes no time here); "conditions" before and after.
 
     Raises:
         LeukoscopeError: the daemon gave no result.
     """
     runs = []
+    before = conditions()
     _one_start(model, after_s=0.0)
     for _ in range(starts):
         runs.append(_one_start(model))
@@ -98,6 +100,7 @@ def start_and_idle(
         "cpu_s": percentiles([run["cpu_s"] for run in runs]),
         "peak_rss_mb": max(run["peak_rss_mb"] for run in runs),
         "idle_cpu": idle,
+        "conditions": {"before": before, "after": conditions()},
     }
 
 
@@ -186,8 +189,9 @@ def format_table(results: dict[str, Any]) -> str:
     """For people."""
     first, cpu = results["first_result_s"], results["cpu_s"]
     idle = ", ".join(f"{share:.2%} ({trigger})" for trigger, share in results["idle_cpu"].items())
-    return (
+    lines = (
         f"{results['model']}: first result on the disk {first['min']:.2f} s after the start of the process, "
         f"p50 {first['p50']:.2f}, max {first['max']:.2f}; {cpu['p50']:.2f} s of CPU time until then\n"
         f"peak memory {results['peak_rss_mb']:.0f} MB; idle by trigger at {FRAMES_PER_S:g} frames/s: {idle} of a core"
     )
+    return "\n".join([lines, *busy(results)])

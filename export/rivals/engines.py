@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from edge.bench import DRAWN_SIDE_PX, WARM_UP_RUNS, drawn_images, percentiles
 from edge.bench.command import asked_images, asked_models
-from edge.bench.machine import conditions, machine
+from edge.bench.machine import busy, conditions, machine
 from edge.errors import LeukoscopeError
 from edge.host.terminal import console
 from edge.imaging.balance import balanced
@@ -223,6 +223,7 @@ def format_table(results: dict[str, Any]) -> str:
     lines = [
         f"{results['model']} ({results['model_sha256'][:12]}) on {results['machine']}",
         f"the int8 network alone, {results['runs']} runs of each in turn, threads: {results['threads']}; milliseconds",
+        *busy(results),
         f"{'':<22}"
         + "".join(f"{name:>9}" for name in ("min", "p50", "p95", "p99", "max"))
         + "   min and p50 / "

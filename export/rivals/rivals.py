@@ -26,7 +26,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from edge.bench import DRAWN_SIDE_PX, drawn_images, percentiles
 from edge.bench.command import asked_images, asked_models
 from edge.bench.delivery import one_frame, started_delivery
-from edge.bench.machine import conditions, machine
+from edge.bench.machine import busy, conditions, machine
 from edge.bench.stages import TIMEOUT_S, HeldCamera
 from edge.cameras.capture import Capture
 from edge.daemon.pipeline import Pipeline
@@ -244,6 +244,7 @@ def format_table(results: dict[str, Any]) -> str:
     lines = [
         f"{results['model']} on {results['machine']}, threads: {results['threads']}; milliseconds, {results['runs']} "
         "runs of each, a score at a time",
+        *busy(results),
         f"{'':<54}{'min':>8}{'p50':>8}{'p95':>8}  p50 / ours  leaves out",
     ]
     for row in results["ways"]:

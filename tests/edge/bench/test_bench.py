@@ -14,6 +14,8 @@ from tiny_model import write_tiny
 from edge.bench import bench, drawn_images
 from edge.bench.delivery import WatchedOutbox, deliver
 from edge.bench.fields import CROWDED, drawn_fields
+from edge.bench.fields import STAGES as STAGES_OF_FIELDS
+from edge.bench.fields import format_table as format_fields
 from edge.bench.memory import flat_memory
 from edge.bench.report import format_family, format_table, plot
 from edge.bench.start import start_and_idle
@@ -85,6 +87,57 @@ def test_the_table_shows_stages_model_machine_and_conditions(results: dict) -> N
         assert word in table
     both = format_family([results, results | {"model": "other", "threads": 2}])
     assert sum(line.startswith(("tiny ", "other ")) for line in both.splitlines()) == 2
+
+
+def under_load(results: dict, before: float, after: float, cores: int = 4) -> dict:
+    """The same results as if they were measured at that load."""
+    loads = [{**results["conditions"][moment], "cores": cores} for moment in ("before", "after")]
+    loads[0]["load_1min"], loads[1]["load_1min"] = before, after
+    return results | {"conditions": dict(zip(("before", "after"), loads, strict=True))}
+
+
+@pytest.mark.parametrize(("before", "after"), [(6.0, 2.0), (0.0, 6.0)])
+def test_a_busy_machine_is_pointed_out_above_the_figures(results: dict, before: float, after: float) -> None:
+    loaded = under_load(results, before, after)
+    for table in (format_table(loaded), format_family([under_load(results, 0, 0), loaded])):
+        (line,) = [line for line in table.splitlines() if line.startswith("BUSY MACHINE")]
+        assert "on 4 cores" in line and "fastest (min)" in line and "measure again" in line
+        assert table.index(line) < table.index("p50  ")
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.8, 1.5), (3.0, 4.5)])
+def test_free_cores_are_no_busy_machine(results: dict, before: float, after: float) -> None:
+    quiet = under_load(results, before, after)
+    assert "BUSY" not in format_table(quiet) + format_family([quiet, quiet])
+
+
+def test_the_fastest_stands_beside_the_median(results: dict) -> None:
+    table = format_family([under_load(results, 0, 0)] * 2).splitlines()
+    names, figures = table[1].split("  "), table[2].split()
+    names = [name.strip() for name in names if name.strip()]
+    shown = dict(zip(names, figures[1:], strict=True))
+    total, bare = results["stages_ms"]["total"], results["bare_invoke_ms"]
+    assert float(shown["total min"]) == pytest.approx(total["min"], abs=0.001)
+    assert float(shown["bare min"]) == pytest.approx(bare["min"], abs=0.001)
+    assert float(shown["total p50"]) == pytest.approx(total["p50"], abs=0.001)
+
+
+def test_fields_have_the_fastest_and_the_median_of_every_stage_and_say_that_the_machine_was_busy() -> None:
+    times = {stage: {"min": 1.5, "p50": 7.25, "p95": 9.0} for stage in STAGES_OF_FIELDS}
+    one = {
+        "model": "tiny",
+        "machine": "m",
+        "threads": 1,
+        "field_px": [640, 480],
+        "cells": 5,
+        "stages_ms": times,
+    }
+    one |= {"peak_rss_mb": 100.0, "conditions": {"before": {}, "after": {}}}
+    lines = format_fields([under_load(one, 9, 9)]).splitlines()
+    assert lines[1].startswith("BUSY MACHINE") and max(map(len, [lines[2], *lines[3:]])) <= 80
+    fastest, median = lines[3:5]
+    assert fastest.split()[3:] == ["min", *["1.50"] * 7] and median.split() == ["p50", *["7.25"] * 7]
+    assert "BUSY" not in format_fields([under_load(one, 0, 1)])
 
 
 def test_the_multiply_adds_are_those_of_the_architecture() -> None:
