@@ -119,6 +119,7 @@ def test_the_fastest_stands_beside_the_median(results: dict) -> None:
     total, bare = results["stages_ms"]["total"], results["bare_invoke_ms"]
     assert float(shown["total min"]) == pytest.approx(total["min"], abs=0.001)
     assert float(shown["bare min"]) == pytest.approx(bare["min"], abs=0.001)
+    assert float(shown["ratio min"]) == pytest.approx(results["overhead_ratio_min"], abs=0.001)
     assert float(shown["total p50"]) == pytest.approx(total["p50"], abs=0.001)
 
 
