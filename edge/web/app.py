@@ -126,10 +126,12 @@ class Page:
         parts.events.attach()
         parts.box.start()
         view = asyncio.create_task(parts.box.keep_view(lambda: parts.events.watchers > 0))
+        preparing = asyncio.create_task(asyncio.to_thread(parts.store.prepare))
         try:
             yield
         finally:
             view.cancel()
+            preparing.cancel()
             parts.laboratory.close()
             await asyncio.to_thread(parts.box.stop)
             parts.store.close()
