@@ -11,15 +11,15 @@ import msgspec
 import pytest
 from broker import make_record
 from postgres import PostgreSQL
-from starlette.applications import Starlette
 
 pytest.importorskip("sqlalchemy")
+pytest.importorskip("starlette")
 from edge.logger import reviews
 from edge.logger.stores.sinks import open_sink
 from edge.records import ImageReference, Record, rfc3339
 from edge.settings import Settings
 from edge.web import store as store_file
-from edge.web.app import Page
+from edge.web.app import following
 from edge.web.command import make_parts
 from edge.web.store import PAGE, Store
 
@@ -152,7 +152,7 @@ def test_a_page_that_starts_opens_its_database_before_anybody_asks(
     monkeypatch.setattr(parts.store, "prepare", lambda: (prepare(), opened.set()))
 
     async def serve() -> None:
-        async with Page(parts).lifespan(Starlette()):
+        async with following(parts):
             assert await asyncio.to_thread(opened.wait, 20)
             assert sum(total["results"] for total in parts.store.specimens()) == len(records)
 
