@@ -13,7 +13,18 @@ import msgspec
 from msgspec.structs import replace
 
 from edge.errors import InputError, LeukoscopeError
-from edge.outbox.commit import Changes, Contents, Work, contents, get_tally, put_tally, write
+from edge.outbox.commit import (
+    Changes,
+    Contents,
+    Work,
+    contents,
+    count,
+    get_tally,
+    keep_from_file,
+    put_tally,
+    used_bytes,
+    write,
+)
 from edge.outbox.kept import Kept
 from edge.outbox.lock import Lock
 from edge.outbox.recovery import SCHEMA, DamageError, check_and_recover, is_damage, why_unfit
@@ -328,13 +339,20 @@ def held_in(file: Path) -> Held:
     path = file.resolve()
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
-            found = contents(db)
-            aside = db.execute("SELECT sequence, reason FROM aside ORDER BY sequence").fetchall()
+            return _held(db)
     except sqlite3.Error as error:
-        if "no such table" in str(error):  # an outbox of an older version, or an empty file
-            return Held(0, 0, [])
         raise LeukoscopeError(f"outbox {file}: cannot be read: {error}") from error
-    return Held(found.records - found.kept.records, found.used_bytes, aside)
+
+
+def _held(db: sqlite3.Connection) -> Held:
+    """What a file holds that an older version may have made: what it has no table for, it does not hold."""
+    tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "records" not in tables:  # an empty file
+        return Held(0, 0, [])
+    kept = keep_from_file(db) if "acknowledged" in tables else Kept()
+    query = "SELECT sequence, reason FROM aside ORDER BY sequence"
+    aside = db.execute(query).fetchall() if "aside" in tables else []
+    return Held(count(db, "records") - kept.records, used_bytes(db), aside)
 
 
 def _of_file(file: Path, error: Exception) -> LeukoscopeError:

@@ -28,6 +28,8 @@ TOKEN_HEADER = "x-leukoscope-token"
 SESSION_S = 12 * 3600.0
 SESSIONS_LIMIT = 1000
 BODY_LIMIT_BYTES = 64 * 1024
+NAME_LIMIT = 200
+"""So many characters of a name in a request are looked at."""
 # Wrong passwords of one address before it has to wait, and the longest wait.
 FREE_TRIES, LONGEST_WAIT_S = 5, 60.0
 ADDRESSES_LIMIT = 1000

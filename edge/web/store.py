@@ -1,5 +1,7 @@
 """The results as the page shows them: pages of cells, one cell, specimens, reviews. Every question is bounded."""
 
+import contextlib
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +21,9 @@ from edge.web.faults import PageError
 
 PAGE = 60
 SPECIMENS = 200
+FIRST_LOOKED_AT = 1000
+"""Among so many cells a second look is looked for at first: whether a cell was reviewed costs more than its place in
+the order, and whoever reviewed first had the same order."""
 CLASSES_S = 60.0
 """So long the class names in the database are taken for known: to find them, every row is looked at."""
 
@@ -34,8 +39,15 @@ class Store:
     def __init__(self, target: str, own: Classes | None = None):
         self._target, self._own = target, own
         self._open: Results | None = None
+        self._opening = threading.Lock()
         self.checked_cells = Checked()
         self._classes: tuple[float, list[Classes]] = float("-inf"), []
+
+    def prepare(self) -> None:
+        """Open the database and read what later questions need, so that the first person does not wait for it."""
+        self.classes()
+        with contextlib.suppress(LeukoscopeError):  # whoever asks is told
+            self.checked_cells.counts(self.results())
 
     def close(self) -> None:
         """Give the connections back."""
@@ -51,12 +63,14 @@ class Store:
             PageError: nothing was stored yet.
             LeukoscopeError: it cannot be read.
         """
-        if self._open is None:
-            try:
-                self._open = Results(self._target)
-            except InputError as error:  # nothing was stored yet
-                raise PageError(str(error), "no_results", 503) from None
-        return self._open
+        with self._opening:
+            opened = self._open
+            if opened is None:
+                try:
+                    opened = self._open = Results(self._target)
+                except InputError as error:  # nothing was stored yet
+                    raise PageError(str(error), "no_results", 503) from None
+        return opened
 
     def classes(self) -> list[Classes]:
         """The class names of the box's model, then those of other models in the database."""
@@ -141,17 +155,39 @@ class Store:
         """
         results = self.results()
         sql, cells = results.sql, results.tables.cells
-        found = [cells.c.image.is_not(None), sql.cast(cells.c.image, sql.Text) != "null"]
+        offered = [cells.c.image.is_not(None), sql.cast(cells.c.image, sql.Text) != "null"]
         if specimen:
-            found.append(cells.c.specimen == specimen)
-        if results.has("reviews"):
-            found.append(~self._reviewed(reviewer) if second else ~self._reviewed())
+            offered.append(cells.c.specimen == specimen)
+        place = sql.func.random() if order == "random" else sql.func.abs(results.probability() - 0.5)
         if second:
-            found.append(self._reviewed())
-        first = sql.func.random() if order == "random" else sql.func.abs(results.probability() - 0.5)
-        query = sql.select(*results.columns).where(*found).order_by(first, cells.c.id).limit(PAGE)
-        records = [_record(row) for row in results.run(query)]
-        return [record for record in records if record is not None]
+            rows = self._for_a_second_look(reviewer, offered, place)
+        else:
+            unseen = [~self._reviewed()] if results.has("reviews") else []
+            query = sql.select(*results.columns).where(*offered, *unseen)
+            rows = list(results.run(query.order_by(place, cells.c.id).limit(PAGE)))
+        return [record for record in map(_record, rows) if record is not None]
+
+    def _for_a_second_look(self, reviewer: str, offered: list[Any], place: Any) -> list[Any]:
+        """Rows that somebody has reviewed and this person has not, at most PAGE.
+
+        Args:
+            reviewer: who asks.
+            offered: conditions that hold without the reviews.
+            place: the column they are ordered by.
+        """
+        results = self.results()
+        if not results.has("reviews"):
+            return []
+        sql, cells = results.sql, results.tables.cells
+        seen = [self._reviewed(), ~self._reviewed(reviewer)]
+        first = sql.select(cells.c.id, place.label("place")).where(*offered)
+        first = first.order_by("place", cells.c.id).limit(FIRST_LOOKED_AT).subquery()
+        query = sql.select(*results.columns).join(first, first.c.id == cells.c.id).where(*seen)
+        rows = list(results.run(query.order_by(first.c.place, cells.c.id).limit(PAGE)))
+        if len(rows) < PAGE:
+            query = sql.select(*results.columns).where(*offered, *seen)
+            rows = list(results.run(query.order_by(place, cells.c.id).limit(PAGE)))
+        return rows
 
     def agreements(self, specimen: str) -> list[Agreement]:
         """How far every two reviewers of a specimen agree."""

@@ -1,9 +1,11 @@
 """The doctor finds real faults, says what to do, and packs no secret."""
 
+import contextlib
 import fcntl
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import tarfile
@@ -264,6 +266,14 @@ def test_the_outbox_of_the_fields_is_looked_at_too(tmp_path: Path) -> None:
     found = checks.outbox(settings)
     assert found.state == "warning" and str(file) in found.message
     assert "1 records are set aside" in found.message and "2: the broker refuses it" in found.message
+
+
+def test_records_in_an_outbox_of_an_older_version_are_told(tmp_path: Path) -> None:
+    settings, file = box_with_fields(tmp_path)
+    with contextlib.closing(sqlite3.connect(file)) as db:
+        db.execute("DROP TABLE aside")
+    found = checks.outbox(settings)
+    assert found.state == "ok" and "2 records of fields wait" in found.message
 
 
 def test_a_damaged_outbox_of_the_fields_fails(tmp_path: Path) -> None:

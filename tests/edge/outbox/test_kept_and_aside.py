@@ -361,6 +361,40 @@ def test_an_outbox_of_the_version_before_goes_on(tmp_path: Path) -> None:
         assert outbox.accept(make_record()).result(5).sequence == 8
 
 
+@pytest.mark.parametrize(
+    ("missing", "waiting"),
+    [(["aside"], 15), (["aside", "tally"], 15), (["acknowledged", "aside", "done", "tally"], 20)],
+)
+def test_what_an_older_outbox_holds_is_seen_from_outside(
+    tmp_path: Path, missing: list[str], waiting: int
+) -> None:
+    """One without a table holds nothing that would stand there; its records wait all the same."""
+    file = tmp_path / "o.db"
+    filled(file)
+    with closing(Outbox(file)) as outbox:
+        outbox.acknowledged(range(1, 6))
+        outbox.flush()
+    before = held_in(file)
+    with closing(sqlite3.connect(file)) as db:
+        for table in missing:
+            db.execute(f"DROP TABLE {table}")
+    held = held_in(file)
+    assert (held.waiting, held.aside) == (waiting, [])
+    assert 0 < held.used_bytes < before.used_bytes
+    with closing(Outbox(file)) as outbox:
+        assert outbox.depth() == waiting
+
+
+def test_an_empty_file_holds_nothing_and_what_is_no_database_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "o.db"
+    file.touch()
+    held = held_in(file)
+    assert (held.waiting, held.used_bytes, held.aside) == (0, 0, [])
+    file.write_bytes(b"no database" * 100)
+    with pytest.raises(LeukoscopeError, match="cannot be read"):
+        held_in(file)
+
+
 def commits_of(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts the commits from now on: how many acknowledgements each one takes."""
     counts: list[int] = []

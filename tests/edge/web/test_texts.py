@@ -22,7 +22,7 @@ def used() -> set[str]:
     refusal = re.compile(
         r"""(?:refused|PageError|BoxError)\((?:[^()]|\([^()]*\))*?"(\w+)"(?:, \d+)?\)""", re.S
     )
-    for path in WEB.glob("*.py"):
+    for path in WEB.rglob("*.py"):
         keys |= {f"error.{code}" for code in refusal.findall(path.read_text())}
     return keys
 
