@@ -4,6 +4,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
@@ -156,4 +157,5 @@ def test_a_page_that_starts_opens_its_database_before_anybody_asks(
             assert await asyncio.to_thread(opened.wait, 20)
             assert sum(total["results"] for total in parts.store.specimens()) == len(records)
 
-    asyncio.run(serve())
+    with ThreadPoolExecutor(1) as other:  # a browser's loop may run in this thread
+        other.submit(asyncio.run, serve()).result(60)
