@@ -25,7 +25,7 @@ Figures = dict[str, Any]
 
 BOARDS = (
     (300e6, "Raspberry Pi 5, Jetson Orin"),
-    (30e6, "Raspberry Pi 4"),
+    (20e6, "Raspberry Pi 4"),
     (0.0, "Raspberry Pi Zero 2 W, or beside other work"),
 )
 """From so many multiply-adds on: by the times that others measured of MobileNet 1.0/224 in int8 (24 ms on a Pi 4

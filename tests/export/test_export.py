@@ -11,11 +11,13 @@ import pytest
 from edge.cli.main import main
 from edge.imaging.files import read_image
 from edge.model.file import read_model, verify
+from export import agreement
 from export.figures.parity import unseen_subjects
 from tests.export.conftest import Case
 from tests.export.networks import some_cells
 from train.data.dataset import LABELS, Cell, data_root, scan, subject_group
 from train.data.split import NO_FOLD, Split
+from train.evaluate import camera
 from train.fit.recipe import FitRecipe, Recipe
 from train.fit.run import Progress, Run
 
@@ -100,6 +102,7 @@ class TestExport:
         assert "In a split by image, cells of one patient are in training and test set" in model.card
         self.check_referral(few, manifest.calibration, model.card)
         self.check_report(tmp_path / "model.report", out)
+        self.check_agreement(run, out, few, capsys)
 
         first = out.read_bytes()
         assert main(command) == 0
@@ -112,6 +115,16 @@ class TestExport:
         # few.paths draws from the same patients for every side.
         assert calibration["new_patients"] is False and "of patients that trained the model" in card
         assert f"temperature {calibration['temperature']:g};\na cell" in card
+
+    def check_agreement(self, run: Path, out: Path, few: Few, capsys: pytest.CaptureFixture[str]) -> None:
+        """`python -m export.agreement`: every condition; the file nearly always says what the run says."""
+        capsys.readouterr()
+        assert agreement.main([str(run), str(out), "--data", str(few.root), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert list(found) == [condition.name for condition in camera.CONDITIONS]
+        assert 85 <= min(each["agrees"] for each in found.values()) <= 100
+        assert agreement.main([str(out.parent / "none"), str(out), "--data", str(few.root)]) == 2
+        assert "no such model file" in capsys.readouterr().err
 
     def check_report(self, folder: Path, out: Path) -> None:
         manifest = read_model(out).manifest
