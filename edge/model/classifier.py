@@ -176,13 +176,20 @@ class Classifier:
         return maps if self._head is None else self._own_map(self._head, maps)
 
     def _own_map(self, head: Head, maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """The map of an adapted model, half of each position's log-odds to either class."""
+        """The map of an adapted model, half of each position's log-odds to either class.
+
+        The kernels that keep every tensor round otherwise than the fast ones; what that moves the log-odds by is
+        spread evenly, so that the mean is that of the verdict.
+        """
         if self._positions is None and self._features is not None:
             self._positions = Positions(self._flatbuffer, self._features.index)
         assert self._positions is not None
         features = self._positions.features(self._interpreter.get_tensor(self._input_index))
         base = self._sign * (maps[..., 0] - maps[..., 1]) / np.float32(self._temperature)
         half = self._sign * head.evidence(features, base) / 2
+        pooled = self.features()
+        assert pooled is not None
+        half += self._own_log_odds(head, pooled) / 2 - half.mean()
         return np.stack([half, -half], axis=-1)
 
     def features(self) -> npt.NDArray[np.float32] | None:
@@ -232,13 +239,22 @@ class Classifier:
 
     def _probabilities(self, features: npt.NDArray[np.float32] | None) -> dict[str, float]:
         """Of the two classes; the positive one stands first, so that a record tells which it is."""
-        first, second = self._interpreter.get_tensor(self._output_index)[0].tolist()
-        first, second = self._logits[first + 128], self._logits[second + 128]
         if self._head is not None and features is not None:
-            own = self._sign * self._head.log_odds(features, self._sign * (first - second))
-            first, second = own, 0.0
+            first, second = self._own_log_odds(self._head, features), 0.0
+        else:
+            first, second = self._base_logits()
         found = _two(first, second, self._labels)
         return found if self._labels[0] == self._positive else dict(reversed(found.items()))
+
+    def _base_logits(self) -> tuple[float, float]:
+        """Of both labels, by the network's own last layer."""
+        first, second = self._interpreter.get_tensor(self._output_index)[0].tolist()
+        return self._logits[first + 128], self._logits[second + 128]
+
+    def _own_log_odds(self, head: Head, features: npt.NDArray[np.float32]) -> float:
+        """Of the first label against the second, by an adapted model's layer."""
+        first, second = self._base_logits()
+        return self._sign * head.log_odds(features, self._sign * (first - second))
 
 
 def is_shift(input_format: InputFormat) -> bool:

@@ -72,7 +72,7 @@ def test_a_byte_order_mark_is_nothing(tmp_path: Path) -> None:
         ('[camera]\nsource = "files:{0}/none"', 2, "no such file or folder"),
         ('[camera]\ncalibration = "{0}/none.npz"', 2, "calibration"),
         ('[model]\n\nfile = "{0}/none.tflite"', 3, "none.tflite"),
-        ('[model]\nfile = "mobilenet_m_0_25_12"', 2, "did you mean mobilenet_m_0_25_128?"),
+        ('[model]\nfile = "mobilenet_m_0_25_28"', 2, "did you mean mobilenet_m_0_25_128?"),
         ('[outbox]\nfile = "{0}"', 2, "is a folder"),
         ('[archive]\nkeep = "all"\ndirectory = "{0}/leukoscope.toml/x"', 3, "is a file"),
         ('[camera]\nsource = "rtsp://${{NOT_SET_ANYWHERE}}@h/"', 2, "NOT_SET_ANYWHERE"),

@@ -89,7 +89,7 @@ def test_models_have_names() -> None:
     assert SHIPPED in names and sum(row["default"] for row in listed) == 1
     line = json.loads(leukoscope("classify", SAMPLES, "--limit", 1, "--json", "--model", names[0]).stdout)
     assert line["model"]["name"] == names[0]
-    err = clean(leukoscope("classify", SAMPLES, "--model", "mobilenet_m_0_25_12"), 2)
+    err = clean(leukoscope("classify", SAMPLES, "--model", "mobilenet_m_0_25_28"), 2)
     assert f"did you mean {SHIPPED}?" in err
 
 
