@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from export import agreement
+from export.figures import agreement
 
 
 def test_the_shares_of_known_verdicts() -> None:

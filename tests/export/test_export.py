@@ -11,7 +11,7 @@ import pytest
 from edge.cli.main import main
 from edge.imaging.files import read_image
 from edge.model.file import read_model, verify
-from export import agreement
+from export.figures import agreement
 from export.figures.parity import unseen_subjects
 from tests.export.conftest import Case
 from tests.export.networks import some_cells
@@ -117,7 +117,7 @@ class TestExport:
         assert f"temperature {calibration['temperature']:g};\na cell" in card
 
     def check_agreement(self, run: Path, out: Path, few: Few, capsys: pytest.CaptureFixture[str]) -> None:
-        """`python -m export.agreement`: every condition; the file nearly always says what the run says."""
+        """`python -m export.figures.agreement`: every condition; the file nearly always says what the run says."""
         capsys.readouterr()
         assert agreement.main([str(run), str(out), "--data", str(few.root), "--json"]) == 0
         found = json.loads(capsys.readouterr().out)

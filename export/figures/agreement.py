@@ -1,6 +1,6 @@
 """How often an int8 file says the same as the float network that it was made of, under every camera.
 
-python -m export.agreement RUN MODEL.tflite --data DIR
+python -m export.figures.agreement RUN MODEL.tflite --data DIR
 """
 
 import argparse
