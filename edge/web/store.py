@@ -200,14 +200,15 @@ class Store:
         return {"reviewed": reviewed, "needed": CHECKED_FROM, "checked": reviewed >= CHECKED_FROM}
 
     def _reviewed(self, reviewer: str = "") -> Any:
-        """The condition that a cell's newest review (of this person) was not taken back."""
+        """The condition that somebody (or this person) has reviewed a cell and not taken that back, as in
+        `reviews.of_each_person`.
+        """
         sql, tables = self.results().sql, self.results().tables
-        table, cells = tables.reviews, tables.cells
-        query = sql.select(table.c.label).where(table.c.cell == cells.c.id)
-        if reviewer:
-            query = query.where(table.c.reviewer == reviewer)
-        label = query.order_by(table.c.at.desc()).limit(1).correlate(cells).scalar_subquery()
-        return sql.func.coalesce(label, reviews.UNDONE) != reviews.UNDONE
+        said, later = tables.reviews.alias("said"), tables.reviews.alias("later")
+        same = (later.c.cell == said.c.cell, later.c.reviewer == said.c.reviewer)
+        newest = ~sql.exists().where(*same, later.c.at > said.c.at)
+        query = sql.exists().where(said.c.cell == tables.cells.c.id, said.c.label != reviews.UNDONE, newest)
+        return query.where(said.c.reviewer == reviewer) if reviewer else query
 
     def _reviews(self, ids: list[str]) -> dict[str, reviews.Review]:
         results = self.results()

@@ -57,9 +57,11 @@ def filled(target: str, cells: int, seed: int) -> tuple[Store, list[Record], lis
 
 
 def reviewed(said: list[reviews.Review], reviewer: str = "") -> set[str]:
-    """The cells whose newest review, of this person or of anybody, was not taken back."""
-    newest = {review.cell: review.label for review in said if reviewer in ("", review.reviewer)}
-    return {cell for cell, label in newest.items() if label != reviews.UNDONE}
+    """The cells that this person, or anybody, has reviewed without taking the newest of it back."""
+    newest = {
+        (review.cell, review.reviewer): review.label for review in said if reviewer in ("", review.reviewer)
+    }
+    return {cell for (cell, _), label in newest.items() if label != reviews.UNDONE}
 
 
 def wanted(
