@@ -9,7 +9,7 @@ from tiny_model import GEOMETRY, SIDE_PX, manifest, write_tiny
 from edge.imaging.balance import balanced
 from edge.imaging.files import read_image
 from edge.imaging.frame import Pixels
-from edge.imaging.preprocess import Geometry, prepare
+from edge.imaging.preprocess import prepare
 from edge.model.classifier import Classifier
 from edge.model.file import InputFormat, read_model
 from edge.model.installed import default_model
@@ -21,7 +21,7 @@ LAMPS = [(0.9, 0.9, 0.9), (1.1, 1.1, 1.1), (1.05, 1.0, 0.95), (0.95, 1.0, 1.05),
 @pytest.fixture(scope="module", params=range(0, 40, 8))
 def cell(request: pytest.FixtureRequest) -> Pixels:
     files = sorted(SAMPLES.rglob("*.png"))
-    return prepare(read_image(files[request.param]), Geometry(crop=256, size=128))
+    return prepare(read_image(files[request.param]), read_model(default_model()).manifest.geometry)
 
 
 def lit(pixels: Pixels, factors: tuple[float, ...]) -> Pixels:
