@@ -1,8 +1,9 @@
 """`leukoscope bench`."""
 
 import argparse
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from edge.bench import DRAWN_SIDE_PX, drawn_images, parts
@@ -25,8 +26,23 @@ MEMORY_SECONDS = 900.0
 
 def bench(options: argparse.Namespace) -> int:
     """Time every model with every number of threads; with `--json`, one line each."""
-    # That its own frames are taken tells nobody anything.
-    logging.getLogger("edge.cameras").setLevel(logging.WARNING)
+    with _silent_cameras():
+        return _bench(options)
+
+
+@contextlib.contextmanager
+def _silent_cameras() -> Iterator[None]:
+    """That its own frames are taken tells nobody anything."""
+    cameras = logging.getLogger("edge.cameras")
+    before = cameras.level
+    cameras.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        cameras.setLevel(before)
+
+
+def _bench(options: argparse.Namespace) -> int:
     models, images = asked_models(options), asked_images(options)
     if options.memory:
         return _flat_memory(options, models[0], images if options.images or not options.field else [])
