@@ -121,10 +121,9 @@ def _result(
 
 def format_table(results: list[dict[str, Any]]) -> str:
     """For people: one line per field."""
-    busiest = next((line for result in results for line in busy(result)), "")
     lines = [
         f"{results[0]['model']} on {results[0]['machine']}; milliseconds a field",
-        *([busiest] if busiest else []),
+        *busy(*results),
         f"{'':<24}" + "".join(f"{stage:>8}" for stage in STAGES),
     ]
     for result in results:

@@ -47,24 +47,24 @@ def conditions() -> dict[str, Any]:
     }
 
 
-def busy(results: Mapping[str, Any]) -> list[str]:
+def busy(*results: Mapping[str, Any]) -> list[str]:
     """A line for people if other programs took the cores while something was timed; else none.
 
     Args:
-        results: with "threads" of the interpreter, else it is 1, and "conditions" {"before", "after"} as `conditions` gives them.
+        results: each with "conditions" {"before", "after"} as `conditions` gives them, and "threads" of the
+            interpreter, 1 without. The first of them that was disturbed is told.
     """
-    before, after = results["conditions"]["before"], results["conditions"]["after"]
-    cores = after["cores"] or 1
-    threads = results.get("threads", 1)
-    others = max(
-        before["load_1min"], after["load_1min"] - threads
-    )  # the load afterwards holds what was timed
-    if others + threads <= cores + SPARE_LOAD:
-        return []
-    return [
-        f"BUSY MACHINE: load {others:.1f} of other programs on {cores} core{'s' * (cores > 1)}, so medians (p50) are too high. "
-        "Compare the fastest (min), or stop the others and measure again."
-    ]
+    for each in results:
+        before, after = each["conditions"]["before"], each["conditions"]["after"]
+        cores, threads = after["cores"] or 1, each.get("threads", 1)
+        # The load afterwards holds what was timed.
+        others = max(before["load_1min"], after["load_1min"] - threads)
+        if others + threads > cores + SPARE_LOAD:
+            return [
+                f"BUSY MACHINE: load {others:.1f} of other programs on {cores} core{'s' * (cores > 1)}, so medians (p50) "
+                "are too high. Compare the fastest (min), or stop the others and measure again."
+            ]
+    return []
 
 
 def versions() -> dict[str, str]:

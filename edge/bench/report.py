@@ -63,10 +63,9 @@ def format_family(all_results: Sequence[Results]) -> str:
         "GMAC/s",
         "sha256",
     )
-    busiest = next((line for results in all_results for line in busy(results)), "")
     lines = [
         f"on {all_results[0]['machine']}; milliseconds per image",
-        *([busiest] if busiest else []),
+        *busy(*all_results),
         f"{'':<{width}}" + "".join(f"{name:>11}" for name in head),
     ]
     for results in all_results:

@@ -17,6 +17,7 @@ from train.data.dataset import data_root, scan
 from train.evaluate.camera import crops_of
 from train.evaluate.evaluation import load_scorer
 from train.evaluate.metrics import THRESHOLD, Bools
+from train.evaluate.predictions import positives
 
 
 def agreement(is_all: Bools, of_float: Bools, of_int8: Bools) -> dict[str, float]:
@@ -42,7 +43,7 @@ def under_every_camera(run: Path, file: Path, data: Path) -> dict[str, dict[str,
     shift = float(read_model(file).manifest.calibration.get("shift", 0.0))
     (of_float, _), (of_int8, _) = load_scorer(run), load_scorer(file)
     cells = scan(data)
-    is_all = np.array([cell.label == "ALL" for cell in cells])
+    is_all = positives(cells)
     pictures = crops_of(data_root(data), [cell.path for cell in cells], of_int8.geometry)
     return {
         name: agreement(

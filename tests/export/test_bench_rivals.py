@@ -28,8 +28,8 @@ def test_each_way_is_timed_beside_the_box(capsys: pytest.CaptureFixture[str]) ->
 
 def test_people_read_what_each_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "--rivals", "--runs", "2"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert any("leaves out" in line for line in lines[1:3])  # one line more on a busy machine
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("BUSY MACHINE")]
+    assert "leaves out" in lines[1]
     assert any("plain script, LiteRT" in line and "gap-free numbers" in line for line in lines)
 
 

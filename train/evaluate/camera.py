@@ -19,6 +19,7 @@ from edge.imaging.frame import Pixels
 from edge.imaging.preprocess import Geometry, prepare
 from train.data.dataset import Cell
 from train.evaluate.metrics import THRESHOLD, number, weighted_auc
+from train.evaluate.predictions import positives
 from train.fit import shots
 from train.fit.augment import add_noise
 
@@ -220,7 +221,7 @@ def judge_several(
     conditions: Sequence[Condition] = CONDITIONS,
 ) -> list[dict[str, Figures]]:
     """As `judge`, for models of the same geometry: every picture is read and altered once."""
-    is_all = np.array([cell.label == "ALL" for cell in cells])
+    is_all = positives(cells)
     blocks = [cells[start : start + _BLOCK] for start in range(0, len(cells), _BLOCK)]
     draws = {each.name: DRAWS if each.noise_sigma_levels else 1 for each in conditions}
     found: list[dict[str, list[list[npt.NDArray[np.float64]]]]] = [

@@ -17,7 +17,7 @@ from edge.imaging.preprocess import Geometry
 from train.data import crops as crop_cache
 from train.data.dataset import Cell, Data, data_root, scan
 from train.data.split import cross_validation
-from train.evaluate.predictions import figures_of
+from train.evaluate.predictions import figures_of, positives
 from train.fit import recipe as recipes
 from train.fit.batches import PlainBatches
 from train.fit.model import mobilenet_m
@@ -44,7 +44,7 @@ def held_out_scores(
 ) -> Floats:
     """(N,) the probability of ALL from a regression that has not seen the cell's patient."""
     position = {cell.path: i for i, cell in enumerate(cells)}
-    is_all = np.array([cell.label == "ALL" for cell in cells])
+    is_all = positives(cells)
     scores = np.zeros(len(cells))
     for split in cross_validation(cells, folds, seed, val_share=0.0):
         train, test = ([position[path] for path in side] for side in (split.train, split.test))
