@@ -89,7 +89,7 @@ def write(folder: Path, report: Report) -> None:
             page.section("Where it looks", _where(manifest)),
         ]
         title = f"Export of {manifest.name}"
-        (folder / "report.html").write_text(page.page(title, sections), encoding="utf-8")
+        (folder / "report.html").write_text(page.page(title, [page.meaning(), *sections]), encoding="utf-8")
     except OSError as error:
         raise LeukoscopeError(
             f"{folder}: {error.strerror}; give --report a folder that can be written"

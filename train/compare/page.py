@@ -69,6 +69,7 @@ def write(folder: Path, made: Comparison) -> None:
 
 def _page(folder: Path, made: Comparison) -> str:
     sections = [
+        page.section("Result", _result(made)),
         page.section("Differences", _differences(made)),
         page.section("All metrics", _metrics(made)),
         page.section("Confusion matrices", _confusions(folder, made)),
@@ -90,8 +91,7 @@ def _page(folder: Path, made: Comparison) -> str:
             "Provenance", page.table("Provenance", ("What", "Which"), list(made.facts.items()), kind="facts")
         ),
     ]
-    first = [page.section("Result", _result(made))]
-    return page.page("Networks side by side", sections, made.classes, first, explained=False)
+    return page.page("Networks side by side", sections)
 
 
 def _result(made: Comparison) -> str:

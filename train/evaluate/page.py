@@ -101,29 +101,22 @@ table.facts td { overflow-wrap: anywhere; }
 """
 
 
-def page(
-    title: str,
-    sections: Sequence[str],
-    classes: Classes = OFFICIAL_CLASSES,
-    first: Sequence[str] = (),
-    explained: bool = True,
-) -> str:
-    """A whole HTML document: title, warning, the first sections, what the metrics mean, then the other sections.
-
-    Args:
-        explained: whether the page says at length what the metrics mean.
-    """
-    names = {"positive": escape(classes.positive), "negative": escape(classes.negative)}
+def page(title: str, sections: Sequence[str]) -> str:
+    """A whole HTML document: title, warning, sections."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
         f'<h1>{escape(title)}</h1>\n<p class="warning" role="note"><strong>{escape(WARNING)}</strong></p>\n'
-        + "\n".join(first)
-        + (section("What these metrics mean", _MEANING.format(**names)) if explained else "")
         + "\n".join(sections)
         + "\n</main>\n</body>\n</html>\n"
     )
+
+
+def meaning(classes: Classes = OFFICIAL_CLASSES) -> str:
+    """A section: what the metrics mean, and what they do not."""
+    names = {"positive": escape(classes.positive), "negative": escape(classes.negative)}
+    return section("What these metrics mean", _MEANING.format(**names))
 
 
 def section(title: str, body: str) -> str:

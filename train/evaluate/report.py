@@ -159,7 +159,7 @@ def _page(folder: Path, report: Report) -> str:
         page.section("Provenance", _facts(report)),
     ]
     first = [page.section("In short", _in_short(report))]
-    return page.page(report.title, sections, report.classes, first)
+    return page.page(report.title, [*first, page.meaning(report.classes), *sections])
 
 
 def _in_short(report: Report) -> str:
