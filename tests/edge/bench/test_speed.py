@@ -209,7 +209,7 @@ def test_the_daemon_loads_nothing_that_it_does_not_need() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_litert_is_about_as_fast_as_the_fastest_engine(model: ModelFile, images: list[Pixels]) -> None:
+def test_litert_runs_its_fast_kernels(model: ModelFile, images: list[Pixels]) -> None:
     pytest.importorskip("onnx", reason="pip install 'leukoscope[bench]'")
     pytest.importorskip("onnxruntime", reason="pip install 'leukoscope[bench]'")
     from export.rivals.engines import compare
@@ -218,4 +218,5 @@ def test_litert_is_about_as_fast_as_the_fastest_engine(model: ModelFile, images:
         rows = compare(model, images, runs=40, threads=1)["engines"]
         return 1 / min(row["ratio"]["min"] for row in rows[1:])
 
-    expect_at_most(1.2, ratio)
+    # 0.7 to 1.4 by processor and network; 4 without XNNPACK.
+    expect_at_most(2.0, ratio)
