@@ -59,7 +59,7 @@ family: $(VENV)/.dev
 # of both widths, where Keras cannot download them) and from random ones, which all others begin with.
 RIVALS ?= alexnet alnett googlenet mma_mtl yolov4_tiny resnet50
 OURS ?= ours ours_random ours_1_0 ours_1_0_random
-BUDGET ?= --recipe leukoscope --set model.size=64 --set model.crop=256 --set model.bn_momentum=0.9 --epochs 10
+BUDGET ?= --recipe leukoscope --set model.smooth_passes=0 --set model.size=64 --set model.crop=256 --set model.bn_momentum=0.9 --epochs 10
 RIVAL_RUNS ?= runs/rivals
 RIVAL_WEIGHTS ?= none
 MOBILENET_WEIGHTS ?=

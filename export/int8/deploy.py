@@ -1,6 +1,6 @@
 """MobileNet_M rebuilt for inference only: fewer operators, the same outputs, and a map of the evidence.
 
-Batch normalisations are folded into the convolutions before them, zero padding into the convolutions
+Batch normalisations are folded into the convolutions before them, zero padding and smoothing into the convolutions
 after it, and the head (pooling, normalisation, dense layer) becomes a 1×1 convolution followed by the
 mean. All of it is linear, so the order may be changed; the convolution's output is the class activation
 map (Zhou et al. 2016), whose mean over the positions is the logit of each class, up to what both have in common.
@@ -19,6 +19,7 @@ from edge.imaging.frame import Pixels
 from export.int8.flatbuffer import Padding, same_padding
 from train.fit.batches import scale_pixels
 from train.fit.recipe import ModelRecipe
+from train.fit.smoothed import SmoothedConv2D
 
 Floats = npt.NDArray[np.float32]
 
@@ -237,7 +238,8 @@ def _trunk(keras_layers: list[Any]) -> list[Layer]:
 
 def _convolution(layer: Any, explicit: Padding) -> Layer:
     _expect(layer.activation is keras.activations.linear and layer.dilation_rate == (1, 1), layer)
-    kernel = np.asarray(layer.get_weights()[0])
+    kernel = layer.smoothed_kernel() if isinstance(layer, SmoothedConv2D) else layer.get_weights()[0]
+    kernel = np.asarray(kernel)
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
     channels = kernel.shape[2] * kernel.shape[3] if depthwise else kernel.shape[3]
     bias = np.asarray(layer.get_weights()[1]) if layer.use_bias else np.zeros(channels, np.float32)

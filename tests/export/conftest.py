@@ -18,6 +18,7 @@ CASES = {
     "1.0/224 from -1 to 1": (1.0, 224, -1.0),
     "0.25/128 from 0 to 1": (0.25, 128, 0.0),
     "0.25/128 from -1 to 1": (0.25, 128, -1.0),
+    "smoothed 0.25/128": (0.25, 128, -1.0),
     "two of 0.25/128": (0.25, 128, -1.0),
 }
 
@@ -42,7 +43,7 @@ def weights() -> Path:
 
 def make_case(name: str, cnmc: Path, weights: Path) -> Case:
     alpha, size, low = CASES[name]
-    recipe = networks.recipe(alpha, size, low)
+    recipe = networks.recipe(alpha, size, low, smooth_passes=2 if name.startswith("smoothed") else 0)
     cells = networks.some_cells(cnmc, 24)
     sample = networks.crops_of(cnmc, cells, size)
     judged = networks.crops_of(cnmc, networks.some_cells(cnmc, 8, offset=5), size)

@@ -16,7 +16,7 @@ from train.fit.recipe import ModelRecipe
 WEIGHTS = {1.0: "mobilenet_1_0_224_tf_no_top.h5", 0.25: "mobilenet_2_5_128_no_top.weights.h5"}
 
 
-def recipe(alpha: float, size: int, low: float) -> ModelRecipe:
+def recipe(alpha: float, size: int, low: float, smooth_passes: int = 0) -> ModelRecipe:
     return ModelRecipe(
         alpha=alpha,
         size=size,
@@ -26,6 +26,7 @@ def recipe(alpha: float, size: int, low: float) -> ModelRecipe:
         input_high=1.0,
         dropout=0.2,
         l1=0.0,
+        smooth_passes=smooth_passes,
     )
 
 

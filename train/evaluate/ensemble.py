@@ -86,7 +86,7 @@ def joined(models: Sequence[keras.Model]) -> keras.Model:
 
 def _config(layer: keras.Layer, members: int) -> dict[str, Any]:
     config: dict[str, Any] = layer.get_config()
-    if type(layer) is keras.layers.Conv2D:
+    if isinstance(layer, keras.layers.Conv2D):
         config["filters"] *= members
         if layer.name != "conv1":  # that one sees the image, which they share
             config["groups"] = members

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from train.fit.smoothed import SmoothedConv2D
+
 _AXES = 4
 """(N, H, W, C), channels last: what the fused operator takes."""
 
@@ -34,16 +36,22 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
         return outputs
 
 
-def fused(model: keras.Model) -> keras.Model:
-    """A copy of a functional model whose batch normalisations are fused, with the same weights."""
+def fused(model: keras.Model, smooth_passes: int = 0) -> keras.Model:
+    """A copy of a functional model whose batch normalisations are fused, with the same weights.
+
+    Args:
+        smooth_passes: its first convolution, "conv1", sees the picture smoothed; see `train.fit.smoothed`.
+    """
 
     def copied(layer: Any) -> Any:
         if not isinstance(layer, keras.layers.Layer):
             return layer  # an operation without weights or state
-        kind = type(layer)
+        kind, config = type(layer), layer.get_config()
         if kind is keras.layers.BatchNormalization:
             kind = FusedBatchNormalization
-        return kind.from_config(layer.get_config())
+        elif smooth_passes and layer.name == "conv1":
+            kind, config = SmoothedConv2D, {**config, "passes": smooth_passes}
+        return kind.from_config(config)
 
     copy = keras.models.clone_model(model, clone_function=copied)
     copy.set_weights(model.get_weights())

@@ -88,7 +88,7 @@ def mobilenet_m(recipe: ModelRecipe, weights: str = NO_WEIGHTS) -> keras.Model:
     )
     if weights != NO_WEIGHTS:
         _load_weights(base, recipe, weights)
-    base = fused(base)
+    base = fused(base, recipe.smooth_passes)
     for layer in base.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = recipe.bn_momentum

@@ -47,7 +47,7 @@ class ModelRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """The network and its input; see `train.fit.model.network`.
 
     Attributes:
-        network: which; `alpha`, `dropout`, `l1` and `frozen_blocks` are MobileNet_M's, a rival is as it was published.
+        network: which; `alpha`, `dropout`, `l1`, `frozen_blocks` and `smooth_passes` are MobileNet_M's, a rival is as it was published.
         bn_momentum: of the running means in batch normalisation; ImageNet's 0.99 needs hundreds of steps
             to forget photographs, 0.95 a hundred.
         frozen_blocks: number of MobileNet's 14 blocks, from the image on, that keep their pre-trained weights, means
@@ -55,6 +55,7 @@ class ModelRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         members: networks side by side whose log-odds are averaged; above 1 it comes of `train.evaluate.ensemble`, not of
             a training.
         cell_mean: red, green and blue that the mean of each cell is brought to, 8-bit levels; none for as it is.
+        smooth_passes: of a filter that MobileNet_M's first convolution sees the picture through; see `train.fit.smoothed`.
     """
 
     network: Network = "mobilenet_m"
@@ -70,6 +71,7 @@ class ModelRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     frozen_blocks: Annotated[int, msgspec.Meta(ge=0, le=14)] = 0
     members: Count = 1
     cell_mean: CellMean | None = None
+    smooth_passes: Annotated[int, msgspec.Meta(ge=0, le=4)] = 0
 
     @property
     def geometry(self) -> Geometry:
