@@ -6,7 +6,7 @@ from pathlib import Path
 from edge.errors import InputError
 
 DEFAULT_MODEL = "mobilenet_m_0_25_192.tflite"
-"""The best on new patients and under other cameras; 0_25_128 has less than half of its work."""
+"""The best on new patients and under other cameras; 0_25_128 has a third of its work."""
 
 INSTALLED_MODELS = Path("/opt/leukoscope/models")
 SUFFIX = ".tflite"
