@@ -4,7 +4,8 @@
 
 The aarch64 wheel of ai-edge-litert runs in a Debian arm64 root (`tests/board/arm64_root.sh` unpacks one) under user-mode
 emulation, once as the processor of a Raspberry Pi 4 and once as that of a Pi 5, which has dot products of int8 and
-so other kernels. Each side makes its own crops, and they are compared; the networks of both get those of x86-64.
+so other kernels. Each side makes its own crops, and they are compared; the networks of both get those of x86-64. Last the
+network here gets the board's crops: what a difference of crops does to verdicts.
 Needs root, for mounts in a namespace of its own. Exit status 1 where a verdict differs.
 """
 
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -113,8 +115,11 @@ def compare(
             ["unshare", "--mount", "sh", *shell, *module, "/mnt/work/there.npz", "/mnt/work/here.npz"],
             check=True,
         )
-        with np.load(work / "here.npz") as here, np.load(work / "there.npz") as there_npz:
-            return report(model, processor, dict(here), dict(there_npz))
+        outputs.main(*(str(work / name) for name in ("model.tflite", "here.txt", "own.npz", "there.npz")))
+        here, board, own = (dict(np.load(work / name)) for name in ("here.npz", "there.npz", "own.npz"))
+        turned = report(model, processor, here, board)
+        report_crops(model, here, own)
+        return turned
 
 
 def with_logits(model: ModelFile, out: Path) -> None:
@@ -146,11 +151,28 @@ def report(
         images = apart.reshape(len(apart), -1).any(1).sum()
         same = "identical" if not images else f"{images} images differ, by {apart.max()} levels at most"
         print(f"  {name}: {same}; {np.count_nonzero(apart)} of {apart.size} values")
-    of_all = manifest.labels.index("ALL")
+    return turned_verdicts(manifest.labels, here, there)
+
+
+def turned_verdicts(labels: Sequence[str], here: dict[str, np.ndarray], there: dict[str, np.ndarray]) -> int:
+    """How many of the images are ALL on one side alone."""
+    of_all = labels.index("ALL")
     verdicts = [
         side["probabilities"][:, of_all] >= side["probabilities"][:, 1 - of_all] for side in (here, there)
     ]
     return int((verdicts[0] != verdicts[1]).sum())
+
+
+def report_crops(model: Path, here: dict[str, np.ndarray], own: dict[str, np.ndarray]) -> None:
+    """One line on the verdicts of the board's own crops.
+
+    Args:
+        own: what the network gives here for the crops that the board made.
+    """
+    turned = turned_verdicts(read_model(model).manifest.labels, here, own)
+    apart = np.abs(here["probabilities"].astype(int) - own["probabilities"].astype(int)).max()
+    count = len(own["probabilities"])
+    print(f"  its own crops turn {turned} of {count} verdicts; a probability moves by {apart} of 256 at most")
 
 
 if __name__ == "__main__":

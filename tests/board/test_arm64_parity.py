@@ -7,7 +7,7 @@ import pytest
 from tiny_model import write_tiny
 
 from tests.board import outputs
-from tests.board.arm64_parity import PROCESSORS, report, some_images, with_logits
+from tests.board.arm64_parity import PROCESSORS, report, report_crops, some_images, with_logits
 
 
 def test_differences_are_counted_and_turned_verdicts_returned(
@@ -21,6 +21,19 @@ def test_differences_are_counted_and_turned_verdicts_returned(
     there = {"probabilities": np.array([[10, -10], [-20, 21], [-2, 1]], np.int8)}
     assert report(model, PROCESSORS[0], here, there) == 1
     assert "2 images differ, by 3 levels at most; 3 of 6 values" in capsys.readouterr().out
+
+
+def test_what_the_boards_crops_do_to_verdicts_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_tiny(tmp_path / "m.tflite").path
+    here = {"probabilities": np.array([[10, -10], [-20, 20], [1, -1]], np.int8)}
+    own = {"probabilities": np.array([[10, -10], [-20, 20], [-3, 3]], np.int8)}
+    report_crops(model, here, own)
+    assert (
+        "its own crops turn 1 of 3 verdicts; a probability moves by 4 of 256 at most"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_logits_are_seen_beside_what_the_file_has_as_outputs(cnmc: Path, tmp_path: Path) -> None:
