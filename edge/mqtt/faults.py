@@ -41,7 +41,8 @@ class Fault(msgspec.Struct, frozen=True):
     """What is wrong.
 
     Attributes:
-        text: in words.
+        text: in words; the same as long as the same is wrong.
+        clock: what this box's clock says, where that matters.
         needs_person: whether trying again soon cannot help.
         closed: whether the broker has closed a connection that it had accepted.
         too_large: whether it reported that a packet was too large.
@@ -51,6 +52,12 @@ class Fault(msgspec.Struct, frozen=True):
     needs_person: bool = False
     closed: bool = False
     too_large: bool = False
+    clock: str = ""
+
+    @property
+    def told(self) -> str:
+        """In words, for a person."""
+        return f"{self.text} ({self.clock})" if self.clock else self.text
 
 
 def of_connecting(error: Exception, host: str, port: int, tls: bool) -> Fault:
@@ -82,9 +89,9 @@ def _of_certificate(error: ssl.SSLCertVerificationError, host: str) -> Fault:
             True,
         )
     if error.verify_code == _EXPIRED:
-        return Fault(f"expired certificate: the broker's has expired; renew it there ({now})", True)
+        return Fault("expired certificate: the broker's has expired; renew it there", True, clock=now)
     if error.verify_code == _NOT_YET_VALID:  # NTP may correct the clock, so try again soon
-        return Fault(f"certificate not yet valid: the broker's begins later; {now}")
+        return Fault("certificate not yet valid: the broker's begins later", clock=now)
     if error.verify_code in _UNKNOWN_AUTHORITY:
         return Fault(
             "wrong CA: the broker's certificate is signed by an authority (CA) that is not in [mqtt] ca_file "

@@ -18,8 +18,8 @@ from edge.errors import InputError, LeukoscopeError
 from edge.imaging.frame import Pixels
 from export.int8.flatbuffer import Padding, same_padding
 from train.fit.batches import scale_pixels
+from train.fit.layers import SmoothedConv2D
 from train.fit.recipe import ModelRecipe
-from train.fit.smoothed import SmoothedConv2D
 
 Floats = npt.NDArray[np.float32]
 

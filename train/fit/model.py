@@ -9,7 +9,7 @@ from types import ModuleType
 import keras
 
 from edge.errors import InputError, LeukoscopeError
-from train.fit.fused import fused
+from train.fit.layers import with_own_layers
 from train.fit.recipe import MOBILENET_M, ModelRecipe
 
 IMAGENET, NO_WEIGHTS = "imagenet", "none"
@@ -59,7 +59,7 @@ def network(recipe: ModelRecipe, weights: str = NO_WEIGHTS) -> keras.Model:
     except ValueError as error:  # Keras: a pooling has nothing left to pool
         raise InputError(f"model.size {recipe.size}: too small for {recipe.network} ({error})") from error
     normalisations = [each for each in model.layers if isinstance(each, keras.layers.BatchNormalization)]
-    model = fused(model) if normalisations else model
+    model = with_own_layers(model) if normalisations else model
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = recipe.bn_momentum
@@ -88,7 +88,7 @@ def mobilenet_m(recipe: ModelRecipe, weights: str = NO_WEIGHTS) -> keras.Model:
     )
     if weights != NO_WEIGHTS:
         _load_weights(base, recipe, weights)
-    base = fused(base, recipe.smooth_passes)
+    base = with_own_layers(base, recipe.smooth_passes)
     for layer in base.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = recipe.bn_momentum

@@ -55,7 +55,7 @@ class ModelRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         members: networks side by side whose log-odds are averaged; above 1 it comes of `train.evaluate.ensemble`, not of
             a training.
         cell_mean: red, green and blue that the mean of each cell is brought to, 8-bit levels; none for as it is.
-        smooth_passes: of a filter that MobileNet_M's first convolution sees the picture through; see `train.fit.smoothed`.
+        smooth_passes: of a filter that MobileNet_M's first convolution sees the picture through; see `train.fit.layers`.
     """
 
     network: Network = "mobilenet_m"

@@ -3,14 +3,17 @@
 import datetime as dt
 import logging
 import shutil
+import ssl
 import subprocess
 import time
+from types import SimpleNamespace
 
 import pytest
 from broker import Mosquitto, eventually, make_record
 from certificates import DAY, Authority
 
 from edge.errors import InputError
+from edge.mqtt import faults
 from edge.mqtt.check import check_broker
 from edge.mqtt.publisher import MqttSettings, Publisher
 from edge.outbox.queue import Outbox
@@ -183,3 +186,15 @@ def test_doctor_names_what_keeps_records_from_the_broker(tmp_path, authority):
         broker.start()
         well, said = check_broker(MqttSettings(port=broker.port), "box")
         assert well and said.startswith("connected, MQTT 5, may publish; but no logger has subscribed")
+
+
+def test_a_fault_of_the_clock_stays_the_same_fault_while_the_clock_goes_on(monkeypatch):
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code, error.verify_message = 9, "certificate is not yet valid"
+    told = []
+    for minute in (13, 14):
+        now = dt.datetime(2026, 11, 29, 16, minute, tzinfo=dt.timezone.utc)
+        monkeypatch.setattr(faults, "datetime", SimpleNamespace(now=lambda zone, now=now: now))
+        told.append(faults.of_connecting(error, "broker", 8883, tls=True))
+    assert told[0].text == told[1].text
+    assert "2026-11-29 16:13 UTC" in told[0].told and "16:14 UTC" in told[1].told

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from train.fit import recipe as recipes
-from train.fit.fused import FusedBatchNormalization
+from train.fit.layers import FusedBatchNormalization
 from train.fit.model import mobilenet_m
 
 tf = pytest.importorskip("tensorflow")

@@ -9,8 +9,8 @@ import pytest
 
 from train.evaluate.ensemble import joined
 from train.fit import recipe as recipes
+from train.fit.layers import SmoothedConv2D
 from train.fit.model import mobilenet_m
-from train.fit.smoothed import SmoothedConv2D
 
 SMALL = ["model.alpha=0.25", "model.size=64"]
 
