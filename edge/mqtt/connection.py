@@ -152,7 +152,7 @@ class Connection:
         """ "connected, MQTT 5", with the broker's limits if there are any, or "not connected: <why>"."""
         with self._lock:
             if self.session is None:
-                return f"not connected: {self._fault.told}"
+                return f"not connected: {self._fault.said()}"
             parts = (f"connected, MQTT {self.version}", self.limits.said())
         return "; ".join(filter(None, parts))
 
@@ -258,4 +258,4 @@ class Connection:
                 return
             self._told.add(fault.text)
             self._down_told = True
-        log.warning("broker %s:%d: %s; trying again", self._settings.host, self._settings.port, fault.told)
+        log.warning("broker %s:%d: %s; trying again", self._settings.host, self._settings.port, fault.said())

@@ -42,10 +42,10 @@ class Fault(msgspec.Struct, frozen=True):
 
     Attributes:
         text: in words; the same as long as the same is wrong.
-        clock: what this box's clock says, where that matters.
         needs_person: whether trying again soon cannot help.
         closed: whether the broker has closed a connection that it had accepted.
         too_large: whether it reported that a packet was too large.
+        clock: what this box's clock says, where that matters.
     """
 
     text: str
@@ -54,8 +54,7 @@ class Fault(msgspec.Struct, frozen=True):
     too_large: bool = False
     clock: str = ""
 
-    @property
-    def told(self) -> str:
+    def said(self) -> str:
         """In words, for a person."""
         return f"{self.text} ({self.clock})" if self.clock else self.text
 

@@ -238,8 +238,8 @@ def _trunk(keras_layers: list[Any]) -> list[Layer]:
 
 def _convolution(layer: Any, explicit: Padding) -> Layer:
     _expect(layer.activation is keras.activations.linear and layer.dilation_rate == (1, 1), layer)
-    kernel = layer.smoothed_kernel() if isinstance(layer, SmoothedConv2D) else layer.get_weights()[0]
-    kernel = np.asarray(kernel)
+    smoothed = isinstance(layer, SmoothedConv2D)
+    kernel = np.asarray(layer.smoothed_kernel() if smoothed else layer.get_weights()[0])
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
     channels = kernel.shape[2] * kernel.shape[3] if depthwise else kernel.shape[3]
     bias = np.asarray(layer.get_weights()[1]) if layer.use_bias else np.zeros(channels, np.float32)

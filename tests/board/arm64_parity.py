@@ -116,10 +116,16 @@ def compare(
             check=True,
         )
         outputs.main(*(str(work / name) for name in ("model.tflite", "here.txt", "own.npz", "there.npz")))
-        here, board, own = (dict(np.load(work / name)) for name in ("here.npz", "there.npz", "own.npz"))
+        here, board, own = (tensors(work / name) for name in ("here.npz", "there.npz", "own.npz"))
         turned = report(model, processor, here, board)
         report_crops(model, here, own)
         return turned
+
+
+def tensors(file: Path) -> dict[str, np.ndarray]:
+    """What `outputs` wrote."""
+    with np.load(file) as found:
+        return dict(found)
 
 
 def with_logits(model: ModelFile, out: Path) -> None:

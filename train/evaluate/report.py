@@ -143,6 +143,8 @@ def _plain(value: float | None) -> str:
 def _page(folder: Path, report: Report) -> str:
     sets = {name: rows[0]["parts"] for name, (_, rows) in report.sets().items()}
     sections = [
+        page.section("In short", _in_short(report)),
+        page.meaning(report.classes),
         page.section("Metrics", _headline(report)),
         page.section("Comparison with the paper", _beside_paper(report)) if report.paper_rows() else "",
         page.section("Confusion matrix", _confusions(folder, report)),
@@ -158,8 +160,7 @@ def _page(folder: Path, report: Report) -> str:
         page.section("Training", _curves(folder, report)) if report.histories else "",
         page.section("Provenance", _facts(report)),
     ]
-    first = [page.section("In short", _in_short(report))]
-    return page.page(report.title, [*first, page.meaning(report.classes), *sections])
+    return page.page(report.title, sections)
 
 
 def _in_short(report: Report) -> str:

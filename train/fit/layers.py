@@ -52,17 +52,17 @@ class SmoothedConv2D(keras.layers.Conv2D):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.passes = passes
 
-    def call(self, inputs: Any) -> Any:
-        """Convolve (N, H, W, C) as a plain convolution does, with zeros around the picture."""
-        outputs = self.convolution_op(inputs, self.smoothed_kernel())
-        if self.use_bias:
-            outputs = outputs + self.bias
-        return outputs if self.activation is None else self.activation(outputs)
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        """Convolve (N, H, W, C) with the kernel smoothed; zeros are around the picture."""
+        return super().convolution_op(inputs, self._smoothed(kernel))
 
     def smoothed_kernel(self) -> Any:
         """(k + 2·passes, k + 2·passes, C, filters): the kernel that is used."""
-        height, width, channels, filters = self.kernel.shape
-        planes = keras.ops.reshape(self.kernel, (1, height, width, channels * filters))
+        return self._smoothed(self.kernel)
+
+    def _smoothed(self, kernel: Any) -> Any:
+        height, width, channels, filters = kernel.shape
+        planes = keras.ops.reshape(kernel, (1, height, width, channels * filters))
         taps = _binomial(self.passes)
         reach = 2 * self.passes
         planes = keras.ops.pad(planes, ((0, 0), (reach, reach), (reach, reach), (0, 0)))

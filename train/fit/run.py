@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import msgspec
 
-import train.fit.layers  # noqa: F401 - so that Keras knows the layer that saved models name
+import train.fit.layers  # noqa: F401 - so that Keras knows the layers that saved models name
 from edge.errors import InputError, LeukoscopeError
 from edge.host import typedfile
 from edge.host.durable import flush_folder, replace_file

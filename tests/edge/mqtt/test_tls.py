@@ -197,4 +197,4 @@ def test_a_fault_of_the_clock_stays_the_same_fault_while_the_clock_goes_on(monke
         monkeypatch.setattr(faults, "datetime", SimpleNamespace(now=lambda zone, now=now: now))
         told.append(faults.of_connecting(error, "broker", 8883, tls=True))
     assert told[0].text == told[1].text
-    assert "2026-11-29 16:13 UTC" in told[0].told and "16:14 UTC" in told[1].told
+    assert "2026-11-29 16:13 UTC" in told[0].said() and "16:14 UTC" in told[1].said()
