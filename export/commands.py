@@ -26,6 +26,7 @@ from export.figures.card import C_NMC, card
 from export.figures.parity import (
     CellSet,
     cell_sets,
+    change,
     judged,
     metrics,
     parity,
@@ -156,18 +157,14 @@ def _summarise(file: Path, manifest: Manifest, folder: Path) -> None:
     compared, found = manifest.parity, manifest.calibration
     console.summary(
         f"{file}: on the {compared['n']} cells of the {compared['cells']}, int8 agrees with float on "
-        f"{compared['agreement']:.2%} and {_change(compared['drop_points'])} points of accuracy"
-        + ("" if compared["auc_drop_points"] is None else f", {_change(compared['auc_drop_points'])} of AUC")
+        f"{compared['agreement']:.2%} and {change(compared['drop_points'])} points of accuracy"
+        + ("" if compared["auc_drop_points"] is None else f", {change(compared['auc_drop_points'])} of AUC")
     )
     console.summary(
         f"log-odds of ALL {found.get('shift', 0.0):+g}, temperature {manifest.temperature:g}, refer below {manifest.refer_below:g}: "
         + (report.reached(found) if "cells" in found else found["why_not"])
     )
     console.summary(f"report: {folder / 'report.html'}; {NOTICE}")
-
-
-def _change(drop: float) -> str:
-    return f"loses {drop:.2f}" if drop > -0.005 else f"gains {-drop:.2f}"
 
 
 def _convert(

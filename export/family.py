@@ -17,7 +17,7 @@ from edge.errors import LeukoscopeError
 from edge.model.file import Manifest, ModelFile, read_model, verify
 from edge.model.installed import DEFAULT_MODEL
 from edge.notice import NOTICE
-from export.figures.evidence import CROSS_VALIDATION, NEW_PATIENTS, SAME_METHOD
+from export.figures.evidence import CROSS_VALIDATION, NEW_PATIENTS, SAME_METHOD, with_interval
 from export.int8.flatbuffer import multiply_adds
 from export.latency import invoke_ms
 
@@ -89,7 +89,7 @@ class Row:
             f"{self.latency_ms[1]:.2f} ({self.latency_ms[0]:.2f})",
             f"{manifest.parity['agreement']:.2%}" if "agreement" in manifest.parity else "–",
             _share(image_split(manifest), "accuracy"),
-            *(_with_interval(new, name) for name in ("auc", "sensitivity", "specificity")),
+            *(_or_dash(new, name) for name in ("auc", "sensitivity", "specificity")),
             f"{manifest.refer_below:g}" if manifest.refer_below else "never",
             next(board for least, board in BOARDS if work >= least),
         ]
@@ -147,11 +147,8 @@ def _share(figures: Figures, name: str) -> str:
     return f"{figures[name]:.1%}" if figures.get(name) is not None else "–"
 
 
-def _with_interval(figures: Figures, name: str) -> str:
-    if figures.get(name) is None:
-        return "–"
-    interval = figures.get("intervals", {}).get(name)
-    return f"{figures[name]:.2f}" + (f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else "")
+def _or_dash(figures: Figures, name: str) -> str:
+    return "–" if figures.get(name) is None else with_interval(figures, name)
 
 
 def main(arguments: list[str] | None = None) -> int:

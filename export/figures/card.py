@@ -4,6 +4,7 @@ from typing import Any
 
 from edge.model.file import Manifest
 from export.figures.evidence import CROSS_VALIDATION, NEW_PATIENTS, RESTS_ON
+from export.figures.parity import change
 from export.figures.report import KNOWN_PATIENTS, reached
 from train.fit.recipe import MOBILENET_M
 
@@ -265,6 +266,6 @@ def _parity(manifest: Manifest) -> str:
     parity = manifest.parity
     return (
         f"int8 and float agree on {parity['agreement']:.2%} of {parity['n']} cells ({parity['cells']}); int8\n"
-        f"loses {parity['drop_points']:.2f} points of accuracy there; the largest change of a probability is "
+        f"{change(parity['drop_points'])} points of accuracy there; the largest change of a probability is "
         f"{parity['largest_probability_change']:.3f}.\n"
     )

@@ -28,6 +28,8 @@ SAME_METHOD = "another model of the same method"
 
 Figures = dict[str, Any]
 
+_TITLES = {"auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity"}
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -46,7 +48,7 @@ class Evidence:
 
 
 def read(paths: list[Path]) -> Evidence:
-    """Combine the evidence of some files or folders.
+    """Combine the evidence of some files or folders; new patients' cells go before those of a cross-validation.
 
     Args:
         paths: each the --out folder of `evaluate` or its metrics.json, or a JSON object of one's own with
@@ -65,7 +67,7 @@ def read(paths: list[Path]) -> Evidence:
             raise InputError(f"--evidence {path}: a second one for {', '.join(sorted(doubled))}; give one")
         metrics.update(found)
         predictions = file.with_name(predictions_file.NAME)
-        if which and predictions.is_file():
+        if which and predictions.is_file() and (held_out is None or NEW_PATIENTS in found):
             held_out = _held_out(predictions, which, *found)
             recipe = _recipe(file.parent)
     return Evidence(metrics, held_out, recipe)
@@ -130,12 +132,15 @@ def _of_every_cell(rows: list[Figures]) -> tuple[dict[str, Figures], str]:
 
 def _of_camera(suite: dict[str, Figures]) -> str:
     worst = [
-        f"{title} {suite[name][figure]:.2f} ({name})"
-        for figure, title in (("auc", "AUC"), ("sensitivity", "sensitivity"), ("specificity", "specificity"))
+        f"{_titled(suite[name], figure)} ({name})"
+        for figure in _TITLES
         for name in [camera.worst(suite, figure)]
         if name
     ]
-    return f"Under other cameras ({len(suite)} conditions, over cells) the lowest are: {', '.join(worst)}."
+    return (
+        f"Under other cameras ({len(suite)} conditions, over cells, that model's own threshold) the lowest are:\n"
+        f"{', '.join(worst)}."
+    )
 
 
 def _of_new_patients(rows: list[Figures]) -> Figures:
@@ -143,8 +148,8 @@ def _of_new_patients(rows: list[Figures]) -> Figures:
     shown = []
     for row in rows:
         figures = row["by_subject"]
-        values = [_with_interval(figures, name) for name in ("auc", "sensitivity", "specificity")]
-        cells = f"; over cells AUC {row['auc']:.2f}" if row.get("auc") is not None else ""
+        values = [_titled(figures, name) for name in _TITLES]
+        cells = f"; over cells AUC {row['auc']:.3f}" if row.get("auc") is not None else ""
         shown.append(f"- noise of sigma {row['sigma']:g}: {', '.join(values)}{cells}")
     (positive, positives), (negative, negatives) = rows[0]["groups"].items()
     kinds = f"{positives} with ALL, {negatives} healthy" if positive == "ALL" else ""
@@ -163,11 +168,16 @@ def _of_new_patients(rows: list[Figures]) -> Figures:
     }
 
 
-def _with_interval(figures: Figures, name: str) -> str:
-    title = name.upper() if name == "auc" else name
-    interval = figures["intervals"][name]
-    spread = f" ({interval[0]:.2f}–{interval[1]:.2f})" if interval else ""
-    return f"{title} {figures[name]:.2f}{spread}"
+def _titled(figures: Figures, name: str) -> str:
+    return f"{_TITLES[name]} {with_interval(figures, name)}"
+
+
+def with_interval(figures: Figures, name: str) -> str:
+    """A figure with its interval, if it has one, as text; an AUC with a digit more, so that none becomes a false 1."""
+    digits = 3 if name == "auc" else 2
+    interval = figures.get("intervals", {}).get(name)
+    spread = f" ({interval[0]:.{digits}f}–{interval[1]:.{digits}f})" if interval else ""
+    return f"{figures[name]:.{digits}f}{spread}"
 
 
 def _of_one_model(row: Figures, name: str) -> dict[str, Figures]:

@@ -190,6 +190,11 @@ def _verdicts(scores: Scores) -> dict[str, int]:
     return {"ALL": positive, "HEM": len(scores) - positive}
 
 
+def change(drop_points: float) -> str:
+    """What int8 does to a figure, in points: "loses 0.20" or "gains 0.20"."""
+    return f"loses {drop_points:.2f}" if drop_points > -0.005 else f"gains {-drop_points:.2f}"
+
+
 def refusals(parity: dict[str, Any], cells: Sequence[Cell], max_drop: float) -> list[str]:
     """Reasons why a file should not be installed on a box; empty if there are none.
 
@@ -200,15 +205,13 @@ def refusals(parity: dict[str, Any], cells: Sequence[Cell], max_drop: float) -> 
     """
     found = []
     if parity["drop_points"] > max_drop:
-        found.append(
-            f"loses {parity['drop_points']:.2f} points of accuracy, more than --max-drop {max_drop:g}"
-        )
+        found.append(f"{change(parity['drop_points'])} points of accuracy, more than --max-drop {max_drop:g}")
     counts = [sum(cell.label == label for cell in cells) for label in LABELS]
     if min(counts) > 0:
         one_pair = 100 / (counts[0] * counts[1])  # two cells that swap verdicts are no loss
         if parity["auc_drop_points"] > max_drop + one_pair:
             found.append(
-                f"loses {parity['auc_drop_points']:.2f} points of AUC, more than --max-drop {max_drop:g}"
+                f"{change(parity['auc_drop_points'])} points of AUC, more than --max-drop {max_drop:g}"
             )
         if 0 in parity["verdicts"].values():
             found.append(f"gives all {parity['n']} cells of both classes the same verdict")

@@ -242,7 +242,7 @@ class TestEvidence:
             assert known.held_out is not None and len(known.held_out.logits) == 4
             assert known.held_out.patients() == {"ALL": 2, "HEM": 1} and known.held_out.new_patients
             figures = known.metrics["cross-validation over subjects"]
-            assert "specificity 0.70" in figures["text"] and "AUC 0.90 (0.80–1.00)" in figures["text"]
+            assert "specificity 0.70" in figures["text"] and "AUC 0.900 (0.800–1.000)" in figures["text"]
             assert figures["rows"][0]["auc"] == 0.9 and known.recipe is None
 
     def test_an_evaluation_by_image_gives_figures_alone(self, tmp_path: Path) -> None:
@@ -291,10 +291,13 @@ class TestEvidence:
         }
         rows[0] |= {"kind": "every cell", "camera": suite}
         (folder / "metrics.json").write_text(json.dumps(rows))
-        known = evidence.read([folder, write_cross_validation(tmp_path / "cv", ROWS)])
+        folders = [folder, write_cross_validation(tmp_path / "cv", ROWS)]
+        for order in (folders, folders[::-1]):
+            known = evidence.read(order)
+            assert known.held_out is not None and known.held_out.name == evidence.NEW_PATIENTS
         assert set(known.metrics) == {evidence.NEW_PATIENTS, evidence.CROSS_VALIDATION}
         text = known.metrics[evidence.NEW_PATIENTS]["text"]
-        assert "AUC 0.91 (JPEG 50), sensitivity 0.90 (clean), specificity 0.95 (clean)" in text
+        assert "AUC 0.910 (JPEG 50), sensitivity 0.90 (clean), specificity 0.95 (clean)" in text
 
         # Where some of the patients trained, the others count.
         rows[0] |= {"resampled": "cells", "other_subjects": rows[0] | {"n": 1, "resampled": "subjects"}}

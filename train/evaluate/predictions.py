@@ -9,7 +9,16 @@ import numpy as np
 from edge.errors import InputError, LeukoscopeError
 from train.data.dataset import LABELS, OFFICIAL_CLASSES, Cell, Classes, subject_group
 from train.evaluate.intervals import Integers, Resample, intervals, subject_weights
-from train.evaluate.metrics import BY_SUBJECT, THRESHOLD, Bools, Floats, figures, number, weighted_figures
+from train.evaluate.metrics import (
+    BY_SUBJECT,
+    THRESHOLD,
+    Bools,
+    Floats,
+    figures,
+    number,
+    weighted_auc,
+    weighted_figures,
+)
 
 Kind = Literal["test split", "every cell", "cross-validation"]
 """What an evaluation was: of one model on a test split or on every cell of a data set, or of a
@@ -58,7 +67,7 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
     Returns:
         What `train.evaluate.metrics.figures` gives, and: groups {"ALL": n, "HEM": n}, the number of patients (twin
         subjects count as one); by_subject, the figures with each patient weighing the same within its
-        class, with their own intervals; resampled; intervals {figure: [low, high] | None}; where those are
+        class, with their own intervals, and auc_of_means, of the patients by the mean score of their cells; resampled; intervals {figure: [low, high] | None}; where those are
         drawn by subject, intervals_over_cells beside them; per_subject {subject: {label, n, accuracy,
         mean_score}}; parts, see `parts_of`. JSON-ready: None if a figure is not defined.
 
@@ -76,7 +85,6 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
         )
     is_all = positives(cells)
     subject = patients(cells)
-    even = weighted_figures(is_all, scores, subject_weights(subject)[np.newaxis])
     by_subject = resample == "subjects"
     plain_intervals, even_intervals = intervals(is_all, scores, subject, resample)
     return {
@@ -85,7 +93,7 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
             "ALL": len(np.unique(subject[is_all])),
             "HEM": len(np.unique(subject[~is_all])),
         },
-        "by_subject": {name: number(even[name][0]) for name in BY_SUBJECT} | {"intervals": even_intervals},
+        "by_subject": _by_subject(is_all, scores, subject) | {"intervals": even_intervals},
         "resampled": resample,
         "intervals": plain_intervals,
         **({"intervals_over_cells": intervals(is_all, scores, subject, "cells")[0]} if by_subject else {}),
@@ -115,14 +123,22 @@ def parts_of(cells: Sequence[Cell], scores: Floats) -> dict[str, dict[str, Any]]
         members = [cell for cell, own in zip(cells, inside, strict=True) if own]
         is_all, subject = positives(members), patients(members)
         plain = weighted_figures(is_all, scores[inside], np.ones((1, len(members))))
-        even = weighted_figures(is_all, scores[inside], subject_weights(subject)[np.newaxis])
         found[name] = {
             "n": len(members),
             "groups": {"ALL": len(np.unique(subject[is_all])), "HEM": len(np.unique(subject[~is_all]))},
             "auc": number(plain["auc"][0]),
-            "by_subject": {figure: number(even[figure][0]) for figure in BY_SUBJECT},
+            "by_subject": _by_subject(is_all, scores[inside], subject),
         }
     return found
+
+
+def _by_subject(is_all: Bools, scores: Floats, subject: Integers) -> dict[str, float | None]:
+    """The figures with each patient weighing the same, and the AUC of the patients' mean scores."""
+    even = weighted_figures(is_all, scores, subject_weights(subject)[np.newaxis])
+    _, first, index, cells = np.unique(subject, return_index=True, return_inverse=True, return_counts=True)
+    means = np.bincount(index, scores) / cells
+    of_means = weighted_auc(is_all[first], means, np.ones((1, len(means))))
+    return {name: number(even[name][0]) for name in BY_SUBJECT} | {"auc_of_means": number(of_means[0])}
 
 
 def rows_of(

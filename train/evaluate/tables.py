@@ -11,7 +11,8 @@ _PARTS = (
     "Cells",
     "Patients (ALL / HEM)",
     "AUC over cells",
-    "AUC by patient",
+    "AUC of the patients' mean scores",
+    "AUC, each patient the same",
     "Sensitivity",
     "Specificity",
 )
@@ -46,7 +47,7 @@ def parts(sets: Mapping[str, Mapping[str, Any]]) -> str:
                 str(row["n"]),
                 "{} / {}".format(*row["groups"].values()),
                 page.value(row, "auc"),
-                *(page.value(row["by_subject"], key) for key in _FIGURES),
+                *(page.value(row["by_subject"], key) for key in ("auc_of_means", *_FIGURES)),
             )
             for part, row in found.items()
         ]

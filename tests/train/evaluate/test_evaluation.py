@@ -58,6 +58,8 @@ def test_twins_count_as_one_patient_and_each_subject_has_its_row() -> None:
     found = figures_of(cells, np.array([0.9, 0.9, 0.9, 0.1, 0.2, 0.8, 0.1, 0.1, 0.6, 0.2]))
     assert found["groups"] == {"ALL": 2, "HEM": 2}
     assert found["by_subject"]["sensitivity"] == pytest.approx((3 / 4 + 1 / 2) / 2)
+    # The means: ALL 0.7 and 0.5, HEM 0.1 and 0.4; none is out of order, though a cell of 0.1 is.
+    assert found["by_subject"]["auc_of_means"] == 1.0 and found["by_subject"]["auc"] < 1.0
     assert found["per_subject"]["20"] == {"label": "ALL", "n": 3, "accuracy": 1.0, "mean_score": 0.9}
     assert found["per_subject"]["21"]["accuracy"] == 0.0
     assert found["resampled"] == "subjects"
