@@ -53,7 +53,7 @@ _COLUMNS = (
 _TAIL = """
 - **New patients**: each judged by a model that has not seen it (of the same recipe, where the file itself was trained on
   everyone), each weighing the same within its class; no noise; 95 % intervals over patients in brackets. The figures
-  that count; the card says which patients.
+  that count; the card says which patients, and what a cross-validation over subjects had, where there was one.
 - **Image split**: cells of the same patients on both sides; to compare with the paper, of another model of the
   same method where the file itself was trained on every cell. It says little about a new patient.
 - **Refers below**: a cell whose likelier class has less than this is referred to a person (the card says what that does).
