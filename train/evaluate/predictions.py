@@ -67,9 +67,10 @@ def figures_of(cells: Sequence[Cell], scores: Floats, resample: Resample = "subj
     Returns:
         What `train.evaluate.metrics.figures` gives, and: groups {"ALL": n, "HEM": n}, the number of patients (twin
         subjects count as one); by_subject, the figures with each patient weighing the same within its
-        class, with their own intervals, and auc_of_means, of the patients by the mean score of their cells; resampled; intervals {figure: [low, high] | None}; where those are
-        drawn by subject, intervals_over_cells beside them; per_subject {subject: {label, n, accuracy,
-        mean_score}}; parts, see `parts_of`. JSON-ready: None if a figure is not defined.
+        class, with their own intervals, and auc_of_means, of the patients by the mean score of their cells;
+        resampled; intervals {figure: [low, high] | None}; where those are drawn by subject, intervals_over_cells
+        beside them; per_subject {subject: {label, n, accuracy, mean_score}}; parts, see `parts_of`. JSON-ready:
+        None if a figure is not defined.
 
     Raises:
         InputError: there are no cells.
