@@ -128,6 +128,12 @@ def test_a_recipe_with_an_unknown_key_is_refused_by_name(tmp_path) -> None:
 OURS = recipes.load("leukoscope")
 
 
+def test_the_recipe_of_the_image_split_is_ours_without_the_mean_colour_and_with_noise_alone() -> None:
+    changes = ["model.cell_mean=", "balance=", "camera=", "fit.epochs=80"]
+    noise = ["camera.noise_share=0.7", "camera.noise_sigma_levels=13.0"]
+    assert recipes.load("image_split") == recipes.changed(OURS, [*changes, *noise])
+
+
 def test_subject_draws_give_classes_and_subjects_their_shares() -> None:
     cells = [Cell(f"a{i}", "ALL", "1", "fold_0") for i in range(900)]
     cells += [Cell(f"b{i}", "ALL", "2", "fold_0") for i in range(9)]
