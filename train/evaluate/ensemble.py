@@ -19,11 +19,15 @@ from edge.errors import InputError
 from train.data.dataset import Data, cells_of
 from train.evaluate import predictions_file
 from train.evaluate.predictions import Predictions, Which
+from train.evaluate.predictions_file import Row
 from train.fit.batches import Floats
 from train.fit.recipe import MOBILENET_M
 from train.fit.run import Progress, Run
 
 log = logging.getLogger(__name__)
+
+_MAY_DIFFER = {"interpolation", "dropout", "l1", "bn_momentum", "frozen_blocks"}
+"""Of the model's recipe: what matters in training alone, and the interpolation, of which a warning tells."""
 
 _SUREST = 1e-6
 """Nearest to 0 and 1 that predictions are written."""
@@ -33,8 +37,8 @@ def join_runs(runs: Sequence[Run], out: Path, settings: dict[str, Any]) -> Run:
     """Make a run folder of one network that combines the networks of several runs.
 
     Args:
-        runs: two or more, of the same network, crop, input range and split. Interpolation and the rest of
-            the recipe are the first one's.
+        runs: two or more, of the same classes and split, whose networks are alike and see a cell prepared alike.
+            Interpolation and the rest of the recipe are the first one's.
         settings: kept in environment.json.
 
     Raises:
@@ -42,9 +46,9 @@ def join_runs(runs: Sequence[Run], out: Path, settings: dict[str, Any]) -> Run:
     """
     recipes, split = [run.recipe() for run in runs], runs[0].split()
     for run, recipe in zip(runs, recipes, strict=True):
-        for key in ("network", "alpha", "size", "crop", "input_low", "input_high", "members"):
+        for key in recipe.model.__struct_fields__:
             mine, first = getattr(recipe.model, key), getattr(recipes[0].model, key)
-            if mine != first:
+            if mine != first and key not in _MAY_DIFFER:
                 raise InputError(f"{run.folder}: model.{key} is {mine}, that of {runs[0].folder} {first}")
         if recipe.model.interpolation != recipes[0].model.interpolation:
             log.warning(
@@ -55,6 +59,11 @@ def join_runs(runs: Sequence[Run], out: Path, settings: dict[str, Any]) -> Run:
             )
         if run.split() != split:
             raise InputError(f"{run.folder}: trained on another split than {runs[0].folder}")
+        if run.classes() != runs[0].classes():
+            raise InputError(
+                f"{run.folder}: learnt the classes {' and '.join(run.classes().names())}, the positive one first, "
+                f"{runs[0].folder} {' and '.join(runs[0].classes().names())}"
+            )
     if recipes[0].model.network != MOBILENET_M:
         raise InputError(f"{runs[0].folder}: is a {recipes[0].model.network}; an ensemble is of MobileNet_M")
     if recipes[0].model.members > 1:
@@ -107,15 +116,16 @@ def join_predictions(folders: Sequence[Path], data: Data) -> tuple[list[Predicti
 
     Args:
         folders: two or more, of evaluations of the same cells at the same noise levels.
-        data: the data set's folder.
+        data: the data set.
 
     Returns:
         The predictions, and whether the test cells are of patients that no member has trained on.
 
     Raises:
-        InputError: a folder holds no predictions, or those of other cells.
+        InputError: a folder holds no predictions, or those of other cells or with the classes the other way round.
     """
-    each = [_scores(folder) for folder in folders]
+    rows = [predictions_file.read(folder / predictions_file.NAME) for folder in folders]
+    each = [_scores(folder_rows) for folder_rows in rows]
     for folder, found in zip(folders, each, strict=True):
         if found.keys() != each[0].keys():
             raise InputError(f"{folder}: evaluated other cells or noise levels than {folders[0]}")
@@ -123,6 +133,11 @@ def join_predictions(folders: Sequence[Path], data: Data) -> tuple[list[Predicti
     for which, sigma, path in each[0]:
         parts.setdefault((which, sigma), []).append(path)
     cells = {cell.path: cell for cell in cells_of(data, sorted({path for _, _, path in each[0]}))}
+    for folder, folder_rows in zip(folders, rows, strict=True):
+        if any(row.label != cells[row.path].label for row in folder_rows):
+            raise InputError(
+                f"{folder}: its cells have other labels than in the data set; name the positive class with --positive"
+            )
     together = []
     for (which, sigma), paths in parts.items():
         scores = np.array([[found[which, sigma, path] for path in paths] for found in each])
@@ -132,9 +147,8 @@ def join_predictions(folders: Sequence[Path], data: Data) -> tuple[list[Predicti
     return together, all(_judged_new_patients(folder) for folder in folders)
 
 
-def _scores(folder: Path) -> dict[tuple[Which, float, str], float]:
+def _scores(rows: Sequence[Row]) -> dict[tuple[Which, float, str], float]:
     """Which cells, sigma of their noise and path → probability of ALL."""
-    rows = predictions_file.read(folder / predictions_file.NAME)
     return {(row.cells, row.sigma, row.path): row.score for row in rows}
 
 

@@ -119,10 +119,14 @@ def test_what_does_not_fit_together_is_refused(
     assert "two members" in capsys.readouterr().err
     assert main(["ensemble", str(first.folder), str(tmp_path), "--out", str(tmp_path / "one")]) == 2
     assert "leukoscope train" in capsys.readouterr().err
-    other_crop = recipes.changed(first.recipe(), ["model.crop=60"])
-    cropped = Run.create(tmp_path / "cropped", other_crop, first.split(), {})
-    with pytest.raises(InputError, match="model.crop is 60"):
-        join_runs([first, cropped], tmp_path / "out", {})
+    for setting in ("model.crop=60", "model.smooth_passes=2", "model.cell_mean=[68, 30, 79]"):
+        name = setting.partition("=")[0]
+        other = Run.create(tmp_path / name, recipes.changed(first.recipe(), [setting]), first.split(), {})
+        with pytest.raises(InputError, match=f"{name} is"):
+            join_runs([first, other], tmp_path / "out", {})
+    swapped = Run.create(tmp_path / "swapped", first.recipe(), first.split(), {"classes": ["HEM", "ALL"]})
+    with pytest.raises(InputError, match="HEM and ALL, the positive one first"):
+        join_runs([first, swapped], tmp_path / "out", {})
     elsewhere = Run.create(tmp_path / "elsewhere", first.recipe(), split.everything(scan(data), 0), {})
     with pytest.raises(InputError, match="another split"):
         join_runs([first, elsewhere], tmp_path / "out", {})
@@ -138,11 +142,12 @@ def test_evaluations_of_other_cells_are_not_joined(data: Path, tmp_path: Path, c
         "path,subject,label,sigma,score,cells\n",
         "training_data/fold_1/all/UID_1_1_{}_all.bmp,1,ALL,0,0.7,test\n",
     )
-    for name, text in {"a": head + row.format(1), "b": head + row.format(2), "c": "nothing\n1\n"}.items():
+    texts = {"a": row.format(1), "b": row.format(2), "swapped": row.format(1).replace("ALL", "HEM")}
+    for name, text in ({key: head + text for key, text in texts.items()} | {"c": "nothing\n1\n"}).items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "predictions.csv").write_text(text)
         (tmp_path / name / "metrics.json").write_text('[{"resampled": "cells"}]')
-    for other, said in {"b": "other cells", "c": "evaluate --out"}.items():
+    for other, said in {"b": "other cells", "swapped": "--positive", "c": "evaluate --out"}.items():
         words = ["ensemble", tmp_path / "a", tmp_path / other, "--out", tmp_path / "out", "--data", data]
         assert main(list(map(str, words))) == 2
         assert said in capsys.readouterr().err
