@@ -95,9 +95,8 @@ def _compute(
 
 def _digest(network: keras.Model, recipe: ModelRecipe, name: str) -> str:
     digest = hashlib.sha256(f"{name}\0{keras.backend.backend()}\0".encode())
-    digest.update(
-        msgspec.json.encode((recipe.geometry, recipe.input_low, recipe.input_high, recipe.cell_mean))
-    )
+    seen = (recipe.geometry, recipe.input_low, recipe.input_high, recipe.cell_mean, recipe.smooth_passes)
+    digest.update(msgspec.json.encode(seen))
     for weights in network.get_weights():
         digest.update(np.ascontiguousarray(weights).tobytes())
     return digest.hexdigest()[:32]

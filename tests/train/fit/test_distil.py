@@ -190,4 +190,9 @@ def test_features_are_computed_once_for_each_picture(
     model.get_layer("conv1").set_weights([2 * w for w in model.get_layer("conv1").get_weights()])
     features.load(model, recipe.model, cells, data, name="plain")
     assert computed == [5, len(cells) - 5, len(cells)], "other weights, other features"
+    smoothed = recipes.changed(recipe, ["model.smooth_passes=2"])
+    same_weights = fit.new_model(smoothed, "none", 1)
+    same_weights.set_weights(model.get_weights())
+    features.load(same_weights, smoothed.model, cells, data, name="plain")
+    assert computed[3:] == [len(cells)], "the same weights, of the smoothed picture"
     keras.utils.clear_session()
