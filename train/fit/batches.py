@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from edge.imaging.balance import balanced
 from edge.imaging.frame import Pixels
+from edge.imaging.preprocess import prepare
 from train.data.dataset import LABELS, Cell, subject_group
 from train.fit.augment import add_noise, augment, desaturate
 from train.fit.recipe import BalanceRecipe, DistilRecipe, ModelRecipe, Recipe
@@ -168,6 +169,8 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         if grey:
             pixels = desaturate(pixels)
         pixels = add_noise(pixels, self._sigmas[position], rng)
+        if self._recipe.noise.before_resizing:
+            pixels = prepare(pixels, self._recipe.model.geometry)
         camera = self._recipe.camera
         pixels = augment(pixels, self._recipe.augment, rng, cell_size(camera, rng))
         return shot(pixels, camera, self._recipe.model.geometry, rng)

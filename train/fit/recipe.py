@@ -97,9 +97,16 @@ class BalanceRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class NoiseRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Gaussian noise of training images: standard deviations in 8-bit levels, in equal proportions."""
+    """Gaussian noise of training images, before they are augmented.
+
+    Attributes:
+        sigma_levels: standard deviations in 8-bit levels, in equal proportions.
+        before_resizing: whether it is put on the camera's own pixels, and making the crop small averages some of it away;
+            else on those of the network's input.
+    """
 
     sigma_levels: list[NotNegative] = []
+    before_resizing: bool = False
 
 
 class AugmentRecipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -254,9 +261,12 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     @property
     def training_geometry(self) -> Geometry:
         """How the pictures that training alters are cut; what comes of them is cut by `model.geometry`."""
-        if not self.augment.before_resizing:
+        if self.augment.before_resizing:
+            side = round(_AROUND * self.model.crop)
+        elif self.noise.before_resizing:
+            side = self.model.crop
+        else:
             return self.model.geometry
-        side = round(_AROUND * self.model.crop)
         return Geometry(crop=side, size=side, interpolation=self.model.interpolation)
 
     def __post_init__(self) -> None:
@@ -264,6 +274,13 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError(
                 "augment.before_resizing: it does not go with distil.variants or noise.sigma_levels; "
                 "leave it out, or those (camera.noise_sigma_levels goes with it)"
+            )
+        if self.noise.before_resizing and (
+            self.augment.before_resizing or self.distil.variants or self.fit.probe_c
+        ):
+            raise ValueError(
+                "noise.before_resizing: it does not go with augment.before_resizing, distil.variants or fit.probe_c; "
+                "leave it out, or those"
             )
         if self.distil.variants and self.balance.grey_copies_of:
             raise ValueError(
