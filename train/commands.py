@@ -210,7 +210,9 @@ def evaluate(options: argparse.Namespace) -> int:
         notes.append(
             f"--limit {options.limit}: only that many cells of each set were evaluated, for a quick trial"
         )
-    predictions = evaluation.judge(scorer, data, split, levels, limit=options.limit)
+    predictions = evaluation.judge(
+        scorer, data, split, levels, noise_on=options.noise_on, limit=options.limit
+    )
     new_patients = evaluation.judges_new_patients(scorer, split, cells)
     kind: Kind = "every cell" if options.all else "test split"
     rows = named(rows_of(predictions, "subjects" if new_patients else "cells", kind), scorer.classes)
@@ -335,6 +337,7 @@ def _cross_validate(options: argparse.Namespace) -> int:
         options.out,
         folds=options.cross_validate,
         levels=levels,
+        noise_on=options.noise_on,
         weights=_weights(options, recipe),
         seed=options.seed,
         settings=settings,
@@ -414,7 +417,7 @@ def _evaluate_command(options: argparse.Namespace) -> list[str]:
     words += ["--limit", str(options.limit)] if options.limit else []
     words += ["--split-file", str(options.split_file)] if options.split_file else []
     words += [f"--{name}" for name in ("all", "camera") if getattr(options, name)]
-    words += ["--noise", options.noise]
+    words += ["--noise", options.noise, "--noise-on", options.noise_on]
     return [*words, "--out", str(options.out)] if options.out else words
 
 

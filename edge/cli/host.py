@@ -72,6 +72,13 @@ def _evaluate(add: Add) -> None:
         help="also under other light, white balance, focus, size, noise and compression; on new patients if possible",
     )
     _noise_option(p)
+    p.add_argument(
+        "--noise-on",
+        choices=("network", "camera"),
+        default="network",
+        help="which pixels get the noise: those of the network's input, or the camera's, which making the crop small "
+        "averages (default: %(default)s)",
+    )
     p.add_argument("--out", type=Path, metavar="DIR", help="write report.html, figures, predictions, plots")
     json_option(p, "one object per noise level; with --camera each has the suite")
 

@@ -12,7 +12,7 @@ from edge.errors import InputError
 from train.data.dataset import Cell, Data, cells_of, scan
 from train.data.split import VAL_SHARE, Split, cross_validation
 from train.evaluate.evaluation import load_scorer, score_cells
-from train.evaluate.predictions import Predictions
+from train.evaluate.predictions import NoiseOn, Predictions
 from train.fit.recipe import Recipe
 from train.fit.run import Progress, Run
 from train.fit.training import train
@@ -33,6 +33,7 @@ def cross_validate(
     *,
     folds: int,
     levels: Sequence[float],
+    noise_on: NoiseOn = "network",
     weights: str,
     seed: int = 0,
     settings: dict[str, Any],
@@ -46,6 +47,7 @@ def cross_validate(
     Args:
         out: gets one run folder per fold: `fold-0` and so on.
         levels: sigmas of the test noise, in 8-bit levels.
+        noise_on: which pixels get it.
         weights: see `train.fit.model.mobilenet_m`.
         settings: kept in each run's environment.json.
         limit: at most this many training images per fold, for a quick trial.
@@ -77,9 +79,11 @@ def cross_validate(
         cells += held_out
         scorer, _ = load_scorer(folder)
         for sigma in levels:
-            pooled[sigma].append(score_cells(scorer, data, held_out, sigma))
+            pooled[sigma].append(score_cells(scorer, data, held_out, sigma, noise_on=noise_on))
         keras.utils.clear_session()
-    predictions = [Predictions("test", sigma, cells, np.concatenate(pooled[sigma])) for sigma in levels]
+    predictions = [
+        Predictions("test", sigma, cells, np.concatenate(pooled[sigma]), noise_on) for sigma in levels
+    ]
     return predictions, curves
 
 

@@ -129,6 +129,11 @@ def join_predictions(folders: Sequence[Path], data: Data) -> tuple[list[Predicti
     for folder, found in zip(folders, each, strict=True):
         if found.keys() != each[0].keys():
             raise InputError(f"{folder}: evaluated other cells or noise levels than {folders[0]}")
+    noise_on = [_first_row(folder).get("noise_on", "network") for folder in folders]
+    if len(set(noise_on)) > 1:
+        raise InputError(
+            f"{folders[noise_on.index('camera')]}: noise on the camera's pixels, which not all of them have"
+        )
     parts: dict[tuple[Which, float], list[str]] = {}
     for which, sigma, path in each[0]:
         parts.setdefault((which, sigma), []).append(path)
@@ -143,7 +148,8 @@ def join_predictions(folders: Sequence[Path], data: Data) -> tuple[list[Predicti
         scores = np.array([[found[which, sigma, path] for path in paths] for found in each])
         bounded = np.clip(scores, _SUREST, 1 - _SUREST)
         odds = np.log(bounded / (1 - bounded)).mean(axis=0)
-        together.append(Predictions(which, sigma, [cells[path] for path in paths], 1 / (1 + np.exp(-odds))))
+        some = [cells[path] for path in paths]
+        together.append(Predictions(which, sigma, some, 1 / (1 + np.exp(-odds)), noise_on[0]))
     return together, all(_judged_new_patients(folder) for folder in folders)
 
 

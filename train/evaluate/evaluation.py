@@ -7,20 +7,21 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from edge.errors import InputError
 from edge.host.terminal import progress as bars
 from edge.imaging.frame import Pixels
-from edge.imaging.preprocess import Geometry
+from edge.imaging.preprocess import Geometry, prepare
 from edge.model.classifier import Classifier
 from edge.model.file import read_model
 from train.data import crops as crop_cache
 from train.data.dataset import OFFICIAL_CLASSES, Cell, Classes, Data, cells_of, data_root, scan, subject_group
 from train.data.split import SIDES, Split, evenly, fold_cells
 from train.evaluate.intervals import LEVEL, RESAMPLES, SEED
-from train.evaluate.predictions import Predictions, Which
+from train.evaluate.predictions import NoiseOn, Predictions, Which
 from train.fit.augment import add_noise
 from train.fit.batches import PlainBatches
 from train.fit.run import Run, environment
@@ -120,20 +121,31 @@ def int8_scorer(path: Path) -> Scorer:
 
 
 def score_cells(
-    scorer: Scorer, data: Data, cells: Sequence[Cell], noise_sigma_levels: float = 0.0, seed: int = 0
+    scorer: Scorer,
+    data: Data,
+    cells: Sequence[Cell],
+    noise_sigma_levels: float = 0.0,
+    seed: int = 0,
+    noise_on: NoiseOn = "network",
 ) -> Scores:
     """(N,) float64, the probability of ALL for each cell.
 
     Args:
-        noise_sigma_levels: standard deviation of the noise put on the crops, in 8-bit levels.
+        noise_sigma_levels: standard deviation of the noise, in 8-bit levels.
+        noise_on: which pixels get it.
     """
-    crops = crop_cache.load(data_root(data), cells, scorer.geometry)
+    small = scorer.geometry
+    on_camera = noise_on == "camera" and noise_sigma_levels > 0
+    geometry = msgspec.structs.replace(small, size=small.crop) if on_camera else small
+    crops = crop_cache.load(data_root(data), cells, geometry)
     rng = np.random.default_rng(seed)
     scores = []
     with bars.progress(f"evaluating, noise {noise_sigma_levels:g}", len(cells)) as (step, _):
         for start in range(0, len(cells), _BLOCK):
-            block = crops[start : start + _BLOCK]
-            scores.append(scorer.score(add_noise(block, noise_sigma_levels, rng)))
+            block = add_noise(crops[start : start + _BLOCK], noise_sigma_levels, rng)
+            if on_camera:
+                block = np.stack([prepare(crop, small) for crop in block])
+            scores.append(scorer.score(block))
             step(times=len(block))
     return np.concatenate(scores) if scores else np.zeros(0)
 
@@ -151,7 +163,13 @@ def of_other_patients(cells: Sequence[Cell], known: Iterable[Cell]) -> list[Cell
 
 
 def judge(
-    scorer: Scorer, data: Data, split: Split, levels: Sequence[float], *, limit: int | None = None
+    scorer: Scorer,
+    data: Data,
+    split: Split,
+    levels: Sequence[float],
+    *,
+    noise_on: NoiseOn = "network",
+    limit: int | None = None,
 ) -> list[Predictions]:
     """Score a split's test list at each noise level and, if its patients are not new, other subjects too.
 
@@ -160,6 +178,7 @@ def judge(
 
     Args:
         levels: sigmas of the noise, in 8-bit levels.
+        noise_on: which pixels get it.
         limit: at most this many cells of each set, for a quick trial.
 
     Raises:
@@ -173,7 +192,7 @@ def judge(
     if limit:
         sets = {which: [cells[i] for i in evenly(len(cells), limit)] for which, cells in sets.items()}
     return [
-        Predictions(which, sigma, cells, score_cells(scorer, data, cells, sigma))
+        Predictions(which, sigma, cells, score_cells(scorer, data, cells, sigma, noise_on=noise_on), noise_on)
         for sigma in levels
         for which, cells in sets.items()
         if cells

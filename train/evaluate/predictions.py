@@ -26,6 +26,10 @@ cross-validation's models, each on patients that it had not seen."""
 
 Which = Literal["test", "other_subjects"]
 
+NoiseOn = Literal["network", "camera"]
+"""Which pixels get the noise of a test: those of the network's input, or the camera's own, before the crop is made small,
+which averages some of it away."""
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -34,15 +38,17 @@ class Predictions:
     Attributes:
         which: "test" for the test side of a split (or the pooled cells of a cross-validation),
             "other_subjects" for the cells of patients outside the fold that was trained on.
-        sigma: of the noise on the crops, in 8-bit levels.
+        sigma: of the noise, in 8-bit levels.
         cells: whose crops were scored; both classes if all figures are to be there.
         scores: (N,) float64, the probability of ALL.
+        noise_on: which pixels have the noise.
     """
 
     which: Which
     sigma: float
     cells: Sequence[Cell]
     scores: Floats
+    noise_on: NoiseOn = "network"
 
     @property
     def is_all(self) -> Bools:
@@ -159,6 +165,7 @@ def rows_of(
         rows.append(
             {
                 "sigma": test.sigma,
+                "noise_on": test.noise_on,
                 "kind": kind,
                 **figures_of(test.cells, test.scores, resample),
                 "other_subjects": figures_of(other.cells, other.scores) if other else None,

@@ -12,7 +12,7 @@ from edge.host.durable import replace_file
 from train.data.dataset import OFFICIAL_CLASSES, Classes
 from train.evaluate import brief, camera, page, paper, plots, predictions_file, tables
 from train.evaluate.metrics import macro_means
-from train.evaluate.predictions import Predictions, Which
+from train.evaluate.predictions import NoiseOn, Predictions, Which
 from train.fit.curves import training_curves
 
 Row = Mapping[str, Any]
@@ -72,6 +72,11 @@ class Report:
         return {} if self.new_patients or self.fold is None else paper.RESULTS.get(self.fold, {})
 
 
+_NOISY: Mapping[NoiseOn, str] = {
+    "network": "each crop as the network sees it",
+    "camera": "the camera's own pixels, before the crop is made small, which averages some of it away",
+}
+
 C_NMC = "C-NMC 2019, CC BY 3.0: Gupta, A. & Gupta, R. (2019), The Cancer Imaging Archive, doi 10.7937/tcia.2019.dc64i46r"
 
 NO_NEW_PATIENTS = (
@@ -127,6 +132,8 @@ def text(rows: Sequence[Row], new_patients: bool, seen_name: str = "Image split"
                 widths = (8, 6, 8, 11, 11, 6)
                 shown = (_plain(figures[key]).rjust(width) for key, width in zip(keys, widths, strict=True))
                 lines.append(f"{row['sigma']:5g}  {names[which]:18} {figures['n']:5}  " + "  ".join(shown))
+    if any(row["sigma"] for row in rows):
+        lines.append(f"noise: on {_NOISY[rows[0]['noise_on']]}")
     if not new_patients and not any(row["other_subjects"] for row in rows):
         lines.append(NO_NEW_PATIENTS)
     elif not new_patients:
@@ -279,7 +286,8 @@ def _noise(folder: Path, report: Report) -> str:
     plots.noise(sets, report.paper_rows(), file)
     names = ("accuracy", "sensitivity", "specificity", "auc", "auc_hard_labels", "weighted_f1", "ece")
     body = page.paragraph(
-        "Gaussian noise of standard deviation σ (in 8-bit levels) is added to each crop, as a poor camera would."
+        f"Gaussian noise of standard deviation σ (in 8-bit levels) is added to {_NOISY[report.rows[0]['noise_on']]}, as a "
+        "poor camera would."
     )
     for name, rows in sets.items():
         lines = [(f"{row['sigma']:g}", *(page.value(row, key) for key in names)) for row in rows]

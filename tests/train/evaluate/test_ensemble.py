@@ -142,12 +142,23 @@ def test_evaluations_of_other_cells_are_not_joined(data: Path, tmp_path: Path, c
         "path,subject,label,sigma,score,cells\n",
         "training_data/fold_1/all/UID_1_1_{}_all.bmp,1,ALL,0,0.7,test\n",
     )
-    texts = {"a": row.format(1), "b": row.format(2), "swapped": row.format(1).replace("ALL", "HEM")}
+    texts = {
+        "a": row.format(1),
+        "b": row.format(2),
+        "swapped": row.format(1).replace("ALL", "HEM"),
+        "noisier": row.format(1),
+    }
     for name, text in ({key: head + text for key, text in texts.items()} | {"c": "nothing\n1\n"}).items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "predictions.csv").write_text(text)
-        (tmp_path / name / "metrics.json").write_text('[{"resampled": "cells"}]')
-    for other, said in {"b": "other cells", "swapped": "--positive", "c": "evaluate --out"}.items():
+        noise_on = "camera" if name == "noisier" else "network"
+        (tmp_path / name / "metrics.json").write_text(f'[{{"resampled": "cells", "noise_on": "{noise_on}"}}]')
+    for other, said in {
+        "b": "other cells",
+        "swapped": "--positive",
+        "noisier": "camera's pixels",
+        "c": "evaluate --out",
+    }.items():
         words = ["ensemble", tmp_path / "a", tmp_path / other, "--out", tmp_path / "out", "--data", data]
         assert main(list(map(str, words))) == 2
         assert said in capsys.readouterr().err

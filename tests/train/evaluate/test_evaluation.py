@@ -403,3 +403,46 @@ def test_noise_in_blocks_is_the_noise_of_one_draw(cnmc: Path, tmp_path: Path, mo
     whole = evaluation.score_cells(scorer, cnmc, cells, 10.0)
     monkeypatch.setattr(evaluation, "_BLOCK", 2)
     assert evaluation.score_cells(scorer, cnmc, cells, 10.0) == pytest.approx(whole)
+
+
+def test_noise_on_the_cameras_pixels_is_averaged_by_resizing(cnmc: Path, tmp_path: Path, monkeypatch) -> None:
+    """The score is the noise that the network sees, in levels: on pixels that are far from 0 and 255."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    cells = dataset.scan(cnmc)[:20]
+    geometry = evaluation.Geometry(crop=120, size=60)  # within the cell, and each pixel is the mean of four
+    clean: list[np.ndarray] = []
+    evaluation.score_cells(
+        evaluation.Scorer(geometry, lambda crops: clean.append(crops.astype(float)) or np.zeros(len(crops))),
+        cnmc,
+        cells,
+    )
+    scorer = evaluation.Scorer(
+        geometry, lambda crops: (crops - clean[0])[:, 20:40, 20:40].std(axis=(1, 2, 3))
+    )
+    seen = {on: evaluation.score_cells(scorer, cnmc, cells, 4.0, noise_on=on) for on in ("network", "camera")}
+    assert np.median(seen["network"]) == pytest.approx(4.0, rel=0.05)
+    assert np.median(seen["camera"]) == pytest.approx(2.0, rel=0.05)
+    assert not evaluation.score_cells(scorer, cnmc, cells, 0.0, noise_on="camera").any()
+
+
+def test_rows_and_text_say_where_the_noise_is(
+    cnmc: Path, shipped_model: Path, tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    small_split(cnmc, "image", tmp_path / "split.json")
+    words = [
+        *judging(shipped_model, cnmc, tmp_path / "split.json"),
+        "--noise",
+        "10",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    scores = {}
+    for where in ("network", "camera"):
+        assert main([*words, "--noise-on", where]) == 0
+        assert "before the crop is made small" in capsys.readouterr().out or where == "network"
+        (row,) = json.loads((tmp_path / "out" / "metrics.json").read_text())
+        assert row["noise_on"] == where
+        assert f"--noise-on {where}" in _Page((tmp_path / "out" / "report.html").read_text()).text
+        scores[where] = (tmp_path / "out" / "predictions.csv").read_text()
+    assert scores["network"] != scores["camera"]

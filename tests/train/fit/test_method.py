@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.errors import InputError
 from train.data.dataset import Cell
 from train.fit import recipe as recipes
 from train.fit.augment import add_noise, augment, colour_matrix, desaturate, stain_table
@@ -63,6 +64,23 @@ def test_hem_is_doubled_and_sigmas_are_in_equal_parts() -> None:
         if np.ptp(image[112, 112]) < 0.2 and target[1]
     ]
     assert len(grey) >= 30
+
+
+@pytest.mark.parametrize(("before_resizing", "left"), [(False, 1.0), (True, 1 / 3)])
+def test_noise_on_the_cameras_pixels_is_averaged_by_resizing(before_resizing: bool, left: float) -> None:
+    plain = ["model.crop=300", "model.size=100", "noise.sigma_levels=[9]", "augment="]
+    recipe = recipes.changed(PAPER, [*plain, f"noise.before_resizing={str(before_resizing).lower()}"])
+    side = recipe.training_geometry.size
+    assert side == (300 if before_resizing else 100)
+    grey = np.full((8, side, side, 3), 128, np.uint8)
+    inputs, _ = TrainingBatches(grey, [Cell(str(i), "ALL", "1", "fold_0") for i in range(8)], recipe, 0)[0]
+    assert inputs.shape[1:] == (100, 100, 3)
+    assert (inputs * 255).std() == pytest.approx(
+        9 * left, rel=0.03
+    )  # of nine pixels one: a third of the sigma
+    for other in ("augment.before_resizing=true", "fit.probe_c=0.1"):
+        with pytest.raises(InputError, match="before_resizing"):
+            recipes.changed(recipe, ["noise.before_resizing=true", other])
 
 
 def test_an_epoch_is_the_same_again_and_another_is_not() -> None:
