@@ -275,16 +275,16 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
                 "augment.before_resizing: it does not go with distil.variants or noise.sigma_levels; "
                 "leave it out, or those (camera.noise_sigma_levels goes with it)"
             )
+        if self.distil.variants and self.balance.grey_copies_of:
+            raise ValueError(
+                "distil.variants: a teacher does not see grey copies; leave balance.grey_copies_of out"
+            )
         if self.noise.before_resizing and (
             self.augment.before_resizing or self.distil.variants or self.fit.probe_c
         ):
             raise ValueError(
                 "noise.before_resizing: it does not go with augment.before_resizing, distil.variants or fit.probe_c; "
                 "leave it out, or those"
-            )
-        if self.distil.variants and self.balance.grey_copies_of:
-            raise ValueError(
-                "distil.variants: a teacher does not see grey copies; leave balance.grey_copies_of out"
             )
 
 

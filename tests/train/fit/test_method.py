@@ -52,7 +52,9 @@ def test_noise_has_its_sigma_and_no_bias(sigma: float) -> None:
 
 def test_hem_is_doubled_and_sigmas_are_in_equal_parts() -> None:
     cells = [Cell(str(i), "HEM" if i < 30 else "ALL", "1", "fold_0") for i in range(100)]
-    crops = np.full((100, 224, 224, 3), (200, 100, 150), np.uint8)
+    side = PAPER.training_geometry.size
+    crops = np.zeros((100, side, side, 3), np.uint8)
+    crops[:, 60:-60, 60:-60] = 200, 100, 150
     batches = TrainingBatches(crops, cells, PAPER, epoch=0)
     targets = np.concatenate([batches[i][1] for i in range(len(batches))])
     assert targets.sum(axis=0).tolist() == [70, 60]
@@ -85,7 +87,8 @@ def test_noise_on_the_cameras_pixels_is_averaged_by_resizing(before_resizing: bo
 
 def test_an_epoch_is_the_same_again_and_another_is_not() -> None:
     cells = [Cell(str(i), "ALL", "1", "fold_0") for i in range(20)]
-    crops = RNG.integers(0, 256, (20, 224, 224, 3), np.uint8)
+    side = PAPER.training_geometry.size
+    crops = RNG.integers(0, 256, (20, side, side, 3), np.uint8)
     first = TrainingBatches(crops, cells, PAPER, epoch=4)[0][0]
     assert np.array_equal(first, TrainingBatches(crops, cells, PAPER, epoch=4)[0][0])
     assert not np.array_equal(first, TrainingBatches(crops, cells, PAPER, epoch=5)[0][0])
@@ -97,7 +100,7 @@ def test_augmentation_keeps_within_its_ranges() -> None:
     for seed in range(30):
         out = augment(disc, PAPER.augment, np.random.default_rng(seed))
         ys, xs = np.nonzero(out[..., 0])
-        assert 200 * 0.4 - 1 <= out[..., 0].max() <= 200 * 0.8 + 1
+        assert 255 * 0.4 - 1 <= out[..., 0].max() <= 255 * 0.8 + 1  # stretched, then darkened
         # Both shifts at their end, turned into one axis and enlarged.
         assert np.hypot(xs.mean() - 112, ys.mean() - 112) <= 0.1 * 224 * 2**0.5 / 0.8 + 2
         assert 0.97 <= len(xs) / (np.pi * 60**2) <= 1 / 0.8**2 * 1.03  # zoom below 1 enlarges
