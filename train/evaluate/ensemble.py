@@ -130,10 +130,12 @@ def join_predictions(folders: Sequence[Path], data: Data) -> tuple[list[Predicti
         if found.keys() != each[0].keys():
             raise InputError(f"{folder}: evaluated other cells or noise levels than {folders[0]}")
     noise_on = [_first_row(folder).get("noise_on", "network") for folder in folders]
-    if len(set(noise_on)) > 1:
-        raise InputError(
-            f"{folders[noise_on.index('camera')]}: noise on the camera's pixels, which not all of them have"
-        )
+    for folder, its in zip(folders, noise_on, strict=True):
+        if its != noise_on[0]:
+            raise InputError(
+                f"{folder}: its noise is on the {its}'s pixels, that of {folders[0]} on the {noise_on[0]}'s; evaluate "
+                "both with the same --noise-on"
+            )
     parts: dict[tuple[Which, float], list[str]] = {}
     for which, sigma, path in each[0]:
         parts.setdefault((which, sigma), []).append(path)

@@ -440,7 +440,9 @@ def test_rows_and_text_say_where_the_noise_is(
     scores = {}
     for where in ("network", "camera"):
         assert main([*words, "--noise-on", where]) == 0
-        assert "before the crop is made small" in capsys.readouterr().out or where == "network"
+        said = capsys.readouterr().out
+        assert ("before the crop is made small" in said) == (where == "camera")
+        assert ("each crop as the network sees it" in said) == (where == "network")
         (row,) = json.loads((tmp_path / "out" / "metrics.json").read_text())
         assert row["noise_on"] == where
         assert f"--noise-on {where}" in _Page((tmp_path / "out" / "report.html").read_text()).text

@@ -77,12 +77,15 @@ def test_noise_on_the_cameras_pixels_is_averaged_by_resizing(before_resizing: bo
     grey = np.full((8, side, side, 3), 128, np.uint8)
     inputs, _ = TrainingBatches(grey, [Cell(str(i), "ALL", "1", "fold_0") for i in range(8)], recipe, 0)[0]
     assert inputs.shape[1:] == (100, 100, 3)
-    assert (inputs * 255).std() == pytest.approx(
-        9 * left, rel=0.03
-    )  # of nine pixels one: a third of the sigma
-    for other in ("augment.before_resizing=true", "fit.probe_c=0.1"):
-        with pytest.raises(InputError, match="before_resizing"):
-            recipes.changed(recipe, ["noise.before_resizing=true", other])
+    # Nine pixels become one, with a third of the sigma.
+    assert (inputs * 255).std() == pytest.approx(9 * left, rel=0.03)
+
+
+@pytest.mark.parametrize("other", ["augment.before_resizing=true", "distil.variants=2", "fit.probe_c=0.1"])
+def test_noise_on_the_cameras_pixels_does_not_go_with_everything(other: str) -> None:
+    changes = ["noise.sigma_levels=[]", "balance=", "noise.before_resizing=true"]
+    with pytest.raises(InputError, match="noise.before_resizing: it does not go with"):
+        recipes.changed(PAPER, [*changes, other])
 
 
 def test_an_epoch_is_the_same_again_and_another_is_not() -> None:
